@@ -1,0 +1,439 @@
+"""What every connector does alike: careful HTTP, counted paging, typed chunks.
+
+Class attributes are the policy; a subclass that must relax one overrides one line, and the diff shows it.
+Nothing here keeps a value longer than a chunk, and no message holds a query string or a body, because both
+can name a person.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import email.utils
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+from urllib.parse import urljoin, urlsplit
+
+import orjson
+import pyarrow as pa
+import requests
+import requests.adapters
+
+from connectors.contract import Contract, contract
+from connectors.typing import MissingColumn, Reject, Typed, first_repeated, typed_batch
+
+
+class SourceError(Exception):
+    """A source could not be read; the message says what was asked, of whom, and what to do next."""
+
+
+class SourceUnavailable(SourceError):
+    """The source did not answer properly in spite of retries; trying later may help."""
+
+
+class SourceRefused(SourceError):
+    """The source refused the credentials or the request; trying again will not help."""
+
+
+class SourceChanged(SourceError):
+    """The source answered in a shape this connector does not know."""
+
+
+class PagingError(SourceError):
+    """A page was lost or repeated: what was received is not what was announced."""
+
+
+class BudgetSpent(SourceError):
+    """The agreed number of calls is used up."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a source is and how to sign in. `secret` never appears in a representation."""
+
+    base_url: str
+    login: str = ""
+    secret: str = field(default="", repr=False)
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Half-open span of time ``[start, end)``; both ends carry a time zone."""
+
+    start: dt.datetime
+    end: dt.datetime
+
+    def __post_init__(self) -> None:
+        if self.start.tzinfo is None or self.end.tzinfo is None:
+            raise ValueError("an interval needs times with a zone")
+        if not self.start < self.end:
+            raise ValueError(f"an interval needs start before end, got {self.start} and {self.end}")
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A payload that may not be written in clear: a rejected record, or values of undeclared columns."""
+
+    table: str
+    key: dict[str, str | None]
+    field: str
+    kind: str
+    payload: bytes = field(repr=False)
+
+
+@dataclass
+class Chunk:
+    """Some records of a pull: typed clear batches by table, rejects, and what goes to quarantine."""
+
+    tables: dict[str, pa.RecordBatch] = field(default_factory=dict)
+    rejects: list[Reject] = field(default_factory=list)
+    quarantine: list[Quarantined] = field(default_factory=list)
+
+
+@dataclass
+class TableCount:
+    """Balance of one table: announced = landed + rejected + duplicates, or announced unknown (None)."""
+
+    announced: int | None = None
+    rejected: int = 0
+    duplicates: int = 0
+    undeclared: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class PullReport:
+    """What a pull met, for the manifest."""
+
+    counts: dict[str, TableCount] = field(default_factory=dict)
+    windows: list[dict[str, Any]] = field(default_factory=list)
+    calls: int = 0
+    retries: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to pull: a half-open interval and the keys of records the warehouse still holds as open."""
+
+    interval: Interval
+    still_open: Callable[[], Iterable[str]] = tuple
+    on_progress: Callable[[str], None] = lambda _: None
+
+
+class Connector:
+    """One external system. Subclasses give `dialect`, `tables` and `chunks`."""
+
+    dialect: ClassVar[str]
+    tables: ClassVar[tuple[str, ...]]
+
+    connect_timeout: ClassVar[float] = 10.0
+    read_timeout: ClassVar[float] = 60.0
+    attempts: ClassVar[int] = 5
+    backoff: ClassVar[float] = 0.5
+    backoff_limit: ClassVar[float] = 30.0
+    retry_after_limit: ClassVar[float] = 300.0
+    retry_statuses: ClassVar[frozenset[int]] = frozenset({429, 500, 502, 503, 504})
+    success_statuses: ClassVar[frozenset[int]] = frozenset({200})
+    redirects: ClassVar[int] = 3
+    page_size: ClassVar[int] = 200
+    chunk_size: ClassVar[int] = 2_000
+    #: Seconds between two calls of one connector; a public site that is not ours gets at least one.
+    min_delay: ClassVar[float] = 0.0
+    concurrency: ClassVar[int] = 4
+    max_calls: ClassVar[int] = 2_000_000
+    #: How far a run looks back before its interval for rows that reached the source late.
+    margin: ClassVar[dt.timedelta] = dt.timedelta(days=7)
+
+    def __init__(self, source_code: str, endpoint: Endpoint) -> None:
+        self.source_code = source_code
+        self.endpoint = endpoint
+        self.report = PullReport(counts={t: TableCount() for t in self.tables})
+        for option in ("min_delay", "concurrency", "max_calls", "page_size", "chunk_size"):
+            if option in endpoint.options:
+                setattr(self, option, type(getattr(self, option))(endpoint.options[option]))
+        if "margin_days" in endpoint.options:
+            self.margin = dt.timedelta(days=float(endpoint.options["margin_days"]))  # type: ignore[misc]
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._token: str | None = None
+        self._last_call = 0.0
+
+    def chunks(self, request: Request) -> Iterator[Chunk]:
+        """Everything the source holds for `request`, typed; raises SourceError or MissingColumn."""
+        raise NotImplementedError
+
+    # --- calls ---------------------------------------------------------------------------------------
+
+    def login(self) -> str | None:
+        """A fresh token for the Authorization header, or None where the source needs none."""
+        return None
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: dict[str, Any] | None = None,
+        body: Any = None,
+        form: dict[str, str] | None = None,
+        signed: bool = True,
+        absent: frozenset[int] = frozenset(),
+    ) -> Any:
+        """One answer of the source as decoded JSON; None for a status in `absent`.
+
+        Retries what may pass (connection, 429, 5xx, cut JSON, an HTML page in place of JSON) with growing,
+        jittered pauses, honouring Retry-After; signs in again once when the token has expired. Raises a
+        SourceError that names the path without its query.
+        """
+        url = self.endpoint.base_url.rstrip("/") + path
+        trouble = ""
+        signed_again = False
+        attempt = 0
+        while attempt < self.attempts:
+            attempt += 1
+            if attempt > 1:
+                self.report.retries += 1
+            self._spend(method, path)
+            try:
+                response = self._send(method, url, params, body, form, signed)
+            except requests.exceptions.SSLError:
+                raise SourceRefused(
+                    self._say(method, path, "its TLS certificate could not be verified")
+                    + " Check the certificate's dates and issuer and this machine's clock; verification is "
+                    "never switched off."
+                ) from None
+            except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as e:
+                trouble = f"no answer ({type(e).__name__})"
+                self._pause(attempt, None)
+                continue
+            except requests.exceptions.RequestException as e:
+                raise SourceRefused(self._say(method, path, f"{type(e).__name__}")) from None
+            status = response.status_code
+            if status in absent:
+                return None
+            if status == 401 and signed and not signed_again:
+                signed_again = True
+                attempt -= 1
+                self._sign_in(stale=response.request.headers.get("Authorization", ""))
+                continue
+            if status in (401, 403) and not _is_html(response):
+                raise SourceRefused(
+                    self._say(method, path, f"HTTP {status}, also after signing in again")
+                    + " Check the user and secret of this source's Airflow connection."
+                )
+            if status in self.retry_statuses or _is_html(response):
+                trouble = f"HTTP {status}" + (" with an HTML page instead of JSON" * _is_html(response))
+                self._pause(attempt, response.headers.get("Retry-After"))
+                continue
+            if status not in self.success_statuses:
+                raise SourceRefused(self._say(method, path, f"HTTP {status}"))
+            try:
+                return orjson.loads(response.content)
+            except orjson.JSONDecodeError:
+                trouble = f"HTTP {status} with {len(response.content)} bytes that are not whole JSON"
+                self._pause(attempt, None)
+        raise SourceUnavailable(
+            self._say(method, path, f"{trouble}, {self.attempts} times in a row")
+            + " Nothing was landed; the task will try again, or clear it once the source answers."
+        )
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        params: dict[str, Any] | None,
+        body: Any,
+        form: dict[str, str] | None,
+        signed: bool,
+    ) -> requests.Response:
+        headers = {"Accept": "application/json"}
+        if signed:
+            token = self._token or self._sign_in(stale="")
+            if token:
+                headers["Authorization"] = f"Bearer {token}"
+        if body is not None:
+            headers["Content-Type"] = "application/json; charset=utf-8"
+        for _ in range(self.redirects + 1):
+            response = self._session().request(
+                method,
+                url,
+                params=params,
+                data=orjson.dumps(body) if body is not None else form,
+                headers=headers,
+                timeout=(self.connect_timeout, self.read_timeout),
+                allow_redirects=False,
+            )
+            if not response.is_redirect:
+                return response
+            target = urljoin(url, response.headers["Location"])
+            here, there = urlsplit(url), urlsplit(target)
+            if (here.scheme, here.netloc) != (there.scheme, there.netloc):
+                raise SourceRefused(
+                    self._say(method, here.path, f"it redirects to another host, {there.netloc}")
+                    + " Redirects to other hosts are refused, because they would carry the token away; if the "
+                    "source has moved, change the address in its Airflow connection."
+                )
+            url, params = target, None
+        raise SourceRefused(self._say(method, urlsplit(url).path, "it redirects in a circle"))
+
+    def _session(self) -> requests.Session:
+        session = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            # A proxy or .netrc of the environment must not redirect credentials unasked.
+            session.trust_env = False
+            session.headers["User-Agent"] = "kho-chung (kho du lieu dung chung)"
+            self._local.session = session
+        return session
+
+    def _sign_in(self, stale: str) -> str | None:
+        with self._lock:
+            if self._token is None or stale == f"Bearer {self._token}":
+                self._token = self.login()
+            return self._token
+
+    def _spend(self, method: str, path: str) -> None:
+        with self._lock:
+            if self.report.calls >= self.max_calls:
+                raise BudgetSpent(
+                    self._say(method, path, f"the budget of {self.max_calls} calls for one run is used up")
+                    + " Run a shorter interval, or raise max_calls for this source in ops/sources.yml once "
+                    "its owner agrees."
+                )
+            self.report.calls += 1
+            wait = self._last_call + self.min_delay - time.monotonic() if self.min_delay else 0.0
+            self._last_call = time.monotonic() + max(wait, 0.0)
+        if wait > 0:
+            time.sleep(wait * (1 + random.random() / 2))  # noqa: S311 - jitter, not secrecy
+
+    def _pause(self, attempt: int, retry_after: str | None) -> None:
+        if attempt >= self.attempts:
+            return
+        pause = min(self.backoff_limit, self.backoff * 2 ** (attempt - 1))
+        pause *= 0.5 + random.random()  # noqa: S311
+        asked = _retry_after_seconds(retry_after)
+        if asked is not None:
+            if asked > self.retry_after_limit:
+                raise SourceUnavailable(
+                    f"{self.source_code}: the source asks for a pause of {asked:.0f} s, more than the "
+                    f"{self.retry_after_limit:.0f} s a task may wait. Run the task again after that."
+                )
+            pause = max(pause, asked)
+        time.sleep(pause)
+
+    def _say(self, method: str, path: str, what: str) -> str:
+        host = urlsplit(self.endpoint.base_url).netloc
+        return f"{self.source_code}: {method} {path} at {host}: {what}."
+
+    def map_calls(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        """`function` of every item, in order, with at most `concurrency` calls under way at once."""
+        if self.concurrency == 1 or len(items) < 2:
+            return [function(i) for i in items]
+        with ThreadPoolExecutor(self.concurrency) as pool:
+            return list(pool.map(function, items))
+
+    # --- paging --------------------------------------------------------------------------------------
+
+    def counted_window(self, name: str, read: Callable[[], tuple[int | None, list[str], int | None]]) -> list:
+        """Keys of one window; `read` gives (announced before, keys, announced after).
+
+        A window whose keys repeat, or whose number differs from what is announced, is read once more,
+        because rows may move between two pages while they are read; a second time it is an error.
+        """
+        for attempt in (1, 2):
+            before, keys, after = read()
+            distinct = len(set(keys))
+            fine = distinct == len(keys) and (after is None or distinct == after)
+            if fine:
+                self.report.windows.append(
+                    {
+                        "window": name,
+                        "announced_before": before,
+                        "announced_after": after,
+                        "received": len(keys),
+                    }
+                )
+                return keys
+            self.report.notes.append(
+                f"{name}: attempt {attempt}: announced {before} before and {after} after, received "
+                f"{len(keys)}, distinct {distinct}"
+            )
+        raise PagingError(
+            f"{self.source_code}: {name}: announced {after}, received {len(keys)} rows of which {distinct} are "
+            "distinct, in two readings. A page was lost or repeated, so nothing was landed. Run the task "
+            "again when the source is quieter; if it repeats, its paging has changed."
+        )
+
+    # --- typing --------------------------------------------------------------------------------------
+
+    def typed(
+        self,
+        chunk: Chunk,
+        table: str,
+        columns: dict[str, list[Any]],
+        records: Sequence[Any],
+        paths: dict[str, str] | None = None,
+        refused: dict[int, str] | None = None,
+    ) -> Typed:
+        """Type one table into `chunk`: rejects are counted, their payloads go to quarantine."""
+        known: Contract = contract(table)
+        count = self.report.counts[table]
+        columns["source_code"] = [self.source_code] * len(records)
+        result = typed_batch(known, columns, paths, refused)
+        repeated = first_repeated(
+            list(zip(*(result.batch.column(k).to_pylist() for k in known.key), strict=True))
+        )
+        if repeated:
+            count.duplicates += len(repeated)
+            keep = pa.array([p not in repeated for p in range(result.batch.num_rows)], pa.bool_())
+            result.batch = result.batch.filter(keep)
+        count.rejected += len(result.rejects)
+        chunk.tables[table] = result.batch
+        chunk.rejects += result.rejects
+        chunk.quarantine += [
+            Quarantined(table, r.key, r.field, "reject", orjson.dumps(records[r.position], default=str))
+            for r in result.rejects
+        ]
+        return result
+
+
+def _is_html(response: requests.Response) -> bool:
+    return (
+        "html" in response.headers.get("Content-Type", "") or response.content[:64].lstrip()[:1] == b"<"
+    )
+
+
+def _retry_after_seconds(header: str | None) -> float | None:
+    if not header:
+        return None
+    if header.strip().isdigit():
+        return float(header)
+    try:
+        moment = email.utils.parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    return max(0.0, (moment - dt.datetime.now(dt.UTC)).total_seconds())
+
+
+__all__ = [
+    "BudgetSpent",
+    "Chunk",
+    "Connector",
+    "Endpoint",
+    "Interval",
+    "MissingColumn",
+    "PagingError",
+    "PullReport",
+    "Quarantined",
+    "Request",
+    "SourceChanged",
+    "SourceError",
+    "SourceRefused",
+    "SourceUnavailable",
+]

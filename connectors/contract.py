@@ -1,0 +1,261 @@
+"""Contracts of the source tables: one ODCS v3 YAML declares each, everything else is derived from it.
+
+From ``contracts/<table>.yaml`` come the Arrow schema a connector must deliver (clear values), the Arrow
+schema that may be written (sealed values), the DDL of ``raw.<table>``, the keys and the reject rules.
+
+ODCS has no precision and no sealing of its own: precision stands in ``physicalType``, the privacy class in
+``classification``, the way a value is sealed in the custom property ``seal``. An unknown word in any of
+them is an error, because a silent default would let a personal value through.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pyarrow as pa
+from open_data_contract_standard.model import OpenDataContractStandard, SchemaProperty
+
+CONTRACTS = Path(__file__).parent / "contracts"
+
+#: classification -> may the column leave the connector in clear?
+PRIVACY_CLASSES = {
+    "identifying": False,
+    "quasi_identifying": False,
+    "sensitive": False,
+    "free_text": False,
+    "none": True,
+}
+#: seal -> Arrow type once sealed (None: the column is dropped on receipt).
+SEALS: dict[str, pa.DataType | None] = {
+    "token": pa.string(),
+    "reference": pa.string(),
+    "year": pa.int16(),
+    "drop": None,
+}
+_TIMESTAMP = pa.timestamp("us", "UTC")
+_ARROW_OF_PHYSICAL: dict[str, pa.DataType] = {
+    "text": pa.string(),
+    "smallint": pa.int16(),
+    "integer": pa.int32(),
+    "bigint": pa.int64(),
+    "boolean": pa.bool_(),
+    "date": pa.date32(),
+    "timestamptz": _TIMESTAMP,
+    "jsonb": pa.json_(),
+}
+_NUMERIC = re.compile(r"numeric\((\d+),\s*(\d+)\)")
+
+
+class ContractError(Exception):
+    """A contract file is missing, unreadable, or says something this project does not know."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a contract, with the types before and after sealing."""
+
+    name: str
+    clear_type: pa.DataType
+    landed_type: pa.DataType | None
+    physical_type: str
+    required: bool
+    classification: str
+    seal: str | None
+    description: str
+    allowed_values: tuple[object, ...] | None
+    minimum: float | None
+    compare: bool
+
+
+@dataclass(frozen=True)
+class Contract:
+    """One source table: its columns, its key, and what happens to rows that break it."""
+
+    name: str
+    version: str
+    description: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    subject: str | None
+    parent: str | None
+    change_key: tuple[str, ...]
+    complete_within: tuple[str, ...]
+    reject_share: float
+
+    @property
+    def landed_columns(self) -> tuple[Column, ...]:
+        """Columns that are written; those sealed by ``drop`` are not."""
+        return tuple(c for c in self.columns if c.landed_type is not None)
+
+    @property
+    def clear_schema(self) -> pa.Schema:
+        """Arrow schema of a batch on its way to the vault; field metadata tell the vault what to do."""
+        fields = []
+        for c in self.columns:
+            meta = {"classification": c.classification}
+            if c.seal:
+                meta["seal"] = c.seal
+            fields.append(pa.field(c.name, c.clear_type, metadata=meta))
+        meta = {"contract": self.name, "version": self.version}
+        if self.subject:
+            meta["subject"] = self.subject
+        return pa.schema(fields, metadata=meta)
+
+    @property
+    def landed_schema(self) -> pa.Schema:
+        """Arrow schema of landed Parquet files."""
+        return pa.schema(
+            [pa.field(c.name, c.landed_type) for c in self.landed_columns],
+            metadata={"contract": self.name, "version": self.version},
+        )
+
+    def column(self, name: str) -> Column:
+        """The column called `name`; ContractError if the contract has none."""
+        for c in self.columns:
+            if c.name == name:
+                return c
+        raise ContractError(f"contract {self.name} has no column {name!r}")
+
+    def ddl(self, schema: str = "raw") -> list[str]:
+        """Statements that make ``<schema>.<table>`` and its comments, safe to run again."""
+        lines = [
+            f'    "{c.name}" {c.physical_type}{" not null" if c.required else ""}' for c in self.landed_columns
+        ]
+        lines += [
+            "    _origin text not null check (_origin in ('real', 'simulated'))",
+            "    _batch_id text not null",
+            "    _load_number bigint not null",
+            "    _pulled_at timestamptz not null",
+            f"    primary key ({', '.join(self.key)})",
+        ]
+        table = f'{schema}."{self.name}"'
+        return [
+            f"create table if not exists {table} (\n" + ",\n".join(lines) + "\n)",
+            f"comment on table {table} is {_literal(self.description)}",
+            *(
+                f'comment on column {table}."{c.name}" is {_literal(c.description)}'
+                for c in self.landed_columns
+            ),
+        ]
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _arrow_type(physical: str, where: str) -> pa.DataType:
+    if physical in _ARROW_OF_PHYSICAL:
+        return _ARROW_OF_PHYSICAL[physical]
+    if m := _NUMERIC.fullmatch(physical):
+        return pa.decimal128(int(m[1]), int(m[2]))
+    known = ", ".join([*_ARROW_OF_PHYSICAL, "numeric(p, s)"])
+    raise ContractError(f"{where}: physicalType {physical!r} is not one of {known}")
+
+
+def _custom(holder: object) -> dict[str, object]:
+    return {p.property: p.value for p in getattr(holder, "customProperties", None) or []}
+
+
+def _column(prop: SchemaProperty, where: str) -> Column:
+    custom = _custom(prop)
+    where = f"{where}.{prop.name}"
+    classification = prop.classification or ""
+    if classification not in PRIVACY_CLASSES:
+        raise ContractError(
+            f"{where}: classification {classification!r} is not one of {', '.join(PRIVACY_CLASSES)}; "
+            "every column needs a privacy class"
+        )
+    seal = custom.get("seal")
+    if seal is not None and seal not in SEALS:
+        raise ContractError(f"{where}: seal {seal!r} is not one of {', '.join(SEALS)}")
+    if (seal is None) != PRIVACY_CLASSES[classification]:
+        raise ContractError(
+            f"{where}: class {classification!r} and seal {seal!r} contradict each other; a personal column "
+            "needs a seal, any other must not have one"
+        )
+    physical = _arrow_type(prop.physicalType or "", where)
+    if seal is None:
+        clear, landed = physical, physical
+    else:
+        clear = pa.date32() if seal == "year" else pa.string()
+        landed = SEALS[str(seal)]
+        if landed is not None and landed != physical:
+            raise ContractError(f"{where}: sealed by {seal!r} it becomes {landed}, not {prop.physicalType}")
+    allowed = custom.get("allowedValues")
+    minimum = custom.get("minimum")
+    return Column(
+        name=prop.name,
+        clear_type=clear,
+        landed_type=landed,
+        physical_type=prop.physicalType or "",
+        required=bool(prop.required),
+        classification=classification,
+        seal=None if seal is None else str(seal),
+        description=prop.description or "",
+        allowed_values=tuple(allowed) if isinstance(allowed, list) else None,
+        minimum=float(minimum) if isinstance(minimum, int | float) else None,
+        compare=custom.get("compare", True) is not False,
+    )
+
+
+def _names(value: object) -> tuple[str, ...]:
+    return tuple(str(v) for v in value) if isinstance(value, list) else ()
+
+
+def read_contract(path: Path) -> Contract:
+    """The contract in one ODCS file; ContractError says what is wrong and where."""
+    try:
+        odcs = OpenDataContractStandard.from_file(str(path))
+    except FileNotFoundError:
+        raise ContractError(f"no contract at {path}") from None
+    except Exception as e:  # the library raises YAML and pydantic errors alike
+        raise ContractError(f"{path.name} is not a readable ODCS v3 contract: {e}") from e
+    if not odcs.schema_ or len(odcs.schema_) != 1:
+        raise ContractError(f"{path.name}: expected exactly one schema object")
+    table = odcs.schema_[0]
+    custom = _custom(table)
+    columns = tuple(_column(p, table.name) for p in table.properties or [])
+    key = tuple(
+        p.name
+        for p in sorted(
+            (p for p in table.properties or [] if p.primaryKey), key=lambda p: p.primaryKeyPosition or 0
+        )
+    )
+    if not key:
+        raise ContractError(f"{path.name}: no primaryKey, so rows could not be told apart")
+    names = {c.name for c in columns}
+    for option in ("subject", "changeKey", "completeWithin"):
+        wanted = custom.get(option) or []
+        for name in [wanted] if isinstance(wanted, str) else _names(wanted):
+            if name not in names:
+                raise ContractError(f"{path.name}: {option} names {name!r}, which is no column")
+    return Contract(
+        name=table.name,
+        version=str(odcs.version),
+        description=table.description or "",
+        columns=columns,
+        key=key,
+        subject=str(custom["subject"]) if "subject" in custom else None,
+        parent=str(custom["parent"]) if "parent" in custom else None,
+        change_key=_names(custom.get("changeKey")),
+        complete_within=_names(custom.get("completeWithin")),
+        reject_share=float(str(custom.get("rejectShare", 0))),
+    )
+
+
+@cache
+def contract(name: str) -> Contract:
+    """The contract of the table `name` in ``connectors/contracts``."""
+    found = read_contract(CONTRACTS / f"{name}.yaml")
+    if found.name != name:
+        raise ContractError(f"{name}.yaml declares the table {found.name!r}")
+    return found
+
+
+def contract_names() -> list[str]:
+    """Names of all contracts, parents before their children."""
+    names = sorted(p.stem for p in CONTRACTS.glob("*.yaml"))
+    return sorted(names, key=lambda n: (contract(n).parent is not None, n))

@@ -1,0 +1,313 @@
+"""VNPT iGate 2.0 ("padman"), the dossier system of most provinces.
+
+What it publishes: dossiers by search (a page with a total, or a slice without one) and one dossier's detail.
+How it misbehaves: no way to ask what changed since a moment, so a run takes every window the search offers
+and reads again each dossier the warehouse still holds as open; tokens expire mid-run; ``-to`` bounds are
+inclusive; two date forms; booleans and flags as text. Whom to call: the VNPT office of the province.
+
+Seen in public clients: the search parameters and the search item. Guessed: `GUESSED_DETAIL`, the part of
+the detail beyond the search item, and the sign-in grant. All guesses stand in this module and nowhere else.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import orjson
+
+from connectors.base import Chunk, Connector, Quarantined, Request, SourceChanged
+from connectors.mapping import Path, declared_keys, flatten, undeclared
+from connectors.typing import MISSING
+
+_LEVELS = {"4": "full", "3": "partial", "2": "information", 4: "full", 3: "partial", 2: "information"}
+
+#: Fields of the search item, seen in several clients.
+_ITEM: dict[str, str | Path] = {
+    "dossier_id": "id",
+    "dossier_code": "code",
+    "national_code": "nationCode",
+    "procedure_code": "procedure.code",
+    "procedure_name": "procedure.translate[vi]",
+    "sector_code": "procedure.sector.code",
+    "sector_name": "procedure.sector.name[vi]",
+    "service_level": Path("procedureLevel.code", _LEVELS),
+    "applicant_id_number": "applicant.data.identityNumber",
+    "applicant_name": "applicant.data.ownerFullname",
+    "subject_line": "applicant.data.noidungyeucaugiaiquyet",
+    "receiving_agency_code": "agency.code",
+    "receiving_officer_name": "accepter.fullname",
+    "received_at": "acceptedDate",
+    "due_at": "appointmentDate",
+    "status_code": "dossierStatus.id",
+    "status_name": "dossierStatus.name[vi]",
+}
+#: Fields of the detail that no public source shows: our guess, to be checked against a real installation.
+GUESSED_DETAIL: dict[str, str | Path] = {
+    "previous_code": "previousCode",
+    "channel": Path("applyMethod.id", {0: 1, 1: 2, 2: 3}),
+    "applicant_type": "applicant.type",
+    "applicant_birth_year": "applicant.data.birthday",
+    "applicant_phone": "applicant.data.phoneNumber",
+    "applicant_email": "applicant.data.email",
+    "applicant_address": "applicant.data.address",
+    "applicant_commune_code": "applicant.data.village.code",
+    "responsible_agency_code": "processingAgency.code",
+    "submitted_at": "appliedDate",
+    "completed_at": "completedDate",
+    "returned_at": "returnedDate",
+    "supplement_count": "supplementCount",
+    "is_vneid_account": "vneidVerified",
+    "online_payment_code": "onlinePayment",
+}
+_DOSSIER = {**_ITEM, **GUESSED_DETAIL}
+#: Known, and not needed.
+_IGNORED = (
+    "procedure.id",
+    "procedure.sector.id",
+    "accepter.id",
+    "currentTask",
+    "eForm",
+    "agency.id",
+    "agency.name",
+    "agency.parent",
+    "agency.ancestors",
+    "dossierTaskStatus",
+    "procedureLevel.id",
+    "procedureLevel.name",
+    "applyMethod.name",
+    "processingAgency.id",
+    "processingAgency.name",
+    "applicant.data.village.name",
+    "task",
+    "dossierFormFile",
+    "dossierFee",
+)
+_METHODS = {"truc-tuyen": "online", "tien-mat": "cash", "chuyen-khoan": "transfer"}
+#: table -> (list in the detail, mapping, ignored); guessed like GUESSED_DETAIL.
+_CHILDREN: dict[str, tuple[str, dict[str, str | Path], tuple[str, ...]]] = {
+    "dossier_step": (
+        "task",
+        {
+            "step_no": "order",
+            "step_name": "name",
+            "agency_code": "agency.code",
+            "officer_name": "assignee.fullname",
+            "started_at": "startDate",
+            "due_at": "dueDate",
+            "finished_at": "completedDate",
+            "status_code": "statusId",
+            "note": "opinion",
+        },
+        ("agency.id", "agency.name", "assignee.id"),
+    ),
+    "dossier_paper": (
+        "dossierFormFile",
+        {
+            "paper_no": "order",
+            "paper_code": "code",
+            "paper_name": "name",
+            "is_result": "isResult",
+            "is_digitised": "digitised",
+            # "2" means reused from another dossier of the same person: reused all the same.
+            "is_reused": Path("reused", {"2": "1", 2: 1}),
+            "is_from_personal_storage": "fromPersonalStorage",
+            "file_name": "file.filename",
+            "file_url": "file.url",
+        },
+        (),
+    ),
+    "dossier_fee": (
+        "dossierFee",
+        {
+            "fee_no": "order",
+            "fee_kind": "type",
+            "fee_name": "name",
+            "amount_vnd": "amount",
+            "payment_method": Path("method", _METHODS),
+            "paid_at": "paidDate",
+        },
+        (),
+    ),
+}
+_KNOWN = {
+    "dossier": declared_keys(_DOSSIER, _IGNORED),
+    **{t: declared_keys(mapping, ignored) for t, (_, mapping, ignored) in _CHILDREN.items()},
+}
+_AGENCY: dict[str, str | Path] = {
+    "agency_code": "code",
+    "agency_name": "name",
+    "parent_agency_code": "parent.code",
+    "agency_level": "level",
+    "unit_code": "unitCode",
+}
+
+
+class IGate(Connector):
+    """Dossiers, their steps, papers and fees, and the agencies of one iGate installation."""
+
+    dialect = "igate"
+    tables = ("agency", "dossier", "dossier_step", "dossier_paper", "dossier_fee")
+    #: 401, 429 and 5xx are the base's; public clients of iGate read for up to 180 s.
+    read_timeout: ClassVar[float] = 180.0
+    token_path: ClassVar[str] = "/auth/realms/digo/protocol/openid-connect/token"  # noqa: S105 - a path
+    #: The three windows the search offers. A dossier may stand in several; it is read once.
+    windows: ClassVar[tuple[str, ...]] = ("accepted", "appointment", "result-returned")
+
+    def login(self) -> str:
+        """A token of the realm; [guess] client credentials."""
+        answer = self.call(
+            "POST",
+            self.token_path,
+            form={
+                "grant_type": "client_credentials",
+                "client_id": self.endpoint.login,
+                "client_secret": self.endpoint.secret,
+            },
+            signed=False,
+        )
+        token = answer.get("access_token") if isinstance(answer, dict) else None
+        if not token:
+            raise SourceChanged(self._say("POST", self.token_path, "the answer holds no access_token"))
+        return str(token)
+
+    def chunks(self, request: Request) -> Iterator[Chunk]:
+        """Agencies first, then every dossier of the windows and every one still open, each once."""
+        yield self._agencies()
+        count = self.report.counts["dossier"]
+        wanted: dict[str, None] = {}
+        announced = 0
+        start = request.interval.start - self.margin
+        for window in self.windows:
+            keys = self.counted_window(
+                f"{window} in the interval",
+                lambda w=window: self._window(w, start, request.interval.end),  # type: ignore[misc]
+            )
+            announced += len(keys)
+            wanted.update(dict.fromkeys(keys))
+        asked = list(request.still_open())
+        announced += len(asked)
+        wanted.update(dict.fromkeys(asked))
+        if asked:
+            self.report.windows.append({"window": "still open in the warehouse", "asked": len(asked)})
+        count.announced = announced if self._announces() else None
+        count.duplicates += announced - len(wanted)
+        ids = list(wanted)
+        for position in range(0, len(ids), self.chunk_size):
+            part = ids[position : position + self.chunk_size]
+            details = self.map_calls(self._detail, part)
+            yield self._chunk(part, details)
+            request.on_progress(
+                f"{self.source_code}: {min(position + self.chunk_size, len(ids)):,} of {len(ids):,} dossiers"
+            )
+
+    # --- reading -------------------------------------------------------------------------------------
+
+    def _announces(self) -> bool:
+        return self.endpoint.options.get("spec", "page") == "page"
+
+    def _window(
+        self, window: str, start: dt.datetime, end: dt.datetime
+    ) -> tuple[int | None, list[str], int | None]:
+        spec = "page" if self._announces() else "slice"
+        params = {
+            f"{window}-from": _iso(start),
+            # The upper bound is inclusive; our intervals are half-open.
+            f"{window}-to": _iso(end - dt.timedelta(milliseconds=1)),
+            "spec": spec,
+            "size": self.page_size,
+            "sort": "appointmentDate,asc",
+            "remove-status": "0",
+        }
+        keys: list[str] = []
+        first: int | None = None
+        page = 0
+        while True:
+            answer = self.call("GET", "/pa/dossier/search", params={**params, "page": page})
+            content = answer.get("content") if isinstance(answer, dict) else None
+            if not isinstance(content, list):
+                raise SourceChanged(self._say("GET", "/pa/dossier/search", "the answer holds no content list"))
+            total = answer.get("totalElements")
+            if self._announces():
+                if not isinstance(total, int):
+                    raise SourceChanged(
+                        self._say("GET", "/pa/dossier/search", "a page without totalElements")
+                        + " If this installation only gives slices, set spec: slice for this source."
+                    )
+                first = total if first is None else first
+            keys += [item["id"] for item in content]
+            # On to an empty page, whatever was announced: a source that announces too few loses nothing.
+            if not content:
+                return first, keys, total if self._announces() else None
+            page += 1
+
+    def _detail(self, dossier_id: str) -> Any:
+        return self.call("GET", f"/pa/dossier/{dossier_id}/--online", absent=frozenset({404}))
+
+    def _agencies(self) -> Chunk:
+        records: list[Any] = []
+        path = "/ba/agency/name+code"
+        page = 0
+        while True:
+            answer = self.call("GET", path, params={"page": page, "size": self.page_size})
+            content = answer.get("content") if isinstance(answer, dict) else None
+            if not isinstance(content, list):
+                raise SourceChanged(self._say("GET", path, "the answer holds no content list"))
+            if not content:
+                break
+            records += content
+            page += 1
+        self.report.counts["agency"].announced = answer.get("totalElements")
+        chunk = Chunk()
+        columns, paths = flatten(records, _AGENCY)
+        self.typed(chunk, "agency", columns, records, paths)
+        return chunk
+
+    # --- typing --------------------------------------------------------------------------------------
+
+    def _chunk(self, ids: list[str], details: list[Any]) -> Chunk:
+        chunk = Chunk()
+        # A dossier the source no longer has keeps its place, so that the balance stays honest.
+        gone = {p: "the source no longer has this dossier" for p, d in enumerate(details) if d is None}
+        records = [{"id": i} if d is None else d for i, d in zip(ids, details, strict=True)]
+        columns, paths = flatten(records, _DOSSIER)
+        # A migrated dossier alone has previousCode; absent is not missing.
+        columns["previous_code"] = [None if v is MISSING else v for v in columns["previous_code"]]
+        result = self.typed(chunk, "dossier", columns, records, paths, gone)
+        self._quarantine_undeclared(chunk, "dossier", records, [{"dossier_id": i} for i in ids])
+        bad = {r.position for r in result.rejects}
+        for table, (key, mapping, _) in _CHILDREN.items():
+            children: list[Any] = []
+            owners: list[int] = []
+            for position, record in enumerate(records):
+                listed = record.get(key)
+                if listed:
+                    children += listed
+                    owners += [position] * len(listed)
+            flat, child_paths = flatten(children, mapping)
+            flat["dossier_id"] = [records[o].get("id") for o in owners]
+            refused = {p: "its dossier was rejected" for p, o in enumerate(owners) if o in bad}
+            child_paths = {c: f"{key}[].{p}" for c, p in child_paths.items()}
+            self.typed(chunk, table, flat, children, child_paths, refused)
+            self._quarantine_undeclared(
+                chunk, table, children, [{"dossier_id": records[o].get("id")} for o in owners]
+            )
+        return chunk
+
+    def _quarantine_undeclared(
+        self, chunk: Chunk, table: str, records: list[Any], keys: list[dict[str, str | None]]
+    ) -> None:
+        for position, extra in undeclared(records, _KNOWN[table], self.report.counts[table].undeclared):
+            chunk.quarantine.append(
+                Quarantined(table, keys[position], ", ".join(extra), "undeclared", orjson.dumps(extra))
+            )
+
+
+def _iso(moment: dt.datetime) -> str:
+    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def open_status_codes() -> frozenset[str]:
+    """Codes of dossiers that may still change: all but returned, withdrawn, stopped and refused."""
+    return frozenset({"0", "1", "2", "3", "4"})

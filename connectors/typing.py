@@ -1,0 +1,336 @@
+"""From untidy values to typed Arrow columns, and the records that could not be typed.
+
+Work goes column by column: the common case is one Arrow call for a whole column; only a column that Arrow
+refuses is walked value by value, to find which records are wrong and why. Facts on the forms met:
+``domain`` notes, irregularities 3 (dates), 4 (booleans).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from connectors.contract import Column, Contract
+
+VIETNAM = ZoneInfo("Asia/Ho_Chi_Minh")
+#: A moment outside these years is a slip of the pen (0204, 2925), never a dossier.
+EARLIEST, LATEST = dt.datetime(1990, 1, 1, tzinfo=dt.UTC), dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
+_ABSENT = frozenset({"", "--", "null", "NULL"})
+
+
+class Missing:
+    """Marks a key the source did not send at all, which differs from sending null."""
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING = Missing()
+
+
+class MissingColumn(Exception):
+    """A required column is absent from every record of a batch: the source changed its shape."""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """One record that broke its contract: where it stands, what was wrong. Never the value itself."""
+
+    table: str
+    key: dict[str, str | None]
+    field: str
+    reason: str
+    position: int
+
+
+@dataclass
+class Typed:
+    """A typed batch with the rejected records beside it."""
+
+    batch: pa.RecordBatch
+    rejects: list[Reject] = field(default_factory=list)
+
+
+def parse_timestamp(value: Any) -> dt.datetime:
+    """One moment in any form met in the field, as UTC; ValueError if it is none.
+
+    Forms: ISO with offset or Z, ``yyyyMMddHHmmss``, ``yyyyMMdd``, ``dd/MM/yyyy[ HH:mm[:ss]]``,
+    ``yyyy-MM-dd[ HH:mm:ss]``, ``yyyy/MM/dd``, epoch milliseconds. Without an offset it is Vietnamese time.
+    """
+    if isinstance(value, bool):
+        raise ValueError("a boolean is not a moment")
+    if isinstance(value, int | float):
+        if not 10**11 < value < 10**13:  # below that it would be seconds, which no source sends
+            raise ValueError("not epoch milliseconds")
+        return _sane(dt.datetime.fromtimestamp(value / 1000, dt.UTC))
+    text = str(value).strip()
+    if text.isdigit():
+        if len(text) == 14:
+            return _sane(dt.datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=VIETNAM))
+        if len(text) == 8:
+            return _sane(dt.datetime.strptime(text, "%Y%m%d").replace(tzinfo=VIETNAM))
+        if len(text) == 13:
+            return parse_timestamp(int(text))
+        raise ValueError("digits that are no moment")
+    if "/" in text:
+        day_first = text.index("/") < 4
+        date, _, time = text.partition(" ")
+        form = "%d/%m/%Y" if day_first else "%Y/%m/%d"
+        if time:
+            form += " %H:%M:%S" if time.count(":") == 2 else " %H:%M"
+        return _sane(dt.datetime.strptime(f"{date} {time}".strip(), form).replace(tzinfo=VIETNAM))
+    moment = dt.datetime.fromisoformat(text)
+    return _sane(moment if moment.tzinfo else moment.replace(tzinfo=VIETNAM))
+
+
+def _sane(moment: dt.datetime) -> dt.datetime:
+    moment = moment.astimezone(dt.UTC)
+    if not EARLIEST <= moment < LATEST:
+        raise ValueError("outside 1990 to 2100")
+    return moment
+
+
+def parse_date(value: Any) -> dt.date:
+    """One calendar day in any of the forms of `parse_timestamp`; ValueError if it is none.
+
+    Birth dates reach back before 1990, so the bounds are 1880 to 2100 here.
+    """
+    if isinstance(value, dt.date):
+        return value
+    text = str(value).strip()[:10]
+    for form in ("%d/%m/%Y", "%Y-%m-%d", "%Y%m%d", "%Y/%m/%d"):
+        try:
+            day = dt.datetime.strptime(text, form).date()
+        except ValueError:
+            continue
+        if 1880 <= day.year < 2100:
+            return day
+        raise ValueError("outside 1880 to 2100")
+    raise ValueError("no date")
+
+
+_BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
+
+
+def parse_boolean(value: Any) -> bool:
+    """``true``, ``"True"``, ``"1"``, ``1`` and their opposites; ValueError for anything else (also ``2``)."""
+    if isinstance(value, bool):
+        return value
+    try:
+        return _BOOLEANS[str(value).strip().lower()]
+    except KeyError:
+        raise ValueError("no boolean") from None
+
+
+def _parse_string(value: Any) -> str:
+    if isinstance(value, bool | float | dict | list):
+        raise ValueError(f"a {type(value).__name__} is not text")
+    text = unicodedata.normalize("NFC", str(value)).strip()
+    if "\x00" in text:
+        raise ValueError("holds a NUL byte")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not valid Unicode") from None
+    return text
+
+
+def _parse_integer(value: Any) -> int:
+    if isinstance(value, bool):
+        raise ValueError("a boolean is not a number")
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError("not a whole number")
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise ValueError("no whole number") from None
+
+
+def _parse_decimal(value: Any) -> decimal.Decimal:
+    if isinstance(value, bool):
+        raise ValueError("a boolean is not a number")
+    try:
+        number = decimal.Decimal(str(value).strip())
+    except decimal.InvalidOperation:
+        raise ValueError("no number") from None
+    if not number.is_finite():
+        raise ValueError("no finite number")
+    return number
+
+
+def _fit(number: decimal.Decimal, to: pa.Decimal128Type) -> decimal.Decimal:
+    try:
+        fitted = number.quantize(decimal.Decimal(1).scaleb(-to.scale), rounding=decimal.ROUND_HALF_UP)
+    except decimal.InvalidOperation:
+        raise ValueError("too large") from None
+    if abs(fitted) >= decimal.Decimal(10) ** (to.precision - to.scale):
+        raise ValueError("too large")
+    return fitted
+
+
+def _fast(values: list[Any], to: pa.DataType) -> pa.Array | None:
+    """The whole column in one or two Arrow calls, or None where a value needs a closer look."""
+    try:
+        if pa.types.is_string(to):
+            array = pc.utf8_trim_whitespace(pc.utf8_normalize(pa.array(values, pa.string()), form="NFC"))
+            if pc.any(pc.match_substring(array, "\x00")).as_py():
+                return None
+            if pc.any(pc.is_in(array, value_set=pa.array(sorted(_ABSENT)))).as_py():
+                return None
+            return array
+        if pa.types.is_timestamp(to):
+            array = pa.array(values, pa.string()).cast(to)
+            bounds = pc.min_max(array)
+            if bounds["min"].is_valid and not (
+                EARLIEST <= bounds["min"].as_py() and bounds["max"].as_py() < LATEST
+            ):
+                return None
+            return array
+        if pa.types.is_integer(to):
+            if any(isinstance(v, bool) for v in values):
+                return None
+            return pa.array(values, to)
+        if pa.types.is_decimal(to):
+            if any(v is not None and type(v) is not int for v in values):
+                return None
+            return pa.array(values, pa.int64()).cast(pa.decimal128(38, to.scale)).cast(to)
+        if pa.types.is_boolean(to):
+            return pa.array(values, to)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError, TypeError):
+        return None
+    return None
+
+
+def _parser(to: pa.DataType) -> Callable[[Any], Any]:
+    if pa.types.is_string(to):
+        return _parse_string
+    if pa.types.is_timestamp(to):
+        return parse_timestamp
+    if pa.types.is_date(to):
+        return parse_date
+    if pa.types.is_boolean(to):
+        return parse_boolean
+    if pa.types.is_decimal(to):
+        return lambda v: _fit(_parse_decimal(v), to)
+    if pa.types.is_integer(to):
+        limit = 2 ** (to.bit_width - 1)
+
+        def bounded(value: Any) -> int:
+            number = _parse_integer(value)
+            if not -limit <= number < limit:
+                raise ValueError("too large")
+            return number
+
+        return bounded
+    raise TypeError(f"no parser for {to}")
+
+
+def typed_column(values: list[Any], column: Column) -> tuple[pa.Array, dict[int, str]]:
+    """`values` as an Arrow array of the column's clear type, and {position: what is wrong}."""
+    to = column.clear_type
+    array = _fast(values, to)
+    wrong: dict[int, str] = {}
+    if array is None:
+        parse = _parser(to)
+        out: list[Any] = []
+        for position, value in enumerate(values):
+            if value is None or value is MISSING or (isinstance(value, str) and value.strip() in _ABSENT):
+                out.append(None)
+                continue
+            try:
+                out.append(parse(value))
+            except ValueError as e:
+                out.append(None)
+                wrong[position] = f"not a {column.physical_type}: {e}"
+        array = pa.array(out, to)
+    if column.required and array.null_count:
+        for position in pc.indices_nonzero(array.is_null()).to_pylist():
+            wrong.setdefault(position, "required, but empty")
+    if column.allowed_values is not None:
+        allowed = pa.array(column.allowed_values).cast(to)
+        ok = pc.or_kleene(array.is_null(), pc.is_in(array, value_set=allowed))
+        if not pc.all(ok).as_py():
+            for position in pc.indices_nonzero(pc.invert(ok)).to_pylist():
+                wrong.setdefault(
+                    position, "not one of the allowed values " + ", ".join(map(str, column.allowed_values))
+                )
+    if column.minimum is not None:
+        low = pc.less(array.cast(pa.float64()), column.minimum)
+        if pc.any(low).as_py():
+            for position in pc.indices_nonzero(pc.fill_null(low, False)).to_pylist():
+                wrong.setdefault(position, f"below the minimum {column.minimum:g}")
+    return array, wrong
+
+
+def typed_batch(
+    contract: Contract,
+    columns: dict[str, list[Any]],
+    source_paths: dict[str, str] | None = None,
+    refused: dict[int, str] | None = None,
+) -> Typed:
+    """Type `columns` (one list for each contract column, all of one length) against `contract`.
+
+    A list may hold MISSING for a key the source did not send. Records in `refused` ({position: reason})
+    are rejected whatever they hold, such as children of a rejected parent.
+
+    Raises MissingColumn when a required column is absent from every record.
+    """
+    names = [c.name for c in contract.columns]
+    length = len(next(iter(columns.values()))) if columns else 0
+    arrays: list[pa.Array] = []
+    wrong: dict[int, tuple[str, str]] = {p: ("", why) for p, why in (refused or {}).items()}
+    for column in contract.columns:
+        values = columns.get(column.name)
+        if values is None:
+            values = [MISSING] * length
+        if MISSING in values:
+            if column.required and length and all(v is MISSING for v in values):
+                path = (source_paths or {}).get(column.name, column.name)
+                raise MissingColumn(
+                    f"required column {contract.name}.{column.name} is missing: looked for {path!r} in "
+                    f"{length} records and found it in none. The source has probably renamed or removed it; "
+                    "compare its answer with the connector's mapping."
+                )
+            values = [None if v is MISSING else v for v in values]
+        array, bad = typed_column(values, column)
+        arrays.append(array)
+        for position, reason in bad.items():
+            wrong.setdefault(position, (column.name, reason))
+    batch = pa.RecordBatch.from_arrays(arrays, schema=contract.clear_schema)
+    if not wrong:
+        return Typed(batch)
+    rejects = [
+        Reject(
+            table=contract.name,
+            key={k: _key_text(batch.column(names.index(k))[p]) for k in contract.key},
+            field=field_name,
+            reason=reason,
+            position=p,
+        )
+        for p, (field_name, reason) in sorted(wrong.items())
+    ]
+    keep = pa.array([p not in wrong for p in range(length)], pa.bool_())
+    return Typed(batch.filter(keep), rejects)
+
+
+def _key_text(value: pa.Scalar) -> str | None:
+    return None if not value.is_valid else str(value.as_py())
+
+
+def first_repeated(keys: Sequence[tuple[Any, ...]]) -> set[int]:
+    """Positions of rows whose key stood earlier in `keys` (the first one is kept)."""
+    seen: set[tuple[Any, ...]] = set()
+    again: set[int] = set()
+    for position, key in enumerate(keys):
+        if key in seen:
+            again.add(position)
+        seen.add(key)
+    return again
