@@ -1,0 +1,415 @@
+"""What may be published: dbt's published models plus an approval record for each dataset.
+
+A dataset is a dbt exposure (its label is the dataset id) over models of schema `open_data`. Deny by default:
+only columns marked `publish: true` leave, and only under an approval that is complete, in force and has a
+known licence. Every gap found is reported at once, with the file to mend.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+SCHEMA = "open_data"
+APPROVALS = Path(__file__).parent / "approvals"
+ORIGIN_COLUMNS = ("origin", "_origin")
+
+
+class CatalogueError(Exception):
+    """What is declared does not suffice for publishing; the message lists every gap and where to mend it."""
+
+
+@dataclass(frozen=True)
+class Licence:
+    """A licence the public can rely on: SPDX or Open Definition id, title and address."""
+
+    id: str
+    title: str
+    url: str
+
+
+# Anything else is refused: a licence nobody can look up gives the public no right.
+LICENCES = {
+    licence.id: licence
+    for licence in (
+        Licence(
+            "CC-BY-4.0",
+            "Creative Commons Attribution 4.0 International",
+            "https://creativecommons.org/licenses/by/4.0/",
+        ),
+        Licence(
+            "CC0-1.0",
+            "Creative Commons Zero 1.0 Universal",
+            "https://creativecommons.org/publicdomain/zero/1.0/",
+        ),
+        Licence(
+            "ODC-By-1.0",
+            "Open Data Commons Attribution License 1.0",
+            "https://opendatacommons.org/licenses/by/1-0/",
+        ),
+        Licence(
+            "ODbL-1.0",
+            "Open Data Commons Open Database License 1.0",
+            "https://opendatacommons.org/licenses/odbl/1-0/",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Text:
+    """The same words in Vietnamese and English."""
+
+    vi: str
+    en: str
+
+
+@dataclass(frozen=True)
+class Column:
+    """A published column; `data_type` is the PostgreSQL type of the enforced contract."""
+
+    name: str
+    data_type: str
+    description: Text
+    unit: str | None = None
+
+
+@dataclass(frozen=True)
+class SmallCell:
+    """Counts of dossiers that are withheld with their row while any of them is above 0 and below `threshold`.
+
+    `count_columns[0]` is the count of all dossiers of the row. `measure_columns` are derived from the counts
+    (shares, averages) and are withheld with them.
+    """
+
+    count_columns: tuple[str, ...]
+    threshold: int
+    measure_columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One published model, which becomes one table of a dataset."""
+
+    name: str
+    table: str
+    title: Text
+    description: Text
+    columns: tuple[Column, ...]
+    keys: tuple[str, ...]
+    small_cell: SmallCell | None
+    origin_column: str | None
+    origin: str | None
+
+    @property
+    def read_columns(self) -> tuple[str, ...]:
+        """Columns read from the warehouse: the published ones, and the origin even where it is not published."""
+        names = tuple(column.name for column in self.columns)
+        if self.origin_column and self.origin_column not in names:
+            return (*names, self.origin_column)
+        return names
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the data of a dataset came from, and under which terms."""
+
+    title: str
+    terms: str
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class AsPublished:
+    """The body whose publication a dataset repeats, and the column that says when it was captured."""
+
+    body: Text
+    captured_column: str
+
+
+@dataclass(frozen=True)
+class Approval:
+    """The decision to publish one dataset, as recorded in `opendata/approvals/<dataset>.yml`."""
+
+    dataset: str
+    approved_by: str
+    role: str
+    decided_on: date
+    expires_on: date
+    legal_basis: tuple[str, ...]
+    classification: str
+    licence: Licence
+    update_frequency: Text
+    spatial: Text
+    temporal: Text
+    contact: Text
+    disclosure_policy: Text
+    owner: Text
+    owner_consent: str | None
+    sources: tuple[Source, ...]
+    as_published: AsPublished | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset that may be published: an exposure, its models and its approval."""
+
+    id: str
+    title: Text
+    description: Text
+    resources: tuple[Resource, ...]
+    approval: Approval
+
+
+def read_catalogue(manifest: Path, approvals: Path = APPROVALS, today: date | None = None) -> list[Dataset]:
+    """Return every dataset that dbt's manifest exposes, sorted by id.
+
+    Raises CatalogueError with all gaps at once: no manifest, no published column, no approval, expired or
+    unknown licence, and so on. A dataset with a gap stops the release; it is never left out in silence.
+    """
+    document = _read_manifest(manifest)
+    on_day = today or date.today()
+    gaps: list[str] = []
+    datasets: list[Dataset] = []
+    for exposure in sorted(document.get("exposures", {}).values(), key=lambda item: str(item.get("name"))):
+        nodes = [document["nodes"].get(node) for node in exposure.get("depends_on", {}).get("nodes", [])]
+        models = [node for node in nodes if node and node.get("resource_type") == "model"]
+        if not any(model.get("schema") == SCHEMA for model in models):
+            continue  # an exposure of something else, such as a dashboard
+        dataset_id = str(exposure.get("label") or exposure["name"].replace("_", "-"))
+        where = f"dataset {dataset_id} (exposure {exposure['name']})"
+        for model in models:
+            if model.get("schema") != SCHEMA:
+                gaps.append(
+                    f"{where}: depends on {_relation(model)}; only models of schema {SCHEMA} are published"
+                )
+        resources = [_resource(model, where, gaps) for model in models if model.get("schema") == SCHEMA]
+        # The model that carries the dataset's name stands first and lends it title and description.
+        resources.sort(key=lambda resource: (resource.name != dataset_id, resource.name))
+        approval = _approval(approvals / f"{dataset_id}.yml", dataset_id, on_day, resources, gaps)
+        meta = _meta(exposure)
+        first = resources[0]
+        title = Text(str(meta.get("title_vi") or first.title.vi), str(meta.get("title_en") or first.title.en))
+        description = Text(
+            str(meta.get("description_vi") or first.description.vi),
+            str(exposure.get("description") or first.description.en),
+        )
+        if approval is not None:
+            datasets.append(Dataset(dataset_id, title, description, tuple(resources), approval))
+    if not datasets and not gaps:
+        gaps.append(
+            f"{manifest}: no exposure depends on a model of schema {SCHEMA}; "
+            "declare one for each dataset in dbt/models/open_data"
+        )
+    if gaps:
+        raise CatalogueError("Nothing is published until this is mended:\n- " + "\n- ".join(gaps))
+    return sorted(datasets, key=lambda dataset: dataset.id)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise CatalogueError(
+            f"No dbt manifest at {path.absolute()}: run `dbt build` (or `dbt parse`) first"
+        ) from None
+    except ValueError as error:
+        raise CatalogueError(f"{path} is not JSON ({error}): run `dbt parse` to write it again") from None
+
+
+def _meta(node: Mapping[str, Any]) -> dict[str, Any]:
+    # dbt 1.10 moved meta under config and still fills both in most places; config wins.
+    return {**(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
+
+
+def _relation(model: Mapping[str, Any]) -> str:
+    return f"{model.get('schema')}.{model.get('alias') or model['name']}"
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return (value,)
+    return tuple(str(item) for item in value) if isinstance(value, Iterable) else (str(value),)
+
+
+def _resource(model: Mapping[str, Any], where: str, gaps: list[str]) -> Resource:
+    """Return what of a model may leave; gaps are appended to `gaps`."""
+    meta = _meta(model)
+    place = f"{where}: model {model['name']} ({model.get('original_file_path', '')}'s YAML)"
+    found: list[str] = []
+    columns: list[Column] = []
+    for column in model.get("columns", {}).values():
+        column_meta = _meta(column)
+        if column_meta.get("publish") is not True:
+            continue
+        text = Text(str(column_meta.get("vi") or "").strip(), str(column.get("description") or "").strip())
+        if not (text.vi and text.en):
+            found.append(f"column {column['name']} is published without meta.vi or description")
+        if not column.get("data_type"):
+            found.append(f"column {column['name']} has no data_type; the contract must be enforced")
+        unit = column_meta.get("unit")
+        columns.append(
+            Column(column["name"], str(column.get("data_type")), text, str(unit) if unit else None)
+        )
+    published = {column.name for column in columns}
+    if not columns:
+        found.append("no column has meta.publish: true, so nothing may leave")
+
+    keys = _strings(meta.get("keys"))
+    if not keys:
+        found.append("meta.keys is missing (the columns that identify a row)")
+    if missing := [key for key in keys if key not in published]:
+        found.append(f"meta.keys names columns that are not published: {', '.join(missing)}")
+
+    origin_column = next((name for name in ORIGIN_COLUMNS if name in model.get("columns", {})), None)
+    origin = meta.get("origin")
+    if origin_column is None and origin not in ("real", "simulated"):
+        found.append("has neither a column `origin` nor meta.origin (real or simulated)")
+
+    texts = {name: str(meta.get(name) or "").strip() for name in ("title_vi", "title_en", "description_vi")}
+    found += [f"meta.{name} is missing" for name, text in texts.items() if not text]
+    if not str(model.get("description") or "").strip():
+        found.append("description is missing")
+
+    small_cell = _small_cell(meta.get("small_cell"), columns, keys, found)
+    gaps += [f"{place}: {gap}" for gap in found]
+    return Resource(
+        name=str(model.get("alias") or model["name"]).replace("_", "-"),
+        table=str(model.get("alias") or model["name"]),
+        title=Text(texts["title_vi"], texts["title_en"]),
+        description=Text(texts["description_vi"], str(model.get("description") or "").strip()),
+        columns=tuple(columns),
+        keys=keys,
+        small_cell=small_cell,
+        origin_column=origin_column,
+        origin=None if origin_column else str(origin),
+    )
+
+
+NUMERIC = ("smallint", "integer", "bigint", "int", "numeric", "decimal", "double", "real", "float")
+
+
+def _small_cell(
+    declared: Mapping[str, Any] | None, columns: list[Column], keys: tuple[str, ...], found: list[str]
+) -> SmallCell | None:
+    if not declared:
+        return None
+    policy = SmallCell(
+        _strings(declared.get("count_columns")),
+        int(declared.get("threshold") or 0),
+        _strings(declared.get("measure_columns")),
+    )
+    if not policy.count_columns or policy.threshold < 2:
+        found.append("meta.small_cell needs count_columns and a threshold of at least 2")
+    published = {column.name for column in columns}
+    if missing := [name for name in policy.count_columns + policy.measure_columns if name not in published]:
+        found.append(f"meta.small_cell names columns that are not published: {', '.join(missing)}")
+    # A number that is neither key nor withheld with its row could give a withheld count away.
+    withheld = set(policy.count_columns) | set(policy.measure_columns) | set(keys)
+    loose = [c.name for c in columns if c.data_type.lower().startswith(NUMERIC) and c.name not in withheld]
+    if loose:
+        found.append(
+            f"numbers {', '.join(loose)} are in neither keys, small_cell.count_columns nor small_cell.measure_columns"
+        )
+    return policy
+
+
+def _approval(
+    path: Path, dataset_id: str, today: date, resources: list[Resource], gaps: list[str]
+) -> Approval | None:
+    """Return the approval of a dataset, or None after appending what is missing to `gaps`."""
+    if not path.exists():
+        gaps.append(f"dataset {dataset_id}: no approval; record the decision in {_shown(path)}")
+        return None
+    try:
+        record = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        gaps.append(f"{_shown(path)}: not YAML ({error})")
+        return None
+    found: list[str] = []
+
+    def text(name: str) -> str:
+        value = record.get(name)
+        if not value or not str(value).strip():
+            found.append(f"{name} is missing")
+        return str(value or "").strip()
+
+    def pair(name: str, holder: Mapping[str, Any] | None = None) -> Text:
+        value = (record if holder is None else holder).get(name)
+        if not isinstance(value, Mapping) or not value.get("vi") or not value.get("en"):
+            found.append(f"{name} needs both vi and en")
+            return Text("", "")
+        return Text(str(value["vi"]).strip(), str(value["en"]).strip())
+
+    def day(name: str) -> date:
+        value = record.get(name)
+        if not isinstance(value, date):
+            found.append(f"{name} is missing or not a date (YYYY-MM-DD)")
+            return today
+        return value
+
+    if text("dataset") != dataset_id:
+        found.append(f"dataset must be {dataset_id}, as in the file's name")
+    decided_on, expires_on = day("decided_on"), day("expires_on")
+    if decided_on > today:
+        found.append(f"decided_on {decided_on} is in the future")
+    if expires_on < today:
+        found.append(f"expired on {expires_on}; renew the decision or withdraw the dataset")
+    licence = LICENCES.get(text("licence"))
+    if licence is None:
+        found.append(f"licence {record.get('licence')!r} is not known; known: {', '.join(LICENCES)}")
+    if text("classification") != "public":
+        found.append("classification must be `public`; anything else is not open data")
+    legal_basis = _strings(record.get("legal_basis"))
+    if not legal_basis:
+        found.append("legal_basis is missing")
+    consent = record.get("owner_consent")
+    if record.get("owner_is_another_body") is not False and not consent:
+        found.append("owner_consent is missing (or state `owner_is_another_body: false`)")
+    sources = tuple(
+        Source(str(item.get("title") or ""), str(item.get("terms") or ""), item.get("url"))
+        for item in record.get("sources") or []
+    )
+    if not sources or not all(source.title and source.terms for source in sources):
+        found.append("sources need a title and terms each")
+    as_published = None
+    if declared := record.get("as_published"):
+        as_published = AsPublished(pair("body", declared), str(declared.get("captured_column") or ""))
+        if not any(as_published.captured_column in resource.read_columns for resource in resources):
+            found.append(
+                f"as_published.captured_column {as_published.captured_column!r} is not a published column of the dataset"
+            )
+    approved_by, role = text("approved_by"), text("role")
+    pairs = {
+        name: pair(name)
+        for name in ("update_frequency", "spatial", "temporal", "contact", "disclosure_policy", "owner")
+    }
+    gaps += [f"dataset {dataset_id}: {_shown(path)}: {gap}" for gap in found]
+    if found or licence is None:
+        return None
+    return Approval(
+        dataset=dataset_id,
+        approved_by=approved_by,
+        role=role,
+        decided_on=decided_on,
+        expires_on=expires_on,
+        legal_basis=legal_basis,
+        classification="public",
+        licence=licence,
+        owner_consent=str(consent) if consent else None,
+        sources=sources,
+        as_published=as_published,
+        **pairs,
+    )
+
+
+def _shown(path: Path) -> str:
+    return f"opendata/approvals/{path.name}" if path.parent == APPROVALS else str(path)
