@@ -294,7 +294,19 @@ def _resource(model: Mapping[str, Any], where: str, gaps: list[str]) -> Resource
     )
 
 
-NUMERIC = ("smallint", "integer", "bigint", "int", "numeric", "decimal", "double", "real", "float")
+FRICTIONLESS_TYPES = (
+    (("smallint", "integer", "bigint", "int"), "integer"),
+    (("numeric", "decimal", "double", "real", "float"), "number"),
+    (("boolean", "bool"), "boolean"),
+    (("timestamp",), "datetime"),
+    (("date",), "date"),
+)
+
+
+def frictionless_type(data_type: str) -> str:
+    """Return the Frictionless type of a PostgreSQL type."""
+    kind = data_type.lower()
+    return next((name for starts, name in FRICTIONLESS_TYPES if kind.startswith(starts)), "string")
 
 
 def _small_cell(
@@ -314,7 +326,11 @@ def _small_cell(
         found.append(f"meta.small_cell names columns that are not published: {', '.join(missing)}")
     # A number that is neither key nor withheld with its row could give a withheld count away.
     withheld = set(policy.count_columns) | set(policy.measure_columns) | set(keys)
-    loose = [c.name for c in columns if c.data_type.lower().startswith(NUMERIC) and c.name not in withheld]
+    loose = [
+        c.name
+        for c in columns
+        if frictionless_type(c.data_type) in ("integer", "number") and c.name not in withheld
+    ]
     if loose:
         found.append(
             f"numbers {', '.join(loose)} are in neither keys, small_cell.count_columns nor small_cell.measure_columns"
@@ -385,7 +401,7 @@ def _approval(
         as_published = AsPublished(pair("body", declared), str(declared.get("captured_column") or ""))
         if not any(as_published.captured_column in resource.read_columns for resource in resources):
             found.append(
-                f"as_published.captured_column {as_published.captured_column!r} is not a published column of the dataset"
+                f"as_published.captured_column {as_published.captured_column!r} is not published by any of its models"
             )
     approved_by, role = text("approved_by"), text("role")
     pairs = {

@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from opendata import site
-from opendata.catalogue import APPROVALS, SCHEMA, Column, Dataset, Resource, read_catalogue
+from opendata.catalogue import APPROVALS, SCHEMA, Column, Dataset, Resource, frictionless_type, read_catalogue
 from opendata.disclosure import WITHHELD_COLUMN, Withheld, withhold_small_cells
 from opendata.files import (
     BUSINESS_ZONE,
@@ -239,7 +239,8 @@ def _read(cursor: Any, resource: Resource) -> pa.Table:
         table = table.set_column(position, name, column)
     if table.num_rows == 0:
         raise ReleaseError(
-            f"{SCHEMA}.{resource.table} has no rows; an empty table is not published. Build the warehouse from a load first"
+            f"{SCHEMA}.{resource.table} has no rows; an empty table is not published. "
+            "Build the warehouse from a load first"
         )
     table = table.sort_by([(key, "ascending") for key in resource.keys])
     return table.replace_schema_metadata(None)
@@ -329,21 +330,6 @@ def _shown(value: object) -> str:
     if value is None:
         return ""
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-FRICTIONLESS_TYPES = (
-    (("smallint", "integer", "bigint", "int"), "integer"),
-    (("numeric", "decimal", "double", "real", "float"), "number"),
-    (("boolean", "bool"), "boolean"),
-    (("timestamp",), "datetime"),
-    (("date",), "date"),
-)
-
-
-def frictionless_type(data_type: str) -> str:
-    """Return the Frictionless type of a PostgreSQL type."""
-    kind = data_type.lower()
-    return next((name for starts, name in FRICTIONLESS_TYPES if kind.startswith(starts)), "string")
 
 
 MEDIA_TYPES = {"csv": "text/csv", "excel.csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
@@ -534,7 +520,7 @@ def _frictionless_errors(path: Path, dataset: str) -> list[str]:
     import frictionless  # costs a second; a refused catalogue should not wait for it
 
     with frictionless.system.use_context(trusted=False):
-        report = frictionless.Package(str(path)).validate()
+        report = frictionless.Package.from_descriptor(str(path)).validate()
     errors: dict[str, int] = {}
     for task in report.tasks:
         for error in task.errors:
@@ -557,7 +543,7 @@ def _newest(releases: Path) -> int:
 def _switch(root: Path, number: int) -> bool:
     """Point `current` at a release in one step; returns whether it pointed elsewhere before."""
     current, target = root / "current", f"releases/{number:06d}"
-    if current.is_symlink() and os.readlink(current) == target:
+    if current.is_symlink() and current.readlink() == Path(target):
         return False
     aside = root / f".current-{os.getpid()}"
     aside.symlink_to(target)

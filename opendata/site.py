@@ -15,6 +15,8 @@ from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from opendata.catalogue import frictionless_type
+
 if TYPE_CHECKING:
     from opendata.release import Build
 
@@ -27,6 +29,16 @@ FORMATS = {
     "excel.csv": ("CSV cho Excel", "mở bằng Excel, giữ dấu tiếng Việt", "opens in Excel with its accents"),
     "csv": ("CSV", "cho phần mềm thống kê, lập trình", "for programs and statistics tools"),
     "parquet": ("Parquet", "cho phân tích dữ liệu lớn", "for data analysis, typed and compressed"),
+}
+
+# Frictionless types in the words of readers.
+TYPES = {
+    "string": ("văn bản", "text"),
+    "integer": ("số nguyên", "whole number"),
+    "number": ("số", "number"),
+    "boolean": ("đúng/sai", "true/false"),
+    "date": ("ngày", "date"),
+    "datetime": ("thời điểm", "date and time"),
 }
 
 
@@ -69,8 +81,14 @@ def write_pages(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number_vi": number_vi, "size": size, "day": day}
-    shared = {"number": number, "created_at": created_at, "load_number": load_number, "formats": FORMATS}
+    environment.filters |= {"number_vi": number_vi, "size": size, "day": day, "kind": frictionless_type}
+    shared = {
+        "number": number,
+        "created_at": created_at,
+        "load_number": load_number,
+        "formats": FORMATS,
+        "types": TYPES,
+    }
     index = environment.get_template("index.html")
     (folder / "index.html").write_text(index.render(builds=builds, **shared), encoding="utf-8")
     page = environment.get_template("dataset.html")
