@@ -7,6 +7,7 @@ can name a person.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import email.utils
 import random
@@ -15,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import urljoin, urlsplit
 
@@ -58,8 +59,8 @@ class Endpoint:
 
     base_url: str
     login: str = ""
-    secret: str = field(default="", repr=False)
-    options: dict[str, Any] = field(default_factory=dict)
+    secret: str = dataclasses.field(default="", repr=False)
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,16 +85,16 @@ class Quarantined:
     key: dict[str, str | None]
     field: str
     kind: str
-    payload: bytes = field(repr=False)
+    payload: bytes = dataclasses.field(repr=False)
 
 
 @dataclass
 class Chunk:
     """Some records of a pull: typed clear batches by table, rejects, and what goes to quarantine."""
 
-    tables: dict[str, pa.RecordBatch] = field(default_factory=dict)
-    rejects: list[Reject] = field(default_factory=list)
-    quarantine: list[Quarantined] = field(default_factory=list)
+    tables: dict[str, pa.RecordBatch] = dataclasses.field(default_factory=dict)
+    rejects: list[Reject] = dataclasses.field(default_factory=list)
+    quarantine: list[Quarantined] = dataclasses.field(default_factory=list)
 
 
 @dataclass
@@ -103,18 +104,18 @@ class TableCount:
     announced: int | None = None
     rejected: int = 0
     duplicates: int = 0
-    undeclared: Counter[str] = field(default_factory=Counter)
+    undeclared: Counter[str] = dataclasses.field(default_factory=Counter)
 
 
 @dataclass
 class PullReport:
     """What a pull met, for the manifest."""
 
-    counts: dict[str, TableCount] = field(default_factory=dict)
-    windows: list[dict[str, Any]] = field(default_factory=list)
+    counts: dict[str, TableCount] = dataclasses.field(default_factory=dict)
+    windows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     calls: int = 0
     retries: int = 0
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -404,9 +405,7 @@ class Connector:
 
 
 def _is_html(response: requests.Response) -> bool:
-    return (
-        "html" in response.headers.get("Content-Type", "") or response.content[:64].lstrip()[:1] == b"<"
-    )
+    return "html" in response.headers.get("Content-Type", "") or response.content[:64].lstrip()[:1] == b"<"
 
 
 def _retry_after_seconds(header: str | None) -> float | None:

@@ -122,7 +122,8 @@ class Contract:
     def ddl(self, schema: str = "raw") -> list[str]:
         """Statements that make ``<schema>.<table>`` and its comments, safe to run again."""
         lines = [
-            f'    "{c.name}" {c.physical_type}{" not null" if c.required else ""}' for c in self.landed_columns
+            f'    "{c.name}" {c.physical_type}{" not null" if c.required else ""}'
+            for c in self.landed_columns
         ]
         lines += [
             "    _origin text not null check (_origin in ('real', 'simulated'))",
@@ -161,7 +162,8 @@ def _custom(holder: object) -> dict[str, object]:
 
 def _column(prop: SchemaProperty, where: str) -> Column:
     custom = _custom(prop)
-    where = f"{where}.{prop.name}"
+    name = prop.name or ""
+    where = f"{where}.{name}"
     classification = prop.classification or ""
     if classification not in PRIVACY_CLASSES:
         raise ContractError(
@@ -187,7 +189,7 @@ def _column(prop: SchemaProperty, where: str) -> Column:
     allowed = custom.get("allowedValues")
     minimum = custom.get("minimum")
     return Column(
-        name=prop.name,
+        name=name,
         clear_type=clear,
         landed_type=landed,
         physical_type=prop.physicalType or "",
@@ -216,10 +218,11 @@ def read_contract(path: Path) -> Contract:
     if not odcs.schema_ or len(odcs.schema_) != 1:
         raise ContractError(f"{path.name}: expected exactly one schema object")
     table = odcs.schema_[0]
+    table_name = table.name or ""
     custom = _custom(table)
-    columns = tuple(_column(p, table.name) for p in table.properties or [])
+    columns = tuple(_column(p, table_name) for p in table.properties or [])
     key = tuple(
-        p.name
+        p.name or ""
         for p in sorted(
             (p for p in table.properties or [] if p.primaryKey), key=lambda p: p.primaryKeyPosition or 0
         )
@@ -233,7 +236,7 @@ def read_contract(path: Path) -> Contract:
             if name not in names:
                 raise ContractError(f"{path.name}: {option} names {name!r}, which is no column")
     return Contract(
-        name=table.name,
+        name=table_name,
         version=str(odcs.version),
         description=table.description or "",
         columns=columns,

@@ -227,7 +227,9 @@ class IGate(Connector):
             answer = self.call("GET", "/pa/dossier/search", params={**params, "page": page})
             content = answer.get("content") if isinstance(answer, dict) else None
             if not isinstance(content, list):
-                raise SourceChanged(self._say("GET", "/pa/dossier/search", "the answer holds no content list"))
+                raise SourceChanged(
+                    self._say("GET", "/pa/dossier/search", "the answer holds no content list")
+                )
             total = answer.get("totalElements")
             if self._announces():
                 if not isinstance(total, int):

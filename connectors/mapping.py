@@ -72,7 +72,9 @@ def _vietnamese(entries: Any) -> Any:
     return None
 
 
-def declared_keys(mapping: Mapping[str, str | Path], ignored: Sequence[str] = ()) -> dict[str, frozenset[str]]:
+def declared_keys(
+    mapping: Mapping[str, str | Path], ignored: Sequence[str] = ()
+) -> dict[str, frozenset[str]]:
     """{object path: keys known there} for `undeclared`; `ignored` paths are known but not taken."""
     known: dict[str, set[str]] = {}
     for where in [*mapping.values(), *ignored]:

@@ -24,6 +24,7 @@ VIETNAM = ZoneInfo("Asia/Ho_Chi_Minh")
 #: A moment outside these years is a slip of the pen (0204, 2925), never a dossier.
 EARLIEST, LATEST = dt.datetime(1990, 1, 1, tzinfo=dt.UTC), dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
 _ABSENT = frozenset({"", "--", "null", "NULL"})
+_ABSENT_ARRAY = pa.array(sorted(_ABSENT))
 
 
 class Missing:
@@ -118,6 +119,10 @@ def parse_date(value: Any) -> dt.date:
 
 
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
+#: The spellings met, so that a whole column is one look-up a value; others go the slow way.
+_BOOLEAN_FAST = {None: None, True: True, False: False, "1": True, "0": False} | {
+    spelling: value for word, value in (("true", True), ("false", False)) for spelling in (word, word.title())
+}
 
 
 def parse_boolean(value: Any) -> bool:
@@ -176,35 +181,50 @@ def _fit(number: decimal.Decimal, to: pa.Decimal128Type) -> decimal.Decimal:
     return fitted
 
 
+def _texts(values: list[Any]) -> pa.Array:
+    """Values as trimmed NFC text, absent ones null; numbers keep their digits. Raises where unclear."""
+    try:
+        array = pa.array(values, pa.string())
+    except pa.ArrowTypeError:
+        if any(type(v) is not int for v in values if v is not None):
+            raise
+        array = pa.array(values, pa.int64()).cast(pa.string())
+    array = pc.utf8_trim_whitespace(pc.utf8_normalize(array, form="NFC"))
+    absent = pc.is_in(array, value_set=_ABSENT_ARRAY)
+    return pc.if_else(absent, pa.scalar(None, pa.string()), array) if pc.any(absent).as_py() else array
+
+
+def _within(array: pa.Array, low: Any, high: Any) -> bool:
+    bounds = pc.min_max(array)
+    return not bounds["min"].is_valid or (low <= bounds["min"].as_py() and bounds["max"].as_py() < high)
+
+
 def _fast(values: list[Any], to: pa.DataType) -> pa.Array | None:
-    """The whole column in one or two Arrow calls, or None where a value needs a closer look."""
+    """The whole column in a few Arrow calls, or None where a value needs a closer look."""
     try:
         if pa.types.is_string(to):
-            array = pc.utf8_trim_whitespace(pc.utf8_normalize(pa.array(values, pa.string()), form="NFC"))
-            if pc.any(pc.match_substring(array, "\x00")).as_py():
-                return None
-            if pc.any(pc.is_in(array, value_set=pa.array(sorted(_ABSENT)))).as_py():
-                return None
-            return array
+            array = _texts(values)
+            return None if pc.any(pc.match_substring(array, "\x00")).as_py() else array
         if pa.types.is_timestamp(to):
-            array = pa.array(values, pa.string()).cast(to)
-            bounds = pc.min_max(array)
-            if bounds["min"].is_valid and not (
-                EARLIEST <= bounds["min"].as_py() and bounds["max"].as_py() < LATEST
-            ):
-                return None
-            return array
+            array = _texts(values).cast(to)
+            return array if _within(array, EARLIEST, LATEST) else None
+        if pa.types.is_date(to):
+            array = pc.strptime(_texts(values), format="%d/%m/%Y", unit="s").cast(to)
+            return array if _within(array, dt.date(1880, 1, 1), dt.date(2100, 1, 1)) else None
+        if pa.types.is_boolean(to):
+            return pa.array([_BOOLEAN_FAST[v] for v in values], to)
         if pa.types.is_integer(to):
             if any(isinstance(v, bool) for v in values):
                 return None
-            return pa.array(values, to)
+            try:
+                return pa.array(values, to)
+            except pa.ArrowException:
+                return _texts(values).cast(to)
         if pa.types.is_decimal(to):
             if any(v is not None and type(v) is not int for v in values):
                 return None
             return pa.array(values, pa.int64()).cast(pa.decimal128(38, to.scale)).cast(to)
-        if pa.types.is_boolean(to):
-            return pa.array(values, to)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError, TypeError):
+    except (pa.ArrowException, UnicodeEncodeError, OverflowError, TypeError, KeyError):
         return None
     return None
 

@@ -1,0 +1,1 @@
+"""Immutable Parquet with a manifest, and its loading into raw, exactly once."""

@@ -1,0 +1,340 @@
+"""Load a landed batch into ``raw``: staged by COPY, compared once, in one transaction, exactly once.
+
+Business columns are compared on loading, so an unchanged row is not rewritten and the load number is a true
+watermark: it grows in commit order because loads take one lock. A batch pulled earlier than the row it
+meets never overwrites it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import adbc_driver_postgresql.dbapi as adbc
+import psycopg
+import pyarrow.parquet as pq
+from psycopg import sql
+
+from landing.manifest import LandingError, Manifest
+
+STAGE = "landing_stage"
+#: One lock for all loads: the number a load takes must be the order in which it becomes visible.
+_LOAD_LOCK = 7_662_025
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """What the loader must know of a table; built from its contract."""
+
+    name: str
+    columns: tuple[str, ...]
+    key: tuple[str, ...]
+    compared: tuple[str, ...]
+    ddl: tuple[str, ...]
+    change_key: tuple[str, ...] = ()
+    complete_within: tuple[str, ...] = ()
+    parent: str | None = None
+
+
+@dataclass
+class TableLoad:
+    """What loading did to one table."""
+
+    staged: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+
+
+@dataclass
+class LoadOutcome:
+    """Result of a load; `already` if this batch was loaded before."""
+
+    batch_id: str
+    load_number: int
+    already: bool = False
+    tables: dict[str, TableLoad] = field(default_factory=dict)
+
+
+def staged_name(batch_id: str, table: str) -> str:
+    """Name of the staging table of one table of a batch (PostgreSQL allows 63 bytes)."""
+    return f"{batch_id.replace('-', '_').lower()}__{table}"
+
+
+def prepare(connection: psycopg.Connection, specs: Sequence[TableSpec]) -> None:
+    """Make the schemas, raw tables and the load log; safe to run again, also by two at once."""
+    connection.execute("select pg_advisory_xact_lock(%s)", (_LOAD_LOCK,))
+    for statement in (
+        "create schema if not exists raw",
+        "create schema if not exists ops",
+        f"create schema if not exists {STAGE}",
+        "create table if not exists ops.load_log (load_number bigint primary key, batch_id text not null unique, "
+        "source_code text not null, origin text not null, interval_start timestamptz not null, "
+        "interval_end timestamptz not null, pulled_at timestamptz not null, "
+        "loaded_at timestamptz not null default clock_timestamp(), counts jsonb not null)",
+        "create table if not exists raw.dossier_change (source_code text not null, dossier_id text not null, "
+        "load_number bigint not null, primary key (load_number, source_code, dossier_id))",
+        *(s for spec in specs for s in spec.ddl),
+    ):
+        connection.execute(statement)
+    connection.commit()
+
+
+def stage(url: str, folder: Path, specs: Sequence[TableSpec]) -> dict[str, str]:
+    """COPY the batch's files into fresh unlogged tables; {table: staged table}, for the landing gate."""
+    manifest = Manifest.read(folder)
+    manifest.verify_files(folder)
+    names: dict[str, str] = {}
+    with psycopg.connect(url) as connection:
+        prepare(connection, specs)
+        if _loaded(connection, manifest.batch_id) is not None:
+            return {}
+        for spec in specs:
+            entry = manifest.tables.get(spec.name)
+            if entry is None or entry.file is None:
+                continue
+            name = staged_name(manifest.batch_id, spec.name)
+            target = sql.Identifier(STAGE, name)
+            connection.execute(sql.SQL("drop table if exists {}").format(target))
+            connection.execute(
+                sql.SQL("create unlogged table {} as select {} from raw.{} with no data").format(
+                    target, _list(spec.columns), sql.Identifier(spec.name)
+                )
+            )
+            names[spec.name] = name
+        connection.commit()
+    with adbc.connect(url) as copier, copier.cursor() as cursor:
+        for table, name in names.items():
+            file = pq.ParquetFile(folder / str(manifest.tables[table].file))
+            reader = _reader(file)
+            written = cursor.adbc_ingest(name, reader, mode="append", db_schema_name=STAGE)
+            landed = manifest.tables[table].landed
+            if written not in (-1, landed):
+                raise LandingError(f"staged {written} of {landed} landed rows of {table}; clear the task")
+        copier.commit()
+    return names
+
+
+def _reader(file: pq.ParquetFile):  # type: ignore[no-untyped-def]
+    import pyarrow as pa
+
+    return pa.RecordBatchReader.from_batches(
+        file.schema_arrow.remove_metadata(), file.iter_batches(batch_size=16 * 1024)
+    )
+
+
+def load(
+    url: str, folder: Path, specs: Sequence[TableSpec], before_commit: Callable[[], None] | None = None
+) -> LoadOutcome:
+    """Merge the staged batch into ``raw`` in one transaction, log it, drop the staging tables.
+
+    Loading the same batch again changes nothing and says so. `before_commit` is for tests that kill here.
+    Raises LandingError if a staged table is missing or does not hold the landed rows.
+    """
+    manifest = Manifest.read(folder)
+    with psycopg.connect(url) as connection:
+        connection.execute("set local statement_timeout = 0")
+        connection.execute("select pg_advisory_xact_lock(%s)", (_LOAD_LOCK,))
+        number = _loaded(connection, manifest.batch_id)
+        if number is not None:
+            connection.rollback()
+            return LoadOutcome(manifest.batch_id, number, already=True)
+        number = _one(connection, "select coalesce(max(load_number), 0) + 1 from ops.load_log")
+        outcome = LoadOutcome(manifest.batch_id, number)
+        for spec in specs:
+            if spec.name in manifest.tables:
+                outcome.tables[spec.name] = _merge(connection, spec, manifest, number)
+        connection.execute(
+            "insert into ops.load_log (load_number, batch_id, source_code, origin, interval_start, interval_end, "
+            "pulled_at, counts) values (%s, %s, %s, %s, %s, %s, %s, %s)",
+            (
+                number,
+                manifest.batch_id,
+                manifest.source_code,
+                manifest.origin,
+                manifest.interval_start,
+                manifest.interval_end,
+                manifest.pulled_at,
+                json.dumps({t: vars(c) for t, c in outcome.tables.items()}),
+            ),
+        )
+        for spec in specs:
+            name = staged_name(manifest.batch_id, spec.name)
+            connection.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(STAGE, name)))
+        if before_commit:
+            before_commit()
+        connection.commit()
+    return outcome
+
+
+def _loaded(connection: psycopg.Connection, batch_id: str) -> int | None:
+    row = connection.execute(
+        "select load_number from ops.load_log where batch_id = %s", (batch_id,)
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _one(connection: psycopg.Connection, query: sql.Composed | str) -> int:
+    row = connection.execute(query).fetchone()  # type: ignore[arg-type]
+    return int(row[0]) if row else 0
+
+
+def _list(names: Sequence[str], prefix: str | None = None) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(prefix, n) if prefix else sql.Identifier(n) for n in names)
+
+
+def _row(names: Sequence[str], prefix: str) -> sql.Composed:
+    # ROW(...) also for a single column, where bare parentheses would be no row.
+    return sql.SQL("row({})").format(_list(names, prefix))
+
+
+def _merge(connection: psycopg.Connection, spec: TableSpec, manifest: Manifest, number: int) -> TableLoad:
+    entry = manifest.tables[spec.name]
+    result = TableLoad()
+    target = sql.Identifier("raw", spec.name)
+    if entry.file is not None:
+        staged = sql.Identifier(STAGE, staged_name(manifest.batch_id, spec.name))
+        try:
+            result.staged = _one(connection, sql.SQL("select count(*) from {}").format(staged))
+        except psycopg.errors.UndefinedTable:
+            raise LandingError(
+                f"batch {manifest.batch_id} is not staged (table {spec.name}); clear the staging task"
+            ) from None
+        if result.staged != entry.landed:
+            raise LandingError(
+                f"batch {manifest.batch_id}: {spec.name} has {result.staged} staged rows, the manifest says "
+                f"{entry.landed}; clear the staging task"
+            )
+        changed = sql.Identifier("pg_temp", f"changed_{spec.name}")
+        kept = spec.change_key or spec.key
+        given = {
+            "origin": manifest.origin,
+            "batch": manifest.batch_id,
+            "number": number,
+            "at": manifest.pulled_at,
+        }
+        connection.execute(sql.SQL("analyze {}").format(staged))
+        connection.execute(
+            sql.SQL(
+                "create temp table {} on commit drop as select {}, false as inserted from raw.{} with no data"
+            ).format(sql.Identifier(f"changed_{spec.name}"), _list(kept), sql.Identifier(spec.name))
+        )
+        same_key = sql.SQL(" and ").join(sql.SQL("r.{0} = s.{0}").format(sql.Identifier(k)) for k in spec.key)
+        # Updates before inserts: a row inserted here need not be compared with itself.
+        connection.execute(
+            sql.SQL(
+                "with done as (update {target} r set {sets}, _origin = %(origin)s, _batch_id = %(batch)s, "
+                "_load_number = %(number)s, _pulled_at = %(at)s from {staged} s where {same_key} and r._pulled_at "
+                "<= %(at)s and {old} is distinct from {new} returning {kept}) "
+                "insert into {changed} select {kept_bare}, false from done"
+            ).format(
+                target=target,
+                sets=sql.SQL(", ").join(
+                    sql.SQL("{0} = s.{0}").format(sql.Identifier(c))
+                    for c in spec.columns
+                    if c not in spec.key
+                ),
+                staged=staged,
+                same_key=same_key,
+                old=_row(spec.compared, "r"),
+                new=_row(spec.compared, "s"),
+                kept=_list(kept, "r"),
+                kept_bare=_list(kept),
+                changed=changed,
+            ),
+            given,
+        )
+        connection.execute(
+            sql.SQL(
+                "with done as (insert into {target} ({columns}, _origin, _batch_id, _load_number, _pulled_at) "
+                "select {staged_columns}, %(origin)s, %(batch)s, %(number)s, %(at)s from {staged} s "
+                "where not exists (select from {target} r where {same_key}) returning {kept_bare}) "
+                "insert into {changed} select {kept_bare}, true from done"
+            ).format(
+                target=target,
+                columns=_list(spec.columns),
+                staged_columns=_list(spec.columns, "s"),
+                staged=staged,
+                same_key=same_key,
+                kept_bare=_list(kept),
+                changed=changed,
+            ),
+            given,
+        )
+        result.inserted = _one(connection, sql.SQL("select count(*) from {} where inserted").format(changed))
+        result.updated = _one(
+            connection, sql.SQL("select count(*) from {} where not inserted").format(changed)
+        )
+        result.unchanged = result.staged - result.inserted - result.updated
+        if spec.change_key:
+            _note_changes(connection, changed, number)
+    if spec.complete_within:
+        result.removed = _remove_vanished(connection, spec, manifest, number)
+    return result
+
+
+def _note_changes(connection: psycopg.Connection, changed: sql.Identifier, number: int) -> None:
+    connection.execute(
+        sql.SQL(
+            "insert into raw.dossier_change (source_code, dossier_id, load_number) "
+            "select distinct source_code, dossier_id, %s::bigint from {} on conflict do nothing"
+        ).format(changed),
+        (number,),
+    )
+
+
+def _remove_vanished(connection: psycopg.Connection, spec: TableSpec, manifest: Manifest, number: int) -> int:
+    """Delete rows of a re-read group that the source no longer sends (a step taken back, a fee removed)."""
+    # A dossier that lost its last step has no staged step: the groups re-read are its parent's rows.
+    scope_table = spec.parent if spec.parent in manifest.tables else spec.name
+    scope_entry = manifest.tables[str(scope_table)]
+    if scope_entry.file is None:
+        return 0
+    scope = sql.Identifier(STAGE, staged_name(manifest.batch_id, str(scope_table)))
+    own = manifest.tables[spec.name].file
+    still = sql.SQL("")
+    if own is not None:
+        still = sql.SQL(" and not exists (select from {} s where {})").format(
+            sql.Identifier(STAGE, staged_name(manifest.batch_id, spec.name)),
+            sql.SQL(" and ").join(sql.SQL("r.{0} = s.{0}").format(sql.Identifier(k)) for k in spec.key),
+        )
+    gone = f"gone_{spec.name}"
+    kept = spec.change_key or spec.key
+    connection.execute(
+        sql.SQL("create temp table {} on commit drop as select {} from raw.{} with no data").format(
+            sql.Identifier(gone), _list(kept), sql.Identifier(spec.name)
+        )
+    )
+    removed = connection.execute(
+        sql.SQL(
+            "with done as (delete from {target} r where ({group}) in (select {scope_group} from {scope} g)"
+            " and r._pulled_at <= %s{still} returning {kept}) insert into {gone} select * from done"
+        ).format(
+            target=sql.Identifier("raw", spec.name),
+            group=_list(spec.complete_within, "r"),
+            scope_group=_list(spec.complete_within, "g"),
+            scope=scope,
+            still=still,
+            kept=_list(kept, "r"),
+            gone=sql.Identifier("pg_temp", gone),
+        ),
+        (manifest.pulled_at,),
+    ).rowcount
+    if removed and spec.change_key:
+        _note_changes(connection, sql.Identifier("pg_temp", gone), number)
+    return removed
+
+
+def drop_stale_stages(url: str, batch_ids: Sequence[str]) -> None:
+    """Drop staging tables of the given batches, such as those a gate refused."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for batch_id in batch_ids:
+            rows = connection.execute(
+                "select tablename from pg_tables where schemaname = %s and tablename like %s",
+                (STAGE, staged_name(batch_id, "").replace("_", r"\_") + "%"),
+            ).fetchall()
+            for (name,) in rows:
+                connection.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(STAGE, name)))

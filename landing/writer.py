@@ -1,0 +1,139 @@
+"""Write a pull into a batch folder: aside first, renamed at the end, never changed afterwards."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import shutil
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from landing.manifest import MANIFEST, LandingError, Manifest, TableEntry, file_sha256, new_batch_id
+
+_BUILDING = ".building-"
+#: A folder being built that was not touched for this long belongs to a killed run.
+_STALE_SECONDS = 6 * 3600
+_REJECTS = pa.schema(
+    [("table", pa.string()), ("key", pa.string()), ("field", pa.string()), ("reason", pa.string())]
+)
+
+
+class BatchWriter:
+    """Writes one batch; a context manager that leaves nothing behind unless `finish` was reached."""
+
+    def __init__(self, landing: Path, source_code: str) -> None:
+        self.batch_id = new_batch_id(dt.datetime.now(dt.UTC), os.urandom(8))
+        self._home = landing / source_code
+        self._aside = self._home / f"{_BUILDING}{self.batch_id}"
+        self._writers: dict[str, pq.ParquetWriter] = {}
+        self._rows: dict[str, int] = {}
+        self._rejects: list[dict[str, str]] = []
+        self._began = time.monotonic()
+        try:
+            self._home.mkdir(parents=True, exist_ok=True)
+            self._sweep()
+            self._aside.mkdir()
+        except OSError as e:
+            raise LandingError(
+                f"cannot write to the landing folder {self._home}: {e.strerror}. Free space or correct its "
+                "rights (setting KHOCHUNG_HOME), then clear the task."
+            ) from None
+
+    def _sweep(self) -> None:
+        for leftover in self._home.glob(f"{_BUILDING}*"):
+            if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(leftover, ignore_errors=True)
+
+    def __enter__(self) -> BatchWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for writer in self._writers.values():
+            writer.close()
+        shutil.rmtree(self._aside, ignore_errors=True)
+
+    def write(self, table: str, sealed: pa.RecordBatch, schema: pa.Schema) -> None:
+        """Append a sealed batch to the table's file. `schema` is the landed schema of its contract."""
+        if table not in self._writers:
+            self._writers[table] = pq.ParquetWriter(
+                self._aside / f"{table}.parquet", schema, compression="zstd", compression_level=1
+            )
+            self._rows[table] = 0
+        if sealed.schema.names != schema.names or sealed.schema.types != schema.types:
+            raise LandingError(f"a sealed batch of {table} does not have the columns of its contract")
+        try:
+            self._writers[table].write_batch(
+                pa.RecordBatch.from_arrays(sealed.columns, schema=schema), row_group_size=64 * 1024
+            )
+        except OSError as e:
+            raise LandingError(
+                f"cannot write {table} of batch {self.batch_id} below {self._home}: {e.strerror}. Nothing was "
+                "landed. Free space or correct the rights of the landing folder, then clear the task."
+            ) from None
+        self._rows[table] += sealed.num_rows
+
+    def reject(self, table: str, key: str, field: str, reason: str) -> None:
+        """Note a rejected record; its payload goes to the vault's quarantine, not here."""
+        self._rejects.append({"table": table, "key": key, "field": field, "reason": reason})
+
+    def rows(self, table: str) -> int:
+        """Rows written to `table` so far."""
+        return self._rows.get(table, 0)
+
+    def finish(
+        self,
+        *,
+        source_code: str,
+        origin: str,
+        dialect: str,
+        interval: tuple[dt.datetime, dt.datetime],
+        pulled_at: dt.datetime,
+        tables: dict[str, TableEntry],
+        details: dict[str, Any],
+    ) -> Path:
+        """Close the files, write the manifest, check the balance, rename; the folder of the batch."""
+        for writer in self._writers.values():
+            writer.close()
+        for name, entry in tables.items():
+            path = self._aside / f"{name}.parquet"
+            if path.exists():
+                entry.file, entry.bytes, entry.sha256 = path.name, path.stat().st_size, file_sha256(path)
+        manifest = Manifest(
+            batch_id=self.batch_id,
+            source_code=source_code,
+            origin=origin,
+            dialect=dialect,
+            interval_start=interval[0].isoformat(),
+            interval_end=interval[1].isoformat(),
+            pulled_at=pulled_at.isoformat(),
+            tables=tables,
+            seconds=round(time.monotonic() - self._began, 3),
+            **details,
+        )
+        manifest.check_balance()
+        if self._rejects:
+            pq.write_table(pa.Table.from_pylist(self._rejects, _REJECTS), self._aside / "rejects.parquet")
+            manifest.rejects_file = "rejects.parquet"
+        path = self._aside / MANIFEST
+        path.write_text(manifest.to_json())
+        for item in [*self._aside.iterdir(), self._aside]:
+            _sync(item)
+        final = self._home / self.batch_id
+        self._aside.rename(final)
+        _sync(self._home)
+        return final
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

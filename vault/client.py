@@ -1,0 +1,86 @@
+"""Callers' side of the vault: seal a batch, hand over a quarantine. Keeps nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow as pa
+
+ARROW = "application/vnd.apache.arrow.stream"
+
+#: The vault restarts within seconds under its supervisor; a caller waits that out.
+PATIENCE = 60.0
+
+
+class VaultUnavailable(Exception):
+    """The vault does not answer; nothing can be landed without it."""
+
+
+class VaultRefused(Exception):
+    """The vault answered, and refused; the message is its own and holds no values."""
+
+
+@dataclass
+class VaultClient:
+    """A connection to the vault's socket."""
+
+    socket: Path
+    token: str = field(repr=False)
+    patience: float = PATIENCE
+
+    def __post_init__(self) -> None:
+        self._http = httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(self.socket)), base_url="http://vault", timeout=120.0
+        )
+
+    def health(self) -> dict[str, Any]:
+        """What the vault says of itself."""
+        return self._call("GET", "/v1/health", b"").json()
+
+    def seal(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The sealed form of a clear batch; its ciphertexts are committed when this returns."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        answer = self._call("POST", "/v1/seal", sink.getvalue().to_pybytes())
+        table = pa.ipc.open_stream(answer.content).read_all().combine_chunks()
+        batches = table.to_batches()
+        return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+
+    def quarantine(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Store rows with source_code, table_name, key, field, kind, payload (bytes) and batch_id."""
+        if not rows:
+            return
+        table = pa.Table.from_pylist(list(rows))
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        self._call("POST", "/v1/quarantine", sink.getvalue().to_pybytes())
+
+    def _call(self, method: str, path: str, body: bytes) -> httpx.Response:
+        deadline = time.monotonic() + self.patience
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": ARROW}
+        while True:
+            try:
+                answer = self._http.request(method, path, content=body, headers=headers)
+            except httpx.TransportError as e:
+                trouble = type(e).__name__
+            else:
+                if answer.status_code == 200:
+                    return answer
+                if answer.status_code < 500:
+                    raise VaultRefused(f"the vault refused {path}: {answer.json().get('error')}")
+                trouble = f"HTTP {answer.status_code}"
+            # Sealing the same batch again gives the same references, so a repeat does no harm.
+            if time.monotonic() > deadline:
+                raise VaultUnavailable(
+                    f"the vault did not answer {path} at its socket {self.socket} for {self.patience:.0f} s "
+                    f"({trouble}). Nothing was landed. Look at its log (make logs), start it with `make up`, "
+                    "then clear the failed task."
+                )
+            time.sleep(0.5)

@@ -1,0 +1,162 @@
+"""The vault's own database: ciphertexts by reference, the quarantine, wrapped data keys, the fingerprint."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+
+import adbc_driver_postgresql.dbapi as adbc
+import pyarrow as pa
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from vault.keys import KeyProvider, KeyTrouble, derive, fingerprint
+from vault.sealing import Ciphertexts, Sealer
+
+_SCHEMA = """
+create table if not exists meta (name text primary key, value text not null);
+create table if not exists data_key (version smallint primary key, wrapped bytea not null,
+    created_at timestamptz not null default now());
+create table if not exists sealed_value (reference text primary key, field text not null,
+    key_version smallint not null, payload bytea not null, created_at timestamptz not null default now());
+create table if not exists quarantine (id bigint generated always as identity primary key,
+    source_code text not null, table_name text not null, key text not null, field text not null,
+    kind text not null check (kind in ('reject', 'undeclared')), payload bytea not null,
+    batch_id text not null, created_at timestamptz not null default now());
+create unique index if not exists quarantine_once on quarantine (batch_id, table_name, key, field, kind)
+"""
+_WRAP = b"kho-chung/data-key"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How the vault starts: its database and its keys."""
+
+    url: str
+    keys: KeyProvider
+
+
+class Store:
+    """One connection to the vault's database behind a lock; reconnects after the server restarted."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._url = setup.url
+        self._lock = threading.Lock()
+        self._connection: adbc.Connection | None = None
+        with self._lock:
+            for statement in _SCHEMA.split(";"):
+                self._execute(statement)
+            self._check_fingerprint(setup.keys)
+            version, data_key = self._data_key(setup.keys)
+        self.key_version = version
+        token_key = setup.keys.token_key()
+        self.sealer = Sealer(derive(token_key, "token"), derive(token_key, "reference"), data_key)
+
+    def _check_fingerprint(self, keys: KeyProvider) -> None:
+        held = self._rows("select value from meta where name = 'key_fingerprint'")
+        mine = fingerprint(keys)
+        if not held:
+            self._execute(f"insert into meta values ('key_fingerprint', '{mine}')")  # noqa: S608 - hex
+        elif held[0]["value"] != mine:
+            raise KeyTrouble(
+                f"the vault's database was set up with the keys {held[0]['value']}, the keys found now are "
+                f"{mine}. Tokens made under other keys would not join the data landed so far, so the vault "
+                "does not start. Put the right keys back."
+            )
+
+    def _data_key(self, keys: KeyProvider) -> tuple[int, bytes]:
+        wrapper = AESGCM(derive(keys.encryption_key(), "wrap"))
+        rows = self._rows("select version, wrapped from data_key order by version desc limit 1")
+        if rows:
+            wrapped = rows[0]["wrapped"]
+            return rows[0]["version"], wrapper.decrypt(wrapped[:12], wrapped[12:], _WRAP)
+        data_key, nonce = os.urandom(32), os.urandom(12)
+        wrapped = nonce + wrapper.encrypt(nonce, data_key, _WRAP)
+        self._execute(f"insert into data_key (version, wrapped) values (1, '\\x{wrapped.hex()}')")  # noqa: S608
+        return 1, data_key
+
+    # --- writing -------------------------------------------------------------------------------------
+
+    def keep(self, ciphertexts: Ciphertexts) -> None:
+        """Store sealed values that are not stored yet; committed when this returns."""
+        if ciphertexts.references:
+            self._insert("sealed_value", ciphertexts.table(self.key_version), "(reference)")
+
+    def quarantine(self, rows: pa.Table) -> None:
+        """Store payloads: columns source_code, table_name, key, field, kind, payload, batch_id."""
+        self._insert("quarantine", rows, "(batch_id, table_name, key, field, kind)")
+
+    def _insert(self, table: str, rows: pa.Table, conflict: str) -> None:
+        names = ", ".join(rows.column_names)
+
+        def work(connection: adbc.Connection) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("drop table if exists pg_temp.incoming")
+                cursor.adbc_ingest("incoming", rows, mode="create", temporary=True)
+                cursor.execute(
+                    f"insert into {table} ({names}) select {names} from pg_temp.incoming "  # noqa: S608
+                    f"on conflict {conflict} do nothing"
+                )
+                cursor.execute("drop table pg_temp.incoming")
+            connection.commit()
+
+        with self._lock:
+            self._with_connection(work)
+
+    def reveal(self, references: list[str]) -> dict[str, str]:
+        """Clear values by reference, for tests of the vault itself; the vault's API does not offer it."""
+        listed = ", ".join("'" + r.replace("'", "") + "'" for r in references)
+        with self._lock:
+            rows = self._rows(f"select reference, payload from sealed_value where reference in ({listed})")  # noqa: S608
+        return {
+            r["reference"]: self.sealer.decrypt(r["payload"], r["reference"].encode()).decode() for r in rows
+        }
+
+    def count(self, table: str) -> int:
+        """Number of rows of one of the vault's tables."""
+        with self._lock:
+            return self._rows(f"select count(*) as n from {table}")[0]["n"]  # noqa: S608
+
+    # --- connection ----------------------------------------------------------------------------------
+
+    def _with_connection(self, work) -> None:  # type: ignore[no-untyped-def]
+        for attempt in (1, 2):
+            if self._connection is None:
+                self._connection = adbc.connect(self._url)
+            try:
+                work(self._connection)
+                return
+            except adbc.Error:
+                self._drop()
+                if attempt == 2:
+                    raise
+                # The server may have restarted: one fresh connection, then the caller hears of it.
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.rollback()
+                connection.close()
+            except adbc.Error:
+                return
+
+    def _execute(self, statement: str) -> None:
+        def work(connection: adbc.Connection) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+            connection.commit()
+
+        self._with_connection(work)
+
+    def _rows(self, query: str) -> list[dict]:
+        found: list[dict] = []
+
+        def work(connection: adbc.Connection) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute(query)
+                found.extend(cursor.fetch_arrow_table().to_pylist())
+            connection.commit()
+
+        self._with_connection(work)
+        return found
