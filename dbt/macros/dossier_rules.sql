@@ -1,0 +1,41 @@
+{#-
+  Overdue as form II.06a counts it: by calendar date, not by hour.
+  Finished: late when the day it ended comes after the due day; no due day means on time; withdrawn means on time.
+  Still open: late when the as-of day comes after the due day. Not received: never late.
+  Null: finished, but the source does not say when.
+  Source: counting rules of form II.06a (trước hạn <, đúng hạn = or no due day, quá hạn >).
+-#}
+{% macro is_overdue_by_calendar_date(report_group, completed_date, due_date, as_of_date) -%}
+    case
+        when {{ report_group }} in ('withdrawn', 'not_received') or {{ due_date }} is null then false
+        when {{ report_group }} = 'resolved' then {{ completed_date }} > {{ due_date }}
+        else {{ as_of_date }} > {{ due_date }}
+    end
+{%- endmacro %}
+
+
+{#- Resolved as form II.06a counts it: processed or returned (9, 10), or withdrawn by the applicant (7). -#}
+{% macro is_resolved_in_form_06a(report_group) -%}
+    {{ report_group }} in ('resolved', 'withdrawn')
+{%- endmacro %}
+
+
+{#-
+  National procedure code: provinces append their own agency code (2.002622.H56, 1.003560.000.00.00.H56).
+  A code of any other form is kept as it is, so that it can be found among the unknown ones.
+-#}
+{% macro national_procedure_code(procedure_code) -%}
+    regexp_replace(btrim({{ procedure_code }}), '(\.000\.[0-9]{2}\.[0-9]{2})?\.[A-Z][0-9]{2}(\.[0-9]+)*$', '')
+{%- endmacro %}
+
+
+{#- Dialect of a source: source codes begin with it (igate_tien_giang speaks igate). -#}
+{% macro dialect_of_source(source_code) -%}
+    split_part({{ source_code }}, '_', 1)
+{%- endmacro %}
+
+
+{#- Key of a dossier, made from the first system's record of it. -#}
+{% macro dossier_key_of(source_code, dossier_id) -%}
+    md5({{ source_code }} || '|' || {{ dossier_id }})
+{%- endmacro %}

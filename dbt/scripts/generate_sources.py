@@ -1,0 +1,138 @@
+"""Write dbt's sources file from the inbound contracts, so that a column is declared once.
+
+Reads every ``connectors/contracts/*.yaml`` (Open Data Contract Standard v3) and writes
+``models/staging/_sources.yml``; ``--check`` writes nothing and exits 1 when the file differs.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from open_data_contract_standard.model import OpenDataContractStandard, SchemaObject
+
+DBT = Path(__file__).resolve().parents[1]
+CONTRACTS = DBT.parent / "connectors" / "contracts"
+TARGET = DBT / "models" / "staging" / "_sources.yml"
+HEADER = "# Generated from the contracts by dbt/scripts/generate_sources.py; change the contract instead.\n"
+
+Column = tuple[str, str, str]
+LOADER_COLUMNS: list[Column] = [
+    ("_origin", "text", "Origin of the row: real or simulated."),
+    ("_batch_id", "text", "Batch that last changed the row."),
+    ("_load_number", "bigint", "Number of the load that last changed the row."),
+]
+DOSSIER_CHANGE: list[Column] = [
+    ("source_code", "text", "Source of the dossier."),
+    ("dossier_id", "text", "Identifier of the dossier inside its source."),
+    ("load_number", "bigint", "Load that changed the dossier, its steps, papers or fees."),
+]
+LOAD_LOG: list[Column] = [
+    ("load_number", "bigint", "Number of the load; loads become visible in this order."),
+    ("batch_id", "text", "Batch that was loaded, once."),
+    ("source_code", "text", "Source of the batch."),
+    ("origin", "text", "real or simulated."),
+    ("interval_start", "timestamptz", "First moment the batch covers."),
+    ("interval_end", "timestamptz", "First moment the batch no longer covers."),
+    ("loaded_at", "timestamptz", "When the load was committed."),
+    ("counts", "jsonb", "Rows landed, inserted, changed, unchanged and removed, for each table."),
+]
+
+
+def columns_yaml(columns: list[Column]) -> list[dict[str, Any]]:
+    """Return dbt's form of (name, type, description) triples."""
+    return [{"name": name, "data_type": kind, "description": text} for name, kind, text in columns]
+
+
+def warehouse_type(physical_type: str, seal: str | None) -> str:
+    """Return the type in ``raw``: sealed values are text, except the year kept of a birth date."""
+    if seal is None:
+        return physical_type
+    return "smallint" if seal == "year" else "text"
+
+
+def table_yaml(contract: OpenDataContractStandard, table: SchemaObject) -> dict[str, Any]:
+    """Return the dbt source table of one contract; raises ValueError where a column lacks type or text."""
+    columns: list[Column] = []
+    for column in table.properties or []:
+        if not (column.name and column.physicalType and column.description):
+            raise ValueError(
+                f"Contract {contract.id}: column {column.name!r} needs name, physicalType and description; "
+                f"complete it in {CONTRACTS}."
+            )
+        custom = {item.property: item.value for item in column.customProperties or []}
+        columns.append(
+            (column.name, warehouse_type(column.physicalType, custom.get("seal")), column.description)
+        )
+    vietnamese = contract.description.usage if contract.description else None
+    return {
+        "name": table.name,
+        "description": table.description,
+        "config": {"meta": {"vi": vietnamese}},
+        "columns": columns_yaml(columns + LOADER_COLUMNS),
+    }
+
+
+def render() -> str:
+    """Return the text of the sources file."""
+    paths = sorted(CONTRACTS.glob("*.yaml"))
+    if not paths:
+        raise FileNotFoundError(f"No contract found: looked for *.yaml in {CONTRACTS}.")
+    tables = []
+    for path in paths:
+        contract = OpenDataContractStandard.from_file(str(path))
+        tables += [table_yaml(contract, table) for table in contract.schema_ or []]
+    tables.append(
+        {
+            "name": "dossier_change",
+            "description": "One row for each load and dossier that the load changed.",
+            "config": {"meta": {"vi": "Một dòng cho mỗi hồ sơ bị thay đổi trong mỗi lần nạp."}},
+            "columns": columns_yaml(DOSSIER_CHANGE),
+        }
+    )
+    load_log = {
+        "name": "load_log",
+        "description": "One row for each load that was committed.",
+        "config": {
+            "meta": {"vi": "Một dòng cho mỗi lần nạp đã hoàn tất."},
+            "loaded_at_field": "loaded_at",
+            "freshness": {"warn_after": {"count": 36, "period": "hour"}},
+        },
+        "columns": columns_yaml(LOAD_LOG),
+    }
+    document = {
+        "version": 2,
+        "sources": [
+            {
+                "name": "raw",
+                "schema": "raw",
+                "description": "What the sources hold, typed by contract; no personal value in clear.",
+                "tables": tables,
+            },
+            {
+                "name": "ops",
+                "schema": "ops",
+                "description": "Records of the pipeline's own runs.",
+                "tables": [load_log],
+            },
+        ],
+    }
+    return HEADER + yaml.safe_dump(document, allow_unicode=True, sort_keys=False, width=10_000)
+
+
+def main(arguments: list[str]) -> int:
+    """Write the file, or with ``--check`` compare it; return the exit code."""
+    text = render()
+    if "--check" in arguments:
+        if TARGET.is_file() and TARGET.read_text(encoding="utf-8") == text:
+            return 0
+        print(f"{TARGET} differs from the contracts: run python dbt/scripts/generate_sources.py")
+        return 1
+    TARGET.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
