@@ -1,0 +1,51 @@
+"""Start one stand-in server on loopback.
+
+    python -m sandbox igate --world tien_giang --port 9101
+    python -m sandbox igate --world dong_thap --port 9102
+    python -m sandbox portal --port 9103
+
+The iGate servers take the client's credentials from SANDBOX_CLIENT_ID and SANDBOX_CLIENT_SECRET.
+"""
+
+import argparse
+import os
+import sys
+from datetime import datetime
+
+import uvicorn
+
+
+def main() -> int:
+    """Read the command line and serve until stopped; 2 when a setting is missing."""
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("system", choices=["igate", "portal"])
+    parser.add_argument("--world", choices=["tien_giang", "dong_thap"])
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--now", type=datetime.fromisoformat, default=os.environ.get("SANDBOX_NOW") or None,
+                        help="the server's clock, such as 2025-07-15T23:59:59+07:00 (or SANDBOX_NOW)")  # fmt: skip
+    options = parser.parse_args()
+    if isinstance(options.now, datetime) and options.now.tzinfo is None:
+        parser.error("--now needs an offset, such as 2025-07-15T23:59:59+07:00")
+    if options.system == "igate":
+        if not options.world:
+            parser.error("igate needs --world tien_giang or --world dong_thap")
+        missing = [n for n in ("SANDBOX_CLIENT_ID", "SANDBOX_CLIENT_SECRET") if not os.environ.get(n)]
+        if missing:
+            print(f"sandbox: {' and '.join(missing)} not set in the environment; set the credentials that the "
+                  "connector will use, then start again", file=sys.stderr)  # fmt: skip
+            return 2
+        from sandbox.igate import create_app
+
+        app = create_app(options.world, os.environ["SANDBOX_CLIENT_ID"], os.environ["SANDBOX_CLIENT_SECRET"],
+                         options.now)  # fmt: skip
+    else:
+        from sandbox.portal import create_app as create_portal
+
+        app = create_portal()
+    uvicorn.run(app, host="127.0.0.1", port=options.port, log_level="warning", access_log=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,247 @@
+"""Invented answers of the seven evaluation endpoints, in the shapes of the real ones [seen: captures, 7.3].
+
+Switched on by SANDBOX_SIMULATED_EVALUATION=1 for tests of the connector only: the figures mean nothing. The
+quirks are kept: no departmentCode in transparency and handling-satisfaction, `formalityID` against `formalityId`,
+fromDate / toDate for handling-satisfaction, null where a denominator is 0, 18 and 18.0 both.
+"""
+
+from typing import Any
+
+from sandbox.chance import integer, keys_for
+from sandbox.reference import agencies_new, rows
+
+ENDPOINTS = (
+    "service-results", "transparency", "handling-satisfaction", "dossier-digitized", "dvc-progress-tree",
+    "provide-online-tree", "formality-online-payment-tree",
+)  # fmt: skip
+GROUPS = {"CKMB": 18, "TDGQ": 20, "CLGQ": 12, "TTTT": 10, "MDHL": 18, "MDSH": 22}
+METRICS = {
+    "transparency": (("PUBLISH_ON_TIME", "Tỷ lệ TTHC công bố đúng hạn", 6),
+                     ("PUBLIC_UPDATE_ON_TIME", "Tỷ lệ TTHC cập nhật, công khai đúng hạn", 4),
+                     ("PUBLIC_CONTENT_FULL", "Tỷ lệ TTHC công khai đầy đủ nội dung", 2),
+                     ("DOSSIER_SYNC", "Tỷ lệ hồ sơ đồng bộ lên Cổng DVCQG", 6)),
+    "handling-satisfaction": (("DOSSIER_RECEIVING_SATISFACTION", "Mức độ hài lòng tiếp nhận, giải quyết", 6),
+                              ("PETITION_PROCESSING_ON_TIME", "Tỷ lệ xử lý PAKN đúng hạn", 6),
+                              ("PETITION_HANDLING_SATISFACTION", "Mức độ hài lòng xử lý PAKN", 6),
+                              ("PETITION_CLASSIFICATION_TTHC", "PAKN về TTHC", 0),
+                              ("PETITION_CLASSIFICATION_STAFF", "PAKN về cán bộ", 0)),
+    "dossier-digitized": (("ORIGINAL_RESULT_AVAILABLE", "Tỷ lệ cấp kết quả điện tử", 6),
+                          ("SO_HOA_GIAY_TO_GIAI_QUYET", "Tỷ lệ số hóa hồ sơ", 4),
+                          ("REUSED_DIGITIZED_DATA", "Tỷ lệ tái sử dụng dữ liệu", 2),
+                          ("SYNCED_WITH_DVCQG_PERSONAL_STORAGE", "Tỷ lệ kết nối kho cá nhân", 4),
+                          ("CITIZEN_DATA_CONNECTED_DOSSIER", "Hồ sơ dùng dữ liệu dân cư", 2),
+                          ("CITIZEN_DATA_CONNECTED_FORMALITY", "TTHC kết nối dân cư", 2),
+                          ("ELECTRONIC_CERTIFIED_COPY", "Chứng thực bản sao điện tử", 2)),
+}  # fmt: skip
+
+
+def provinces() -> dict[str, tuple[str, str]]:
+    """Return department identifier -> (agency code, name) of the 34 provinces."""
+    return {
+        r["dvcqg_department_id"]: (r["agency_code"], f"UBND {r['type_as_of_2026_10'].lower()} {r['province_short']}")
+        for r in rows("ma_dinh_danh_34_ubnd_tinh.csv")
+    }
+
+
+def children(code: str) -> list[tuple[str, str, str]]:
+    """Return (code, name, level PROVINCE or COMMUNE) of the units under a province; invented but for two."""
+    if code == "H44":
+        return [(r["agency_code"], r["agency_name"], r["level"])
+                for r in rows("ma_dinh_danh_H44_phu_tho_2026.csv") if r["level"] != "ROOT"]  # fmt: skip
+    if code == "H20":
+        return [(a.code, a.name, "COMMUNE" if a.level == "COMMUNE" else "PROVINCE")
+                for a in agencies_new() if a.code.count(".") == 1]  # fmt: skip
+    return [(f"{code}.{nn:02d}", f"Sở số {nn}", "PROVINCE") for nn in range(1, 5)] + [
+        (f"{code}.{100 + n}", f"UBND xã số {n + 1}", "COMMUNE") for n in range(12)
+    ]
+
+
+def period_of(body: dict[str, Any]) -> str:
+    """Return a text for the period a body asks for."""
+    if body.get("fromDate"):
+        return f"{body['fromDate']}/{body.get('toDate')}"
+    return f"{body.get('year')}-{body.get('quarter') or body.get('month') or ''}-{body.get('timeType')}"
+
+
+class Draw:
+    """Stable numbers for a unit, a period and an endpoint."""
+
+    def __init__(self, *parts: str) -> None:
+        self.name = "evaluation:" + ":".join(parts)
+
+    def __call__(self, field: str, low: int, high: int) -> int:
+        return low + int(integer(keys_for(self.name, 1), field, high - low + 1)[0])
+
+
+def metric(code: str, name: str, top: int, draw: Draw) -> dict[str, Any]:
+    """Return one metric; a denominator of 0 gives nulls, but the full score for petitions."""
+    if code.startswith("PETITION_CLASSIFICATION"):
+        return {"code": code, "name": name, "numerator": draw(code, 0, 9), "denominator": draw(code + "d", 9, 20),
+                "ratio": None, "score": None, "maxScore": 0}  # fmt: skip
+    if code == "ELECTRONIC_CERTIFIED_COPY":
+        return {"code": code, "name": name, "numerator": None, "denominator": None, "ratio": None, "score": 2,
+                "maxScore": top}  # fmt: skip
+    below = 0 if draw(code + "none", 1, 20) == 1 else draw(code + "d", 20, 4000)
+    above = draw(code, 0, below) if below else 0
+    if not below:
+        if code.startswith("PETITION"):
+            return {"code": code, "name": name, "numerator": 0, "denominator": 0, "ratio": 0, "score": 6,
+                    "maxScore": top}  # fmt: skip
+        if code == "DOSSIER_RECEIVING_SATISFACTION":
+            return {"code": code, "name": name, "numerator": 0, "denominator": 0, "ratio": 0, "score": 0,
+                    "maxScore": top}  # fmt: skip
+        return {"code": code, "name": name, "numerator": 0, "denominator": 0, "ratio": None, "score": None,
+                "maxScore": top, "dataQualityStatus": "NO_NATIONAL_REPORT_DATA",
+                "dataQualityMessage": "Chưa có số liệu báo cáo quốc gia."}  # fmt: skip
+    ratio = 100 * above / below
+    score = {"DOSSIER_RECEIVING_SATISFACTION": min(top, top * ratio / 90),
+             "REUSED_DIGITIZED_DATA": min(top, top * ratio / 80)}.get(code, top * ratio / 100)  # fmt: skip
+    out = {"code": code, "name": name, "numerator": above, "denominator": below, "ratio": round(ratio, 2),
+           "score": round(score, 2), "maxScore": top}  # fmt: skip
+    if code == "DOSSIER_SYNC":
+        out |= {"numerator": below, "ratio": 100, "score": top,
+                "dataQualityStatus": "TEMP_NATIONAL_REPORT_DENOMINATOR",
+                "dataQualityMessage": "Mẫu số BCQG/GRIS đang dùng số tạm, cần thay bằng dữ liệu crawl hệ thống cũ."}
+    return out
+
+
+def simulated(endpoint: str, body: dict[str, Any]) -> dict[str, Any] | None:
+    """Return `data` of an evaluation endpoint for a body; None where the body lacks its period or unit."""
+    known = provinces()
+    if endpoint == "service-results":
+        return _ranking(known, body)
+    root = known.get(str(body.get("rootDepartmentId")))
+    dated = body.get("fromDate") and body.get("toDate") if endpoint == "handling-satisfaction" else body.get("year")
+    if not dated:
+        return None
+    period = period_of(body)
+    formality = body.get("formalityID" if endpoint == "dossier-digitized" else "formalityId") or ""
+    if root is None:  # [seen] the country instead of a province that was not accepted
+        units = [("", "Cả nước", "PROVINCE")]
+        identifier, under = "", []
+    else:
+        identifier = str(body["rootDepartmentId"])
+        units, under = [(root[0], root[1], "PROVINCE")], children(root[0])
+    draws = [Draw(endpoint, period, str(formality), code) for code, _, _ in [*units, *under]]
+    if endpoint in METRICS:
+        return _metrics(endpoint, body, identifier, units[0], under, draws)
+    parent = _tree(endpoint, identifier, units[0], draws[0], True)
+    below = [_tree(endpoint, _child_id(c[0]), c, d, False) for c, d in zip(under, draws[1:], strict=True)]
+    if endpoint == "dvc-progress-tree" and below:
+        for key in ("totalReceived", "totalOnTime"):
+            parent[key] = sum(c[key] for c in below)
+        received = parent["totalReceived"]
+        parent["totalCompleted"] = int(received * 0.81)
+        parent["ratio"] = round(100 * parent["totalOnTime"] / received, 2) if received else 0
+        parent["totalScore"] = round(20 * parent["totalOnTime"] / received, 2) if received else 0
+    out: dict[str, Any] = {"parent": parent, "children": below}
+    if endpoint != "formality-online-payment-tree":
+        out["monthlyChart"] = []
+    return out
+
+
+def _child_id(code: str) -> str:
+    from sandbox.portal import made_id
+
+    return made_id(f"department:{code}")
+
+
+def _ranking(known: dict[str, tuple[str, str]], body: dict[str, Any]) -> dict[str, Any] | None:
+    if not body.get("year"):
+        return None
+    listed = []
+    for identifier, (code, name) in known.items():
+        draw = Draw("service-results", period_of(body), code)
+        scores = {g: draw(g, top * 30, top * 100) / 100 for g, top in GROUPS.items()}
+        total = round(sum(scores.values()), 2)
+        listed.append({"departmentId": identifier, "departmentName": name, "departmentCode": code,
+                       "totalScore": total, "ratio": total, "scoreDelta": draw("delta", -500, 900) / 100,
+                       "groupScores": scores})  # fmt: skip
+    listed.sort(key=lambda r: -r["totalScore"])
+    mean = round(sum(r["totalScore"] for r in listed) / len(listed) - 5, 2)
+    return {
+        "overview": {"departmentName": "Cả nước", "departmentCode": None, "totalScore": mean,
+                     "totalMaxScore": 100, "ratio": mean},
+        "growthPercent": 0, "radar": [], "donuts": {"onlineDossier": [], "onlineProvision": []},
+        "evaluation": listed, "monthlyChart": [], "dossierChart": [],
+    }  # fmt: skip
+
+
+def _metrics(endpoint: str, body: dict[str, Any], identifier: str, root: tuple[str, str, str],
+             under: list[tuple[str, str, str]], draws: list[Draw]) -> dict[str, Any]:  # fmt: skip
+    def row(n: int, own: str, unit: tuple[str, str, str], draw: Draw, top: bool) -> dict[str, Any]:
+        listed = [metric(c, name, m, draw) for c, name, m in METRICS[endpoint]]
+        total = round(sum(m["score"] or 0 for m in listed), 2)
+        most = sum(m for _, _, m in METRICS[endpoint])
+        out = {
+            "stt": n, "departmentId": own, "departmentName": unit[1],
+            "departmentType": "PROVINCE" if top else
+                "COMMUNE_PEOPLE_COMMITTEE" if unit[2] == "COMMUNE" else "PROVINCIAL_DEPARTMENT",
+            "departmentLevel": unit[2], "agencyLevel": "level_1" if top else "level_2", "totalScore": total,
+            "totalMaxScore": most, "ratio": round(100 * total / most, 2), "scoreDelta": None, "metrics": listed,
+        }  # fmt: skip
+        if endpoint == "dossier-digitized":
+            out["departmentCode"] = unit[0]
+        if endpoint == "handling-satisfaction":
+            out |= {"totalPetitions": draw("petitions", 0, 60), "classifiedPetitions": draw("classified", 0, 30),
+                    "totalDossiers": draw("dossiers", 100, 9000)}  # fmt: skip
+        return out
+
+    below = [row(i + 1, _child_id(u[0]), u, d, False) for i, (u, d) in
+             enumerate(zip(under, draws[1:], strict=True))]  # fmt: skip
+    overview = row(1, identifier, root, draws[0], True)
+    overview["averageScore"] = overview["totalScore"]
+    size = int(body.get("pageSize") or 200)
+    out: dict[str, Any] = {
+        "overview": overview, "evaluation": below,
+        "pagination": {"total": len(below), "currentPage": 1, "pageSize": size, "totalPages": 1},
+        "source": "sandbox: invented figures",
+    }  # fmt: skip
+    if endpoint == "transparency":
+        out["monthlyChart"] = []
+    return out
+
+
+def _tree(endpoint: str, own: str, unit: tuple[str, str, str], draw: Draw, top: bool) -> dict[str, Any]:
+    head: dict[str, Any] = {"departmentId": own, "departmentName": unit[1], "departmentCode": unit[0] or None}
+    if not top:
+        head["level"] = unit[2]
+    if endpoint == "dvc-progress-tree":
+        received = 0 if draw("none", 1, 25) == 1 else draw("received", 50, 7000)
+        on_time = received - draw("late", 0, received // 5) if received else 0
+        ratio = round(100 * on_time / received, 2) if received else 0
+        score = round(20 * on_time / received, 2) if received else 0
+        head |= {"totalReceived": received, "totalOnTime": on_time}
+        if top:
+            return head | {"totalCompleted": int(received * 0.81), "avgProcessingDays": draw("days", 90, 900) / 100,
+                           "ratio": ratio, "totalScore": score, "totalMaxScore": 20}  # fmt: skip
+        return head | {"totalOverdue": received - on_time, "avgProcessingDays": draw("days", 90, 900) / 100,
+                       "ratio": ratio, "score": score, "maxScore": 20, "scoreDelta": None}  # fmt: skip
+    if endpoint == "provide-online-tree":
+        authority = draw("authority", 200, 1700)
+        partial, full = authority * draw("partial", 20, 50) // 100, authority * draw("full", 10, 40) // 100
+        online, direct, post = draw("online", 400, 9000), draw("direct", 0, 900), draw("post", 0, 90)
+        total, used = partial + full, (partial + full) * draw("used", 30, 95) // 100
+        score = round(min(2, 2 * total / authority / 0.8) + 4 * used / max(total, 1)
+                      + min(6, 6 * online / (online + direct + post) / 0.5), 2)  # fmt: skip
+        if not top:
+            return head | {"score": score, "maxScore": 12, "scoreDelta": None, "ratio": round(score / 0.12, 2)}
+        return head | {
+            "authorityCount": authority, "partialCount": partial, "fullCount": full, "onlineDossierCount": used,
+            "onlineServiceTotal": total, "channelOnlineSum": online, "channelDirectSum": direct,
+            "channelPostalSum": post, "channelTotalSum": online + direct + post, "onlineOnTimeSum": online,
+            "onlineOverdueSum": 0, "ratio": round(score / 0.12, 2), "totalScore": score, "totalMaxScore": 12,
+        }  # fmt: skip
+    duty = 0 if draw("no duty", 1, 20) == 1 else draw("duty", 10, 3000)
+    formalities = draw("formalities", 5, 400) if duty else 0
+    paid = duty * draw("paid", 20, 95) // 100
+    on_portal, with_use = formalities * draw("b", 20, 80) // 100, formalities * draw("c", 10, 80) // 100
+    a, b, c = (paid / duty if duty else 0, on_portal / formalities if formalities else 0,
+               with_use / formalities if formalities else 0)  # fmt: skip
+    score = round(round(6 * a, 2) + round(min(2, 2.5 * b), 2) + round(2.5 * c, 2), 2)
+    return head | {
+        "totalDossierOnlinePaymentSuccess": paid, "totalDossierFinancialObligation": duty,
+        "totalDossierOnlineFormalityPaymentSuccess": on_portal, "totalFeeDossierFormalityDistinct": formalities,
+        "totalFeeDossierFormality": with_use, "totalFeeFormality": formalities, "ratio": round(score * 10, 2),
+        "totalScore": score, "totalMaxScore": 10,
+    }  # fmt: skip
