@@ -82,15 +82,18 @@ class Column:
 
 @dataclass(frozen=True)
 class SmallCell:
-    """Counts of dossiers that are withheld with their row while any of them is above 0 and below `threshold`.
+    """Counts of dossiers that are withheld while above 0 and below `threshold`.
 
-    `count_columns[0]` is the count of all dossiers of the row. `measure_columns` are derived from the counts
-    (shares, averages) and are withheld with them.
+    `count_columns[0]` is the count of all dossiers of the row. `measure_columns` are the other published numbers
+    of the row, which may be derived from the counts (shares, averages): they are withheld with any of them.
+    `scope` is `row` (one small count withholds all counts of its row) or `cell` (only itself; for models that
+    state in writing that no published count of a row is a sum of others).
     """
 
     count_columns: tuple[str, ...]
     threshold: int
     measure_columns: tuple[str, ...] = ()
+    scope: str = "row"
 
 
 @dataclass(frozen=True)
@@ -314,28 +317,18 @@ def _small_cell(
 ) -> SmallCell | None:
     if not declared:
         return None
-    policy = SmallCell(
-        _strings(declared.get("count_columns")),
-        int(declared.get("threshold") or 0),
-        _strings(declared.get("measure_columns")),
-    )
-    if not policy.count_columns or policy.threshold < 2:
+    counts, safe = _strings(declared.get("count_columns")), _strings(declared.get("safe_columns"))
+    threshold, scope = int(declared.get("threshold") or 0), str(declared.get("scope") or "row")
+    if not counts or threshold < 2:
         found.append("meta.small_cell needs count_columns and a threshold of at least 2")
-    published = {column.name for column in columns}
-    if missing := [name for name in policy.count_columns + policy.measure_columns if name not in published]:
-        found.append(f"meta.small_cell names columns that are not published: {', '.join(missing)}")
-    # A number that is neither key nor withheld with its row could give a withheld count away.
-    withheld = set(policy.count_columns) | set(policy.measure_columns) | set(keys)
-    loose = [
-        c.name
-        for c in columns
-        if frictionless_type(c.data_type) in ("integer", "number") and c.name not in withheld
-    ]
-    if loose:
-        found.append(
-            f"numbers {', '.join(loose)} are in neither keys, small_cell.count_columns nor small_cell.measure_columns"
-        )
-    return policy
+    if scope not in ("row", "cell"):
+        found.append(f"meta.small_cell.scope {scope!r} is neither row nor cell")
+    numbers = [c.name for c in columns if frictionless_type(c.data_type) in ("integer", "number")]
+    if missing := [name for name in counts if name not in numbers]:
+        found.append(f"meta.small_cell names columns that are no published numbers: {', '.join(missing)}")
+    # Deny by default: a number that is neither key nor declared safe could give a withheld count away.
+    shown = {*counts, *keys, *safe}
+    return SmallCell(counts, threshold, tuple(name for name in numbers if name not in shown), scope)
 
 
 def _approval(

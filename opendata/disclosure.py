@@ -1,9 +1,9 @@
 """Disclosure control: which counts are too small to show. Pure policy on Arrow tables, no input or output.
 
-A count of dossiers above 0 and below the threshold could point at a person. Where any count of a row is that
-small, all counts of the row are withheld: if only the small one went, it could be had back by subtraction
-(received = resolved + open). Zero stays: it tells of nobody. Withholding other rows so that published totals
-cannot be subtracted from is not done here; no totals are published beside these rows.
+A count of dossiers above 0 and below the threshold could point at a person. By default all counts of its row are
+withheld with it: if only the small one went, it could be had back by subtraction (received = resolved + open).
+Where a model publishes no such sums, its policy may say `scope: cell`. Zero stays: it tells of nobody.
+Subtraction from other rows, other datasets and earlier releases is not looked at here.
 """
 
 from __future__ import annotations
@@ -49,26 +49,33 @@ class Withheld:
 
 
 def withhold_small_cells(table: pa.Table, policy: SmallCell) -> tuple[pa.Table, Withheld]:
-    """Return `table` with the counts of small rows set to null and a boolean column `withheld`, and the tally.
+    """Return `table` with small counts set to null by the policy and a boolean column `withheld`, and the tally.
 
     Raises ValueError for a count below zero, or a table that already has a column `withheld`.
     """
     if WITHHELD in table.column_names:
         raise ValueError(f"the table already has a column {WITHHELD!r}, which the release adds itself")
-    small = []
-    for name in policy.count_columns:
-        counts = table[name]
-        if pc.any(pc.less(counts, 0)).as_py():
-            raise ValueError(f"column {name} holds a count below zero")
-        small.append(pc.fill_null(pc.and_(pc.greater(counts, 0), pc.less(counts, policy.threshold)), False))
-    mask = reduce(pc.or_, small)
-    hidden = table.filter(mask)
-    cells = sum(hidden.num_rows - hidden[name].null_count for name in policy.count_columns)
-    total = policy.count_columns[0]
-    dossiers = int(pc.sum(hidden[total]).as_py() or 0)
-    dossiers_of = int(pc.sum(table[total]).as_py() or 0)
+    small = {name: _is_small(table[name], policy.threshold, name) for name in policy.count_columns}
+    any_small = reduce(pc.or_, small.values())
+    total = table[policy.count_columns[0]]
+    cells, positions = 0, []
     for name in policy.count_columns + policy.measure_columns:
-        position = table.column_names.index(name)
-        kept = pc.if_else(mask, pa.scalar(None, table[name].type), table[name])
+        hidden = small[name] if policy.scope == "cell" and name in small else any_small
+        if name in small:
+            cells += int(pc.sum(pc.and_(hidden, pc.is_valid(table[name]))).as_py() or 0)
+        if name == policy.count_columns[0]:
+            dossiers = int(pc.sum(total.filter(hidden)).as_py() or 0)
+        positions.append((table.column_names.index(name), hidden))
+    for position, hidden in positions:
+        column = table.column(position)
+        kept = pc.if_else(hidden, pa.scalar(None, column.type), column)
         table = table.set_column(position, table.field(position), kept)
-    return table.append_column(WITHHELD, mask), Withheld(hidden.num_rows, cells, dossiers, dossiers_of)
+    rows = int(pc.sum(any_small).as_py() or 0)
+    tally = Withheld(rows, cells, dossiers, int(pc.sum(total).as_py() or 0))
+    return table.append_column(WITHHELD, any_small), tally
+
+
+def _is_small(counts: pa.ChunkedArray, threshold: int, name: str) -> pa.ChunkedArray:
+    if pc.any(pc.less(counts, 0)).as_py():
+        raise ValueError(f"column {name} holds a count below zero")
+    return pc.fill_null(pc.and_(pc.greater(counts, 0), pc.less(counts, threshold)), False)
