@@ -132,6 +132,8 @@ class Connector:
 
     dialect: ClassVar[str]
     tables: ClassVar[tuple[str, ...]]
+    #: Statuses of records that may still change; the warehouse's records in them are read again each run.
+    open_statuses: ClassVar[tuple[str, ...]] = ()
 
     connect_timeout: ClassVar[float] = 10.0
     read_timeout: ClassVar[float] = 60.0

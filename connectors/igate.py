@@ -149,6 +149,8 @@ class IGate(Connector):
 
     dialect = "igate"
     tables = ("agency", "dossier", "dossier_step", "dossier_paper", "dossier_fee")
+    #: All but returned (5), withdrawn (6), stopped (8) and refused (9).
+    open_statuses = ("0", "1", "2", "3", "4")
     #: 401, 429 and 5xx are the base's; public clients of iGate read for up to 180 s.
     read_timeout: ClassVar[float] = 180.0
     token_path: ClassVar[str] = "/auth/realms/digo/protocol/openid-connect/token"  # noqa: S105 - a path
@@ -308,8 +310,3 @@ class IGate(Connector):
 
 def _iso(moment: dt.datetime) -> str:
     return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
-
-
-def open_status_codes() -> frozenset[str]:
-    """Codes of dossiers that may still change: all but returned, withdrawn, stopped and refused."""
-    return frozenset({"0", "1", "2", "3", "4"})

@@ -295,7 +295,7 @@ def _remove_vanished(connection: psycopg.Connection, spec: TableSpec, manifest: 
         return 0
     scope = sql.Identifier(STAGE, staged_name(manifest.batch_id, str(scope_table)))
     own = manifest.tables[spec.name].file
-    still = sql.SQL("")
+    still: sql.Composable = sql.SQL("")
     if own is not None:
         still = sql.SQL(" and not exists (select from {} s where {})").format(
             sql.Identifier(STAGE, staged_name(manifest.batch_id, spec.name)),

@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import shutil
 import time
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -82,6 +83,12 @@ class BatchWriter:
     def reject(self, table: str, key: str, field: str, reason: str) -> None:
         """Note a rejected record; its payload goes to the vault's quarantine, not here."""
         self._rejects.append({"table": table, "key": key, "field": field, "reason": reason})
+
+    def most_frequent_reject(self, table: str) -> str:
+        """The commonest field and reason among the rejects of `table`, for a message."""
+        counted = Counter((r["field"], r["reason"]) for r in self._rejects if r["table"] == table)
+        (field, reason), times = counted.most_common(1)[0]
+        return f"{field or 'record'}: {reason} ({times:,} times)"
 
     def rows(self, table: str) -> int:
         """Rows written to `table` so far."""

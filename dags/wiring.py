@@ -1,0 +1,176 @@
+"""What the DAG files share: defaults, assets, and the one way a task enters the rooms."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+from airflow.sdk import Asset, CronDataIntervalTimetable, Param, dag, get_current_context, task
+
+TIMEZONE = "Asia/Ho_Chi_Minh"
+DOSSIERS = Asset("kho-chung/raw/dossiers")
+NATIONAL_PORTAL = Asset("kho-chung/raw/national-portal")
+WAREHOUSE = Asset("kho-chung/warehouse")
+OPEN_DATA = Asset("kho-chung/open-data")
+
+DEFAULTS = {
+    "owner": "kho-chung",
+    "retries": 3,
+    "retry_delay": dt.timedelta(minutes=1),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": dt.timedelta(minutes=30),
+    "execution_timeout": dt.timedelta(hours=2),
+}
+PERIOD = Param(
+    None,
+    type=["null", "string"],
+    title="Period / Kỳ dữ liệu",
+    description="Pull this period instead of the run's data interval: 2024, 2024-06, 2024-06-03 or "
+    "2025-06-16/2025-07-15 (both days included). Running a period again doubles nothing.",
+)
+
+
+def enter(step: str, *arguments: Any) -> Any:
+    """Run one step of ops.tasks with settings and masking; failures that no retry can mend end the task."""
+    import os
+
+    from airflow.exceptions import AirflowFailException
+    from airflow.sdk.log import mask_secret
+
+    from connectors.base import BudgetSpent, MissingColumn, SourceChanged, SourceRefused
+    from connectors.contract import ContractError
+    from expectations.gates import GateFailed
+    from ops import tasks
+    from ops.outcomes import RUN_ID
+    from ops.settings import Settings, SettingsError
+
+    settings = Settings()
+    for secret in settings.secrets_in_use():
+        mask_secret(secret)
+    os.environ.setdefault(RUN_ID, str(get_current_context()["run_id"]))
+    final = (
+        BudgetSpent,
+        MissingColumn,
+        SourceChanged,
+        SourceRefused,
+        ContractError,
+        GateFailed,
+        SettingsError,
+    )
+    try:
+        return getattr(tasks, step)(settings, *arguments)
+    except final as e:
+        raise AirflowFailException(str(e)) from None
+
+
+def interval() -> Any:
+    """The half-open interval of this run: the period asked for, else the data interval."""
+    from connectors.base import Interval
+    from ops.settings import parse_period
+
+    context = get_current_context()
+    period = context["params"].get("period")
+    if period:
+        asked = parse_period(period)
+        return Interval(asked.start, asked.end)
+    return Interval(context["data_interval_start"], context["data_interval_end"])
+
+
+def address(connection_id: str) -> Any:
+    """Address and credentials of a source from its Airflow connection."""
+    from airflow.exceptions import AirflowNotFoundException
+    from airflow.sdk import Connection
+
+    from ops.settings import PROJECT, SettingsError
+    from ops.tasks import Address
+
+    try:
+        found = Connection.get(connection_id)
+    except AirflowNotFoundException:
+        raise SettingsError(
+            f"looked for the Airflow connection {connection_id!r} (environment AIRFLOW_CONN_{connection_id.upper()}, "
+            f"{PROJECT / '.env'}, Airflow's page under Admin, Connections) and found none. Make it with the source's "
+            "address, user and secret, or set KHOCHUNG_SANDBOX=1 to use the sandbox."
+        ) from None
+    scheme = found.conn_type if found.conn_type in ("http", "https") else found.schema or "https"
+    port = f":{found.port}" if found.port else ""
+    # Airflow's URI form puts the path of an address into `schema`.
+    path = f"/{found.schema}" if found.schema and found.conn_type in ("http", "https") else ""
+    host = (found.host or "").removeprefix("http://").removeprefix("https://")
+    return Address(f"{scheme}://{host}{port}{path}", found.login or "", found.password or "")
+
+
+def ingest_dag(
+    dag_id: str, source_code: str, connection_id: str, cron: str, asset: Asset, **options: Any
+) -> Any:
+    """Pull, stage, check, load for one source."""
+
+    @dag(
+        dag_id=dag_id,
+        schedule=CronDataIntervalTimetable(cron, timezone=TIMEZONE),
+        catchup=False,
+        # One run of a source at a time: a source's owner agreed to one reader.
+        max_active_runs=1,
+        dagrun_timeout=dt.timedelta(hours=6),
+        default_args=DEFAULTS,
+        params={"period": PERIOD},
+        **options,
+    )
+    def ingest() -> None:
+        @task
+        def pull() -> str | None:
+            from airflow.exceptions import AirflowSkipException
+
+            folder = enter("pull", source_code, interval(), address(connection_id))
+            if folder is None:
+                raise AirflowSkipException(f"{source_code} holds no data in this interval")
+            return folder
+
+        @task
+        def stage(folder: str) -> dict:
+            return enter("stage", source_code, folder)
+
+        @task
+        def check(staged: dict) -> dict:
+            return enter("check_landing", source_code, staged)
+
+        @task(outlets=[asset])
+        def load(folder: str) -> dict:
+            return enter("load", source_code, folder)
+
+        folder = pull()
+        check(stage(folder)) >> load(folder)
+
+    return ingest()
+
+
+def chained_dag(dag_id: str, schedule: Any, steps: list[str], asset: Asset, **options: Any) -> Any:
+    """Steps of ops.tasks one after another, started by assets; the last one announces `asset`."""
+
+    @dag(
+        dag_id=dag_id,
+        schedule=schedule,
+        catchup=False,
+        max_active_runs=1,
+        dagrun_timeout=dt.timedelta(hours=3),
+        default_args=DEFAULTS,
+        **options,
+    )
+    def chained() -> None:
+        previous = None
+        for step in steps:
+            last = step == steps[-1]
+            current = task(task_id=step, outlets=[asset] if last else [])(_call(step))()
+            if previous is not None:
+                previous >> current
+            previous = current
+
+    return chained()
+
+
+def _call(step: str) -> Callable[[], dict]:
+    def call() -> dict:
+        return enter(step)
+
+    return call

@@ -1,0 +1,1 @@
+"""Settings, sources, services, outcomes: what keeps the pipeline running."""

@@ -1,0 +1,85 @@
+"""``python -m ops <command>``: what the Makefile calls."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+
+from ops import postgres, run, services
+from ops.settings import Settings, SettingsError, parse_period
+
+
+def _up(settings: Settings) -> None:
+    supervisor = services.Supervisor(settings)
+    run.prepare(settings, supervisor)
+    login = settings.home / "secrets" / "airflow-login"
+    password = settings.secret("airflow-admin")
+    login.write_text(json.dumps({"admin": password}))
+    login.chmod(0o600)
+    supervisor.start(
+        ["airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"], 180
+    )
+    supervisor.start(["site"])
+    print(f"Airflow   http://127.0.0.1:{settings.airflow_port}/   user admin, password {password}")
+    print(f"Open data http://127.0.0.1:{settings.site_port}/")
+    if settings.sandbox:
+        for source, port in services.sandbox_ports(settings).items():
+            print(f"Sandbox   http://127.0.0.1:{port}/   {source}")
+    print("Warehouse make psql, or: make -s url")
+    print("Stop      make down")
+
+
+def _url(settings: Settings) -> None:
+    services.Supervisor(settings).start(["postgres"] if settings.embedded else [])
+    postgres.prepare(settings)
+    print(settings.warehouse_url)
+
+
+def _psql(settings: Settings, words: list[str]) -> None:
+    services.Supervisor(settings).start(["postgres"] if settings.embedded else [])
+    postgres.prepare(settings)
+    psql = postgres.command("psql")[-1]
+    os.execvp(psql, [psql, settings.warehouse_url, *words])  # noqa: S606 - becomes psql
+
+
+def main() -> int:
+    """Run one command; a failure is one message and exit code 1."""
+    parser = argparse.ArgumentParser(prog="python -m ops")
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("run", help="the main job once")
+    one.add_argument("--period", help="2024, 2024-06, or 2025-06-16/2025-07-15")
+    commands.add_parser("up", help="everything stays up")
+    commands.add_parser("down", help="stop everything")
+    commands.add_parser("url", help="print the warehouse's URL")
+    commands.add_parser("status", help="which services run")
+    psql = commands.add_parser("psql", help="enter the warehouse")
+    psql.add_argument("words", nargs=argparse.REMAINDER)
+    execute = commands.add_parser("exec", help="become a service (called by the supervisor)")
+    execute.add_argument("service")
+    given = parser.parse_args()
+    try:
+        settings = Settings()
+        if given.command == "run":
+            run.run(settings, parse_period(given.period) if given.period else settings.period)
+        elif given.command == "up":
+            _up(settings)
+        elif given.command == "down":
+            services.Supervisor(settings).down()
+        elif given.command == "url":
+            _url(settings)
+        elif given.command == "psql":
+            _psql(settings, given.words)
+        elif given.command == "status":
+            print("\n".join(sorted(services.Supervisor(settings).running())) or "nothing runs")
+        elif given.command == "exec":
+            services.execute(settings, given.service)
+    except (SettingsError, services.ServiceError, run.RunFailed) as e:
+        print(f"kho chung: {e}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

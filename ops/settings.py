@@ -1,0 +1,369 @@
+"""Settings: from the environment, from ``.env``, from what the first start made; nothing else is asked.
+
+Passwords are made once under ``<home>/secrets`` (readable by the owner alone). Every secret this module
+hands out is known to `secrets_in_use`, so that logs can be cleaned of them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import re
+import secrets
+import socket
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+from zoneinfo import ZoneInfo
+
+PROJECT = Path(__file__).resolve().parent.parent
+VIETNAM = ZoneInfo("Asia/Ho_Chi_Minh")
+DEFAULT_PERIOD = "2025-06-16/2025-07-15"
+
+#: name -> (default, what it is). `.env.example` lists the same; a test compares them.
+KNOWN: dict[str, tuple[str, str]] = {
+    "KHOCHUNG_HOME": ("var", "folder of all state; below the project if relative"),
+    "WAREHOUSE_URL": ("", "postgresql://user:password@host:port/database; empty: the embedded server"),
+    "AIRFLOW_DATABASE_URL": (
+        "",
+        "Airflow's metadata; empty: database <warehouse>_airflow of the same server",
+    ),
+    "VAULT_DATABASE_URL": ("", "the vault's database; empty: database <warehouse>_vault of the same server"),
+    "KHOCHUNG_SOURCES": ("ops/sources.yml", "list of sources"),
+    "KHOCHUNG_SANDBOX": ("1", "1: sources without an Airflow connection use the sandbox; 0: they fail"),
+    "KHOCHUNG_POSTGRES_PORT": ("", "port of the embedded server; empty: the first free one from 54329"),
+    "KHOCHUNG_AIRFLOW_PORT": ("", "port of Airflow's page; empty: the first free one from 8080"),
+    "KHOCHUNG_SITE_PORT": ("", "port of the published site; empty: the first free one from 8090"),
+    "KHOCHUNG_SANDBOX_PORT": (
+        "",
+        "first of three ports of the sandbox; empty: the first free ones from 9101",
+    ),
+    "PERIOD": (DEFAULT_PERIOD, "what `make run` pulls: 2024-06, 2024, or 2025-06-16/2025-07-15"),
+}
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message lists what was looked for and where."""
+
+
+@dataclass(frozen=True)
+class Period:
+    """Whole days, first and last included, in Vietnamese time."""
+
+    first: dt.date
+    last: dt.date
+
+    @property
+    def start(self) -> dt.datetime:
+        """Midnight at which the period begins."""
+        return dt.datetime.combine(self.first, dt.time(), VIETNAM)
+
+    @property
+    def end(self) -> dt.datetime:
+        """Midnight after the last day: intervals are half-open."""
+        return dt.datetime.combine(self.last + dt.timedelta(days=1), dt.time(), VIETNAM)
+
+    def __str__(self) -> str:
+        return f"{self.first}/{self.last}"
+
+
+def parse_period(text: str) -> Period:
+    """``2024``, ``2024-06``, ``2024-06-03`` or ``2025-06-16/2025-07-15`` (both days included)."""
+    try:
+        if m := re.fullmatch(r"(\d{4}-\d{2}-\d{2})(?:/(\d{4}-\d{2}-\d{2}))?", text):
+            first = dt.date.fromisoformat(m[1])
+            last = dt.date.fromisoformat(m[2] or m[1])
+            if first > last:
+                raise ValueError("it ends before it starts")
+            return Period(first, last)
+        if m := re.fullmatch(r"(\d{4})(?:-(\d{2}))?", text):
+            year, month = int(m[1]), int(m[2] or 1)
+            first = dt.date(year, month, 1)
+            after = dt.date(year + 1, 1, 1) if not m[2] or month == 12 else dt.date(year, month + 1, 1)
+            return Period(first, after - dt.timedelta(days=1))
+        raise ValueError("it is written in none of these forms")
+    except ValueError as e:
+        raise SettingsError(
+            f"PERIOD={text!r} is no period: {e}. Expected a year (2024), a month (2024-06), a day (2024-06-03) "
+            "or two days with a slash (2025-06-16/2025-07-15)."
+        ) from None
+
+
+def _dotenv(path: Path) -> dict[str, str]:
+    found: dict[str, str] = {}
+    if path.exists():
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            text = line.strip()
+            if not text or text.startswith("#"):
+                continue
+            name, equals, value = text.partition("=")
+            if not equals or not re.fullmatch(r"[A-Z][A-Z0-9_]*", name.strip()):
+                raise SettingsError(f"{path} line {number} is not NAME=value")
+            found[name.strip()] = value.strip().strip("\"'")
+    return found
+
+
+class Settings:
+    """All settings of one installation; reading them starts nothing."""
+
+    def __init__(self, environ: dict[str, str] | None = None, dotenv: Path = PROJECT / ".env") -> None:
+        self.dotenv = dotenv
+        self._given = {**_dotenv(dotenv), **(dict(os.environ) if environ is None else environ)}
+        self.home = self._path("KHOCHUNG_HOME")
+
+    def get(self, name: str) -> str:
+        """The value of a known setting: environment, then .env, then its default."""
+        return self._given.get(name) or KNOWN[name][0]
+
+    @property
+    def given(self) -> dict[str, str]:
+        """Everything in the environment and .env, for child processes."""
+        return dict(self._given)
+
+    def _path(self, name: str) -> Path:
+        path = Path(self.get(name)).expanduser()
+        return path if path.is_absolute() else PROJECT / path
+
+    @property
+    def sources_file(self) -> Path:
+        """The list of sources."""
+        return self._path("KHOCHUNG_SOURCES")
+
+    @property
+    def landing(self) -> Path:
+        """Folder of landed batches."""
+        return self.home / "landing"
+
+    @property
+    def data_docs(self) -> Path:
+        """Folder of Great Expectations' Data Docs."""
+        return self.home / "data-docs"
+
+    @property
+    def dbt_target(self) -> Path:
+        """Folder of dbt's artefacts."""
+        return self.home / "dbt" / "target"
+
+    @property
+    def period(self) -> Period:
+        """What `make run` pulls."""
+        return parse_period(self.get("PERIOD"))
+
+    @property
+    def sandbox(self) -> bool:
+        """Whether sources without a connection of their own are answered by the sandbox."""
+        value = self.get("KHOCHUNG_SANDBOX")
+        if value not in ("0", "1"):
+            raise SettingsError(f"KHOCHUNG_SANDBOX={value!r}: expected 0 or 1 (environment or {self.dotenv})")
+        return value == "1"
+
+    # --- secrets and ports ---------------------------------------------------------------------------
+
+    def secret(self, name: str) -> str:
+        """A password made once under <home>/secrets."""
+        path = self.home / "secrets" / name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.chmod(0o700)
+            try:
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileExistsError:
+                return path.read_text().strip()  # another process was faster
+            with os.fdopen(descriptor, "w") as f:
+                f.write(secrets.token_urlsafe(32))
+        return path.read_text().strip()
+
+    def secrets_in_use(self) -> list[str]:
+        """Every secret value that must not stand in a log: made here, or inside a given URL."""
+        folder = self.home / "secrets"
+        values = [p.read_text().strip() for p in folder.iterdir() if p.is_file()] if folder.exists() else []
+        for name, value in self._given.items():
+            if name.endswith("_URL") or name.startswith("AIRFLOW_CONN_"):
+                password = urlsplit(value).password if "://" in value else None
+                if password:
+                    values.append(password)
+            elif re.search(r"PASSWORD|SECRET|TOKEN", name):
+                values.append(value)
+        return sorted({v for v in values if len(v) >= 8}, key=len, reverse=True)
+
+    def port(self, name: str, first: int, count: int = 1) -> int:
+        """The first of `count` ports: as set, as chosen before, or the first free ones from `first`."""
+        if given := self.get(name):
+            if not given.isdigit() or not 1024 <= int(given) <= 65535 - count:
+                raise SettingsError(
+                    f"{name}={given!r}: expected a port from 1024 to 65535 (environment or .env)"
+                )
+            return int(given)
+        path = self.home / "ports.json"
+        ports: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
+        if name not in ports:
+            port = first
+            while any(not _free(port + i) or port + i in ports.values() for i in range(count)):
+                port += count
+            ports[name] = port
+            path.parent.mkdir(parents=True, exist_ok=True)
+            aside = path.with_suffix(f".{os.getpid()}")
+            aside.write_text(json.dumps(ports, indent=2))
+            aside.rename(path)
+        return ports[name]
+
+    @cached_property
+    def postgres_port(self) -> int:
+        """Port of the embedded server."""
+        return self.port("KHOCHUNG_POSTGRES_PORT", 54329)
+
+    @cached_property
+    def airflow_port(self) -> int:
+        """Port of Airflow's page and API."""
+        return self.port("KHOCHUNG_AIRFLOW_PORT", 8080)
+
+    @cached_property
+    def site_port(self) -> int:
+        """Port of the published site."""
+        return self.port("KHOCHUNG_SITE_PORT", 8090)
+
+    @cached_property
+    def sandbox_port(self) -> int:
+        """First of the sandbox's three ports."""
+        return self.port("KHOCHUNG_SANDBOX_PORT", 9101, 3)
+
+    # --- databases -----------------------------------------------------------------------------------
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the warehouse is the embedded server."""
+        return not self.get("WAREHOUSE_URL")
+
+    @property
+    def warehouse_url(self) -> str:
+        """URL of the warehouse, with its password."""
+        if self.embedded:
+            password = quote(self.secret("warehouse"))
+            return f"postgresql://khochung:{password}@127.0.0.1:{self.postgres_port}/khochung"
+        url = self.get("WAREHOUSE_URL")
+        parts = urlsplit(url)
+        if parts.scheme not in ("postgresql", "postgres") or not parts.hostname or not parts.path.strip("/"):
+            raise SettingsError(
+                "WAREHOUSE_URL is not postgresql://user:password@host:port/database (looked in the environment "
+                f"and {self.dotenv})"
+            )
+        return urlunsplit(parts._replace(scheme="postgresql"))
+
+    def _sibling(self, setting: str, role: str, suffix: str) -> str:
+        if given := self.get(setting):
+            return given
+        if self.embedded:
+            password = quote(self.secret(role))
+            return f"postgresql://khochung_{role}:{password}@127.0.0.1:{self.postgres_port}/khochung_{suffix}"
+        parts = urlsplit(self.warehouse_url)
+        return urlunsplit(parts._replace(path=f"{parts.path}_{suffix}"))
+
+    @property
+    def airflow_database_url(self) -> str:
+        """URL of Airflow's metadata database."""
+        return self._sibling("AIRFLOW_DATABASE_URL", "airflow", "airflow")
+
+    @property
+    def vault_database_url(self) -> str:
+        """URL of the vault's database."""
+        return self._sibling("VAULT_DATABASE_URL", "vault", "vault")
+
+    # --- environments of child processes -------------------------------------------------------------
+
+    def airflow_env(self) -> dict[str, str]:
+        """What Airflow reads; also turns its telemetry off."""
+        url = self.airflow_database_url.replace("postgresql://", "postgresql+psycopg2://", 1)
+        base = f"http://127.0.0.1:{self.airflow_port}"
+        home = self.home / "airflow"
+        return {
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__EXECUTOR": self._given.get("AIRFLOW__CORE__EXECUTOR", "LocalExecutor"),
+            "AIRFLOW__CORE__PARALLELISM": self._given.get("AIRFLOW__CORE__PARALLELISM", "4"),
+            "AIRFLOW__CORE__DEFAULT_TIMEZONE": "Asia/Ho_Chi_Minh",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__FERNET_KEY": _fernet(self.secret("airflow-fernet")),
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{base}/execution/",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.home / "secrets" / "airflow-login"),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
+            "AIRFLOW__API__BASE_URL": base,
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(self.airflow_port),
+            "AIRFLOW__API__SECRET_KEY": self.secret("airflow-api"),
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API_AUTH__JWT_SECRET": self.secret("airflow-jwt"),
+            "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
+            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            "SCARF_ANALYTICS": "false",
+        }
+
+    def dbt_env(self) -> dict[str, str]:
+        """What dbt's profile reads."""
+        parts = urlsplit(self.warehouse_url)
+        return {
+            "KHOCHUNG_PG_HOST": parts.hostname or "",
+            "KHOCHUNG_PG_PORT": str(parts.port or 5432),
+            "KHOCHUNG_PG_USER": parts.username or "",
+            "KHOCHUNG_PG_PASSWORD": _unquote(parts.password),
+            "KHOCHUNG_PG_DATABASE": parts.path.strip("/"),
+            "DBT_PROFILES_DIR": str(PROJECT / "dbt"),
+            "DBT_TARGET_PATH": str(self.dbt_target),
+            "DBT_LOG_PATH": str(self.home / "dbt" / "logs"),
+            "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
+            "DO_NOT_TRACK": "1",
+        }
+
+    def child_env(self) -> dict[str, str]:
+        """Environment of every child process: what was given, plus Airflow's and dbt's settings."""
+        env = {**self._given, **self.airflow_env(), **self.dbt_env()}
+        env["KHOCHUNG_HOME"] = str(self.home)
+        env["PYTHONPATH"] = str(PROJECT)
+        env.setdefault("PATH", os.defpath)
+        # initdb without a locale would fall silent on lower('Đ').
+        env["LANG"] = env["LC_ALL"] = "C.UTF-8"
+        return env
+
+    @property
+    def vault_socket(self) -> Path:
+        """Socket of the vault. Unix sockets allow 107 bytes, so a deep home gets one under /tmp."""
+        path = self.home / "vault" / "vault.sock"
+        if len(str(path)) <= 100:
+            return path
+        return Path("/tmp") / f"khochung-{self.secret('vault-socket-name')[:12]}" / "vault.sock"  # noqa: S108
+
+    @property
+    def vault_token(self) -> str:
+        """Bearer token of the vault's API."""
+        path = self.home / "secrets" / "vault-api"
+        if not path.exists():
+            raise SettingsError(
+                f"looked for the vault's token at {path} and found none; start the vault (make up)"
+            )
+        return path.read_text().strip()
+
+
+def _unquote(text: str | None) -> str:
+    from urllib.parse import unquote
+
+    return unquote(text or "")
+
+
+def _fernet(secret: str) -> str:
+    import base64
+    import hashlib
+
+    return base64.urlsafe_b64encode(hashlib.sha256(secret.encode()).digest()).decode()
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,90 @@
+"""The list of sources: ``ops/sources.yml`` as checked objects."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from connectors.base import Connector, Endpoint, Interval
+from ops.settings import VIETNAM, SettingsError
+
+ORIGINS = ("real", "simulated")
+_REQUIRED = ("title", "connector", "kind", "connection", "origin", "active_from", "schedule")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One entry of the list of sources."""
+
+    code: str
+    title: str
+    connector: str
+    kind: str
+    connection: str
+    origin: str
+    active_from: dt.date
+    active_until: dt.date | None
+    schedule: str
+    options: dict[str, Any]
+
+    def connector_class(self) -> type[Connector]:
+        """The connector's class; SettingsError names the module that was looked for."""
+        module, _, name = self.connector.partition(":")
+        try:
+            found = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as e:
+            raise SettingsError(f"source {self.code}: looked for connector {self.connector}: {e}") from None
+        if not (isinstance(found, type) and issubclass(found, Connector)):
+            raise SettingsError(f"source {self.code}: {self.connector} is no Connector")
+        return found
+
+    def connect(self, base_url: str, login: str, secret: str) -> Connector:
+        """A connector for this source; nothing is called yet."""
+        return self.connector_class()(self.code, Endpoint(base_url, login, secret, dict(self.options)))
+
+    def clip(self, interval: Interval) -> Interval | None:
+        """The part of `interval` in which this source held data, or None."""
+        start = max(interval.start, _midnight(self.active_from))
+        end = min(interval.end, _midnight(self.active_until)) if self.active_until else interval.end
+        return Interval(start, end) if start < end else None
+
+
+def _midnight(day: dt.date) -> dt.datetime:
+    return dt.datetime.combine(day, dt.time(), VIETNAM)
+
+
+def read_sources(path: Path) -> dict[str, Source]:
+    """{code: source}; SettingsError lists everything that is wrong, with the file."""
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise SettingsError(f"looked for the list of sources at {path} (setting KHOCHUNG_SOURCES)") from None
+    except yaml.YAMLError as e:
+        raise SettingsError(f"{path} is not readable YAML: {e}") from None
+    entries = raw.get("sources") if isinstance(raw, dict) else None
+    if not isinstance(entries, dict) or not entries:
+        raise SettingsError(f"{path} holds no `sources:`")
+    wrong: list[str] = []
+    sources: dict[str, Source] = {}
+    for code, entry in entries.items():
+        missing = [k for k in _REQUIRED if k not in entry]
+        unknown = sorted(set(entry) - {*_REQUIRED, "active_until", "options"})
+        if missing:
+            wrong.append(f"{code} lacks {', '.join(missing)}")
+        if unknown:
+            wrong.append(f"{code} has the unknown setting {', '.join(unknown)}")
+        if entry.get("origin") not in ORIGINS:
+            wrong.append(f"{code}: origin {entry.get('origin')!r} is not {' or '.join(ORIGINS)}")
+        if not missing and not unknown:
+            sources[code] = Source(
+                code=code, active_until=entry.get("active_until"), options=entry.get("options") or {},
+                **{k: entry[k] for k in _REQUIRED},
+            )  # fmt: skip
+    if wrong:
+        raise SettingsError(f"{path}: " + "; ".join(wrong))
+    return sources

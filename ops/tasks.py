@@ -1,0 +1,364 @@
+"""What the tasks of the DAGs do: each function is one hand-over between two rooms, recorded as an outcome.
+
+Here, and only here, the rooms meet. Nothing in this module knows Airflow; arguments and results are small
+and hold no row values, so that they may travel through XCom.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime as dt
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from connectors.base import Connector, Interval, Request
+from connectors.contract import Contract, contract
+from landing import loader
+from landing.manifest import Manifest, TableEntry
+from landing.writer import BatchWriter
+from ops.outcomes import recorded, store_outcomes
+from ops.settings import PROJECT, Settings
+from ops.sources import Source, read_sources
+from vault.client import VaultClient
+
+
+class TaskError(Exception):
+    """A step failed in a way an operator can act on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Address:
+    """What an Airflow connection says of a source."""
+
+    base_url: str
+    login: str = ""
+    secret: str = dataclasses.field(default="", repr=False)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # task logs and the console of `make run` both take it from here
+
+
+def table_spec(table: Contract) -> loader.TableSpec:
+    """What the loader needs of a contract."""
+    columns = table.landed_columns
+    return loader.TableSpec(
+        name=table.name,
+        columns=tuple(c.name for c in columns),
+        key=table.key,
+        compared=tuple(c.name for c in columns if c.compare and c.name not in table.key),
+        ddl=tuple(table.ddl()),
+        change_key=table.change_key,
+        complete_within=table.complete_within,
+        parent=table.parent,
+    )
+
+
+def _specs(connector: type[Connector]) -> list[loader.TableSpec]:
+    return [table_spec(contract(t)) for t in connector.tables]
+
+
+def source(settings: Settings, code: str) -> Source:
+    """The source `code` of the list; TaskError lists the ones there are."""
+    sources = read_sources(settings.sources_file)
+    if code not in sources:
+        raise TaskError(
+            f"looked for source {code!r} in {settings.sources_file}; it lists {', '.join(sources)}"
+        )
+    return sources[code]
+
+
+# --- pull: source -> vault -> landing ---------------------------------------------------------------
+
+
+def pull(settings: Settings, code: str, interval: Interval, address: Address) -> str | None:
+    """Pull one interval of a source, seal it, land it; the batch's folder, or None outside its active time."""
+    entry = source(settings, code)
+    clipped = entry.clip(interval)
+    with recorded(settings.home, "pull", code) as outcome:
+        outcome.details["interval"] = [interval.start.isoformat(), interval.end.isoformat()]
+        if clipped is None:
+            outcome.status = "skipped"
+            outcome.details["reason"] = f"{code} holds no data in this interval"
+            return None
+        connector = entry.connect(address.base_url, address.login, address.secret)
+        vault = VaultClient(settings.vault_socket, settings.vault_token)
+        request = Request(clipped, lambda: _still_open(settings, code, type(connector)), _say)
+        folder = land(settings.landing, entry, connector, request, vault)
+        manifest = Manifest.read(folder)
+        outcome.details |= {
+            "batch_id": manifest.batch_id,
+            "origin": manifest.origin,
+            "calls": manifest.calls,
+            "retries": manifest.retries,
+            "notes": manifest.notes,
+            "tables": {
+                t: {
+                    "announced": "unknown" if e.announced is None else e.announced,
+                    "landed": e.landed,
+                    "rejected": e.rejected,
+                    "duplicates": e.duplicates,
+                    "undeclared": e.undeclared,
+                }
+                for t, e in manifest.tables.items()
+            },
+        }
+        main = manifest.tables[connector.tables[0] if len(connector.tables) < 2 else _main_table(connector)]
+        _say(
+            f"{code}: landed {main.landed:,} records as batch {manifest.batch_id} ({manifest.calls:,} calls)"
+        )
+        return str(folder)
+
+
+def _main_table(connector: Connector) -> str:
+    return "dossier" if "dossier" in connector.tables else connector.tables[0]
+
+
+def land(landing: Path, entry: Source, connector: Connector, request: Request, vault: VaultClient) -> Path:
+    """Read every chunk, seal it in the vault, write it; the folder of the landed batch."""
+    pulled_at = dt.datetime.now(dt.UTC)
+    with BatchWriter(landing, entry.code) as writer:
+        for chunk in connector.chunks(request):
+            if chunk.quarantine:
+                vault.quarantine(
+                    [
+                        {
+                            "source_code": entry.code,
+                            "table_name": q.table,
+                            "key": json.dumps(q.key, sort_keys=True),
+                            "field": q.field,
+                            "kind": q.kind,
+                            "payload": q.payload,
+                            "batch_id": writer.batch_id,
+                        }
+                        for q in chunk.quarantine
+                    ]
+                )
+            for table, batch in chunk.tables.items():
+                writer.write(table, vault.seal(batch), contract(table).landed_schema)
+            for r in chunk.rejects:
+                writer.reject(r.table, json.dumps(r.key, sort_keys=True), r.field, r.reason)
+        tables: dict[str, TableEntry] = {}
+        for table, count in connector.report.counts.items():
+            known = contract(table)
+            landed = writer.rows(table)
+            received = landed + count.rejected
+            if received and count.rejected / received > known.reject_share:
+                raise TaskError(
+                    f"{entry.code}: {count.rejected:,} of {received:,} records of {table} broke their contract, more "
+                    f"than the {known.reject_share:.0%} it allows, so nothing was landed. Their payloads are in "
+                    f"the vault's quarantine under batch {writer.batch_id}. Most frequent: "
+                    f"{writer.most_frequent_reject(table)}. If the source has changed, change the connector's "
+                    "mapping or the contract."
+                )
+            tables[table] = TableEntry(
+                announced=count.announced, landed=landed, rejected=count.rejected,
+                duplicates=count.duplicates, contract_version=known.version, undeclared=dict(count.undeclared),
+            )  # fmt: skip
+        report = connector.report
+        return writer.finish(
+            source_code=entry.code, origin=entry.origin, dialect=connector.dialect,
+            interval=(request.interval.start, request.interval.end), pulled_at=pulled_at, tables=tables,
+            details={
+                "windows": report.windows, "calls": report.calls, "retries": report.retries,
+                "notes": report.notes,
+            },
+        )  # fmt: skip
+
+
+def _still_open(settings: Settings, code: str, connector: type[Connector]) -> list[str]:
+    statuses = list(connector.open_statuses)
+    if not statuses:
+        return []
+    with psycopg.connect(settings.warehouse_url) as connection:
+        found = connection.execute("select to_regclass('raw.dossier')").fetchone()
+        if found is None or found[0] is None:
+            return []
+        rows = connection.execute(
+            "select dossier_id from raw.dossier where source_code = %s and status_code = any(%s) order by 1",
+            (code, statuses),
+        ).fetchall()
+    return [r[0] for r in rows]
+
+
+# --- landing -> raw ---------------------------------------------------------------------------------
+
+
+def stage(settings: Settings, code: str, folder: str) -> dict[str, str]:
+    """Stage a landed batch for its gate; {table: staged table}, empty if it was loaded before."""
+    with recorded(settings.home, "stage", code) as outcome:
+        connector = source(settings, code).connector_class()
+        names = loader.stage(settings.warehouse_url, Path(folder), _specs(connector))
+        outcome.details |= {"batch_id": Path(folder).name, "staged": names}
+        return names
+
+
+def check_landing(settings: Settings, code: str, staged: dict[str, str]) -> dict[str, Any]:
+    """The landing gate on the staged batch; raises with what failed on how many rows."""
+    from expectations.gates import check_landing as gate
+
+    return _gate(
+        settings, "check_landing", code,
+        lambda: gate(settings.warehouse_url, loader.STAGE, staged, settings.data_docs), bool(staged),
+    )  # fmt: skip
+
+
+def load(settings: Settings, code: str, folder: str) -> dict[str, Any]:
+    """Load a staged batch into raw, exactly once; counts by table."""
+    with recorded(settings.home, "load", code) as outcome:
+        connector = source(settings, code).connector_class()
+        done = loader.load(settings.warehouse_url, Path(folder), _specs(connector))
+        outcome.details |= {
+            "batch_id": done.batch_id,
+            "load_number": done.load_number,
+            "already_loaded": done.already,
+            "tables": {t: dataclasses.asdict(c) for t, c in done.tables.items()},
+        }
+        total = sum(c.inserted + c.updated for c in done.tables.values())
+        _say(f"{code}: load {done.load_number} wrote {total:,} rows")
+        return {"load_number": done.load_number, "written": total}
+
+
+# --- raw -> marts -> open_data ----------------------------------------------------------------------
+
+
+def build(settings: Settings) -> dict[str, Any]:
+    """Run dbt over everything new: seeds when they changed, then models with their tests."""
+    with recorded(settings.home, "build") as outcome, _one_at_a_time(settings, "build"):
+        with psycopg.connect(settings.warehouse_url) as connection:
+            # Every raw table exists, also before its first batch: the models read them all.
+            loader.prepare(connection, [table_spec(contract(t)) for t in _all_tables()])
+        seeds = _seeds_checksum()
+        marker = settings.home / "dbt" / "seeds.sha256"
+        fresh = not _schema_exists(settings, "seeds")
+        if fresh or not marker.exists() or marker.read_text() != seeds:
+            outcome.details["seed"] = _dbt(settings, "seed")
+            marker.parent.mkdir(parents=True, exist_ok=True)
+            marker.write_text(seeds)
+        outcome.details["build"] = _dbt(settings, "build", "--exclude-resource-type", "seed")
+        with contextlib.suppress(psycopg.Error):
+            store_outcomes(settings.home, settings.warehouse_url)
+        return outcome.details["build"]
+
+
+def _all_tables() -> list[str]:
+    from connectors.contract import contract_names
+
+    return contract_names()
+
+
+def _seeds_checksum() -> str:
+    digest = hashlib.sha256()
+    for path in sorted((PROJECT / "dbt" / "seeds").iterdir()):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _schema_exists(settings: Settings, name: str) -> bool:
+    with psycopg.connect(settings.warehouse_url) as connection:
+        return connection.execute("select to_regnamespace(%s) is not null", (name,)).fetchone() == (True,)
+
+
+def _dbt(settings: Settings, *words: str) -> dict[str, Any]:
+    """One dbt process; its result counts, or TaskError with what failed."""
+    command = [
+        str(Path(sys.executable).parent / "dbt"), *words,
+        "--project-dir", str(PROJECT / "dbt"), "--profiles-dir", str(PROJECT / "dbt"), "--no-use-colors",
+    ]  # fmt: skip
+    began = time.monotonic()
+    done = subprocess.run(
+        command, env=settings.child_env(), cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    results_file = settings.dbt_target / "run_results.json"
+    results = json.loads(results_file.read_text())["results"] if results_file.exists() else []
+    statuses: dict[str, int] = {}
+    for r in results:
+        statuses[r["status"]] = statuses.get(r["status"], 0) + 1
+    if done.returncode:
+        bad = [r for r in results if r["status"] in ("error", "fail")]
+        what = "; ".join(
+            f"{r['unique_id'].split('.', 2)[-1]}: {' '.join(str(r.get('message') or '').split())[:300]}"
+            + (f" ({r['failures']} rows)" if r.get("failures") else "")
+            for r in bad[:5]
+        )
+        raise TaskError(
+            f"dbt {words[0]} failed: {what or done.stdout.strip()[-800:]}. "
+            f"Logs: {settings.home}/dbt/logs/dbt.log. Readers still have the last good build of each table."
+        )
+    _say(f"dbt {words[0]}: {', '.join(f'{n} {s}' for s, n in sorted(statuses.items()))}")
+    return {"statuses": statuses, "seconds": round(time.monotonic() - began, 1)}
+
+
+def check_warehouse(settings: Settings) -> dict[str, Any]:
+    """The warehouse gate; raises with what failed on how many rows."""
+    from expectations.gates import check_warehouse as gate
+
+    return _gate(settings, "check_warehouse", None, lambda: gate(settings.warehouse_url, settings.data_docs))
+
+
+def publish(settings: Settings) -> dict[str, Any]:
+    """Build a release aside, gate it, switch it in; the last good release stays if anything fails."""
+    from expectations.gates import check_release
+    from opendata.release import publish as release
+
+    with recorded(settings.home, "publish") as outcome:
+        with psycopg.connect(settings.warehouse_url) as connection:
+            row = connection.execute("select coalesce(max(load_number), 0) from ops.load_log").fetchone()
+        number = int(row[0]) if row else 0
+
+        def gate(folder: Path) -> None:
+            outcome.details["release_gate"] = _checks(check_release(folder, settings.data_docs))
+
+        done = release(
+            settings.home, settings.dbt_target / "manifest.json", settings.warehouse_url, number, gate
+        )
+        outcome.details |= {"load_number": number, **_plain(done)}
+        _say(f"open data: {done}")
+        return {"load_number": number}
+
+
+def _gate(
+    settings: Settings, step: str, code: str | None, gate: Callable[[], Any], wanted: bool = True
+) -> dict[str, Any]:
+    with recorded(settings.home, step, code) as outcome:
+        if not wanted:
+            outcome.status = "skipped"
+            return {}
+        outcome.details |= _checks(gate())
+        _say(f"{step}: {outcome.details['passed']} of {outcome.details['checks']} expectations hold")
+        return {"passed": outcome.details["passed"]}
+
+
+def _checks(result: Any) -> dict[str, Any]:
+    checks = list(result.checks)
+    return {
+        "checks": len(checks),
+        "passed": sum(1 for c in checks if c.success),
+        "warnings": [c.name for c in checks if not c.success and not c.required],
+    }
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    return json.loads(json.dumps(dataclasses.asdict(value), default=str))
+
+
+@contextlib.contextmanager
+def _one_at_a_time(settings: Settings, name: str) -> Iterator[None]:
+    """Let one process in at a time, on this machine; the next waits, which does no harm."""
+    path = settings.home / "locks" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        f.write(str(os.getpid()))
+        yield
