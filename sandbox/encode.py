@@ -4,15 +4,14 @@ Fragments that many dossiers share (procedures, agencies, officers, states) are 
 formatted string, so that the servers cost little beside what they measure. [guess] shapes are marked in README.
 """
 
-from collections.abc import Callable
-from datetime import datetime, timezone
+from hashlib import blake2b
 
 import numpy as np
 import orjson
 
 from sandbox.chance import I64, bits, integer, uniform
 from sandbox.generator import (
-    DAY,
+    MERGER,
     NONE,
     WORLDS,
     Block,
@@ -52,7 +51,6 @@ METHODS = {
     1: '{"id":0,"name":"Trực tiếp"}', 2: '{"id":1,"name":"Trực tuyến"}',
     3: '{"id":2,"name":"Bưu chính công ích"}', 0: '{"id":null,"name":null}',
 }  # fmt: skip
-FINISHED = (4, 5, 6, 8, 9)
 
 
 def dumps(value: object) -> str:
@@ -67,8 +65,6 @@ def words(text: str) -> str:
 
 def hex_id(name: str) -> str:
     """Return a stable 24-digit hexadecimal identifier for a name."""
-    from hashlib import blake2b
-
     return blake2b(name.encode(), digest_size=12).hexdigest()
 
 
@@ -216,7 +212,10 @@ class Encoder:
                 else f'"{code[i]}-{suffix[i]:04d}"' if national[i] < 0.14 else f'"{code[i]}"'
             )  # fmt: skip
             current = self._current(n, started[i], ended[i], st)
-            task = "[]" if current < 0 else f'[{{"id":"{self._task[n][current]}","name":{self._step_name[n][current]}}}]'
+            task = (
+                "[]" if current < 0
+                else f'[{{"id":"{self._task[n][current]}","name":{self._step_name[n][current]}}}]'
+            )  # fmt: skip
             head = (
                 f'{{"id":"{ids[i]}","code":"{code[i]}","nationCode":{known},"procedure":{self._procedure[k]},'
             )
@@ -230,7 +229,7 @@ class Encoder:
                 f'{head}"applicant":{{"data":{{"ownerFullname":"{who.name[i]}","identityNumber":"{number_text}",'
                 f'"noidungyeucaugiaiquyet":"{subject}"}}}},{tail}}}'
             )
-            village = self._village_old if when < _MERGER else self._village_new
+            village = self._village_old if when < MERGER else self._village_new
             birthday, phone, email = who.birthday[i], who.phone[i], who.email[i]
             person = (
                 f'"applicant":{{"type":{kind},"data":{{"ownerFullname":"{who.name[i]}",'
@@ -376,7 +375,6 @@ class Encoder:
         return ",".join(out)
 
 
-_MERGER = int(datetime(2025, 7, 1, tzinfo=timezone.utc).timestamp())  # noqa: UP017 - local seconds
 _FILES = ("to_khai", "giay_to", "ban_chinh", "xac_nhan", "kem_theo")
 
 
@@ -401,7 +399,3 @@ def _opinion(j: int, n: int, code: int, who: Applicants, i: int, note: int) -> s
     if j == n - 1:
         return f'"Đã trả kết quả cho {who.name[i]}"' if code == 5 and note < 4 else "null"
     return '"Đã kiểm tra, đủ điều kiện giải quyết"' if note < 6 else "null"
-
-
-Clock = Callable[[], int]
-__all__ = ["DAY", "FINISHED", "STATES", "Clock", "Encoder", "dumps", "hex_id", "moments", "words"]

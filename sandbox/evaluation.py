@@ -70,6 +70,7 @@ class Draw:
         self.name = "evaluation:" + ":".join(parts)
 
     def __call__(self, field: str, low: int, high: int) -> int:
+        """Return a whole number from low to high for a field."""
         return low + int(integer(keys_for(self.name, 1), field, high - low + 1)[0])
 
 
@@ -149,7 +150,7 @@ def _child_id(code: str) -> str:
 def _ranking(known: dict[str, tuple[str, str]], body: dict[str, Any]) -> dict[str, Any] | None:
     if not body.get("year"):
         return None
-    listed = []
+    listed: list[dict[str, Any]] = []
     for identifier, (code, name) in known.items():
         draw = Draw("service-results", period_of(body), code)
         scores = {g: draw(g, top * 30, top * 100) / 100 for g, top in GROUPS.items()}

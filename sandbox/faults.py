@@ -95,6 +95,7 @@ class FaultMiddleware:
         self.faults = faults
 
     async def __call__(self, scope: Scope, receive: Any, send: Send) -> None:
+        """Answer with the first fault in force; else pass the call on."""
         if scope["type"] == "http" and not scope["path"].startswith("/__sandbox__"):
             for hook in self.faults.hooks:
                 answer = hook(scope)

@@ -13,6 +13,7 @@ All times are local seconds since 1970-01-01 00:00 Asia/Ho_Chi_Minh; -1 means "n
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +92,10 @@ WORLDS = {
 }  # fmt: skip
 
 
+# Kept in the smallest type that holds them: a year must fit in memory.
+Small = NDArray[Any]
+
+
 @dataclass
 class Block:
     """Dossiers of one month (or the migrated ones) as parallel arrays, ordered by `accepted`.
@@ -99,9 +104,9 @@ class Block:
     """
 
     key: U64
-    origin: I64
-    procedure: I64
-    channel: I64
+    origin: Small
+    procedure: Small
+    channel: Small
     applied: I64
     accepted: I64
     due_first: I64
@@ -109,18 +114,18 @@ class Block:
     wait_from: I64
     wait_to: I64
     is_pause: NDArray[np.bool_]
-    waits: I64
+    waits: Small
     done: I64
     returned: I64
-    ending: I64
-    receiving: I64
-    responsible: I64
-    commune: I64
-    person: I64
-    applicant: I64
-    sequence: I64
-    code_day: I64
-    code_agency: I64
+    ending: Small
+    receiving: Small
+    responsible: Small
+    commune: Small
+    person: Small
+    applicant: Small
+    sequence: Small
+    code_day: Small
+    code_agency: Small
     previous: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -268,7 +273,8 @@ def month_block(world: str, month: int) -> Block:
 
     u = uniform(key, "hour")
     # Two humps: after opening, and after lunch.
-    share = np.where(u < 0.6, (u / 0.6) ** 1.25 * HALF, HALF + (np.maximum(u - 0.6, 0) / 0.4) ** 1.2 * HALF).astype(np.int64)
+    late = HALF + (np.maximum(u - 0.6, 0) / 0.4) ** 1.2 * HALF
+    share = np.where(u < 0.6, (u / 0.6) ** 1.25 * HALF, late).astype(np.int64)
     accepted = day * DAY + np.where(share < HALF, MORNING + share, AFTERNOON + share - HALF)
     order = np.lexsort((key, accepted))
     key, accepted, day = key[order], accepted[order], day[order]
@@ -366,13 +372,16 @@ def _draw(w: World, key: U64, accepted: I64, day: I64, year: int) -> Block:
 
     responsible, receiving = _agencies(w, key, procedure, commune)
     missing = uniform(key, "channel lost") < 0.004  # counts as direct at the national portal
+    receiving = receiving.astype(np.int16)
     block = Block(
-        key=key, origin=np.full(n, w.number, np.int64), procedure=procedure,
-        channel=np.where(missing & (channel == 1), 0, channel), applied=applied, accepted=accepted,
-        due_first=due, due_last=due_last, wait_from=wait_from, wait_to=wait_to, is_pause=pause, waits=waits,
-        done=done, returned=returned, ending=ending, receiving=receiving, responsible=responsible,
-        commune=commune, person=person, applicant=applicant, sequence=_sequence(receiving, day),
-        code_day=day, code_agency=receiving,
+        key=key, origin=np.full(n, w.number, np.int8), procedure=procedure.astype(np.int16),
+        channel=np.where(missing & (channel == 1), 0, channel).astype(np.int8), applied=applied,
+        accepted=accepted, due_first=due, due_last=due_last, wait_from=wait_from, wait_to=wait_to,
+        is_pause=pause, waits=waits.astype(np.int8), done=done, returned=returned,
+        ending=ending.astype(np.int8), receiving=receiving, responsible=responsible.astype(np.int16),
+        commune=commune.astype(np.int16), person=person.astype(np.int32), applicant=applicant.astype(np.int8),
+        sequence=_sequence(receiving, day).astype(np.int32), code_day=day.astype(np.int32),
+        code_agency=receiving,
     )  # fmt: skip
     if year == 2020:  # long closed; nothing of it is open in 2025
         cap = day_number(date(2021, 12, 31)) * DAY
@@ -438,9 +447,9 @@ def migrated_block(world: str = "dong_thap") -> Block:
     for name in target.takes_over:
         listed, at = agencies(name), places(world)
         for month in months(name):
-            if month < 202401:
+            if month < 202401:  # the calibration months of 2020 are long closed
                 continue
-            block = month_block(name, month)
+            block = month_block.__wrapped__(name, month)  # not kept: few rows of it are needed
             rows = np.flatnonzero((block.accepted <= FREEZE) & (block.done > FREEZE))
             part = block.take(rows)
             part.previous = codes(name, part)

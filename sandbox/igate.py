@@ -98,7 +98,7 @@ class Store:
             return self.found[key]
         answer = self._search(query)
         self.found[key] = answer
-        if len(self.found) > 24:
+        if len(self.found) > 8:
             self.found.popitem(last=False)
         return answer
 
@@ -108,9 +108,9 @@ class Store:
         accepted = (read_moment(low) if low else 0, min(read_moment(high) if high else self.now, self.now))
         windows = {}
         for name in ("appointment", "result-returned"):
-            if query.get(f"{name}-from") or query.get(f"{name}-to"):
-                a, b = query.get(f"{name}-from"), query.get(f"{name}-to")
-                windows[name] = (read_moment(a) if a else 0, read_moment(b) if b else 1 << 60)
+            since, until = query.get(f"{name}-from"), query.get(f"{name}-to")
+            if since or until:
+                windows[name] = (read_moment(since) if since else 0, read_moment(until) if until else 1 << 60)
         try:
             states = [int(s) for s in query.get("dossier-status", "").split(",") if s.strip()]
         except ValueError:
@@ -141,9 +141,8 @@ class Store:
             if "appointment" in windows:
                 keep &= (due >= windows["appointment"][0]) & (due <= windows["appointment"][1]) & (due != NONE)
             if "result-returned" in windows:
-                a, z = windows["result-returned"]
-                keep &= (b.returned >= a) & (b.returned <= min(z, self.now)) & (b.done <= self.now)
-                keep &= b.ending == 0
+                first, past = windows["result-returned"]
+                keep &= (b.returned >= first) & (b.returned <= min(past, self.now)) & (b.ending == 0)
             if states:
                 keep &= np.isin(b.state(self.now), states)
             if desks is not None:
@@ -324,6 +323,7 @@ class DetailFirst:
         self.app, self.find, self.allowed = app, find, allowed
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Answer a detail call; pass anything else on."""
         path = scope.get("path", "")
         if scope["type"] == "http" and path.startswith("/pa/dossier/") and path.endswith("/--online"):
             if self.allowed(scope["headers"]):

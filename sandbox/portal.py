@@ -107,7 +107,7 @@ class Catalogue:
         return orjson.dumps(self._built(row, identifier))
 
     def _methods(self, code: str) -> list[dict[str, Any]]:
-        out = []
+        out: list[dict[str, Any]] = []
         for r in self.terms.get(code, []):
             number: Any = None
             if r["duration"]:

@@ -246,13 +246,13 @@ def procedures(suffix: str) -> Procedures:
     listed = [r for r in rows("procedures.csv") if "tỉnh" in r["level"] or "xã" in r["level"]]
     terms: dict[str, dict[str, tuple[float, int, int]]] = {}
     for r in rows("tthc_channels_deadlines.csv"):
-        amount = float(r["duration"] or 0)
-        unit = UNITS[r["unit"]]
-        if unit == 0 and 0 < amount <= 60:
-            unit = 1  # the crawl lost the unit of these; one to sixty are working days on the portal's pages
-        fee = int(float(r["fee_vnd"] or 0))
+        length = float(r["duration"] or 0)
+        kind = UNITS[r["unit"]]
+        if kind == 0 and 0 < length <= 60:
+            kind = 1  # the crawl lost the unit of these; one to sixty are working days on the portal's pages
+        price = int(float(r["fee_vnd"] or 0))
         entry = terms.setdefault(r["code"], {})
-        entry.setdefault(r["channel"], (amount, unit if amount <= 400 else 0, fee if fee <= 20_000_000 else 0))
+        entry.setdefault(r["channel"], (length, kind if length <= 400 else 0, min(price, 20_000_000)))
 
     chance = uniform(keys_for("procedure", len(listed)), "tail")
     weight = []
@@ -267,10 +267,8 @@ def procedures(suffix: str) -> Procedures:
     filed = [i for i, w in enumerate(weight) if w > 0 and listed[i]["code"] not in POPULAR]
     copies = sorted(filed, key=lambda i: chance[i])[: max(0, 1800 - len(listed))]
     order = [*range(len(listed)), *copies]
-    for i in copies:
-        weight[i] *= 0.6
     weights = np.array([weight[i] for i in order])
-    weights[len(listed) :] *= 0.6
+    weights[len(listed) :] *= 0.5
 
     n = len(order)
     can = np.zeros((n, 3), bool)
@@ -292,7 +290,7 @@ def procedures(suffix: str) -> Procedures:
         if r["sector"] == "Thành lập và hoạt động của doanh nghiệp":
             enterprise[k] = 0.97
         elif "oanh nghiệp" in r["subjects"]:
-            enterprise[k] = 0.95 if "Công dân" not in r["subjects"] else 0.18
+            enterprise[k] = 0.95 if "Công dân" not in r["subjects"] else 0.08
     level_chance = uniform(keys_for("procedure", len(listed)), "level")
     justice = np.array([listed[i]["ministry_dir"] == "bo-tu-phap" for i in order])
     commune = np.array(["xã" in listed[i]["level"] and "tỉnh" not in listed[i]["level"] for i in order])
