@@ -92,10 +92,10 @@ change as (
             inner join record
                 on changed.source_code = record.source_code and changed.dossier_id = record.dossier_id
             union
-            select before.dossier_code as code
+            select linked_before.dossier_code as code
             from changed
-            inner join {{ this }} as before
-                on changed.source_code = before.source_code and changed.dossier_id = before.dossier_id
+            inner join {{ this }} as linked_before
+                on changed.source_code = linked_before.source_code and changed.dossier_id = linked_before.dossier_id
         ) as code_of_changed
         union
         select code_pair.other_code as code
@@ -115,17 +115,17 @@ change as (
     removed as (
 
         select
-            before.source_code,
-            before.dossier_id,
-            before.dossier_code,
-            before.previous_code
+            linked_before.source_code,
+            linked_before.dossier_id,
+            linked_before.dossier_code,
+            linked_before.previous_code
         from changed
-        inner join {{ this }} as before
-            on changed.source_code = before.source_code and changed.dossier_id = before.dossier_id
+        inner join {{ this }} as linked_before
+            on changed.source_code = linked_before.source_code and changed.dossier_id = linked_before.dossier_id
         where
             not exists (
                 select 1 from record
-                where record.source_code = before.source_code and record.dossier_id = before.dossier_id
+                where record.source_code = linked_before.source_code and record.dossier_id = linked_before.dossier_id
             )
 
     ),
@@ -150,7 +150,12 @@ predecessor as (
     from affected as later
     inner join affected as earlier
         on later.previous_code = earlier.dossier_code and later.source_code <> earlier.source_code
-    order by later.source_code, later.dossier_id, earlier.received_at desc, earlier.source_code, earlier.dossier_id
+    order by
+        later.source_code asc,
+        later.dossier_id asc,
+        earlier.received_at desc,
+        earlier.source_code asc,
+        earlier.dossier_id asc
 
 ),
 
@@ -189,7 +194,7 @@ first_ancestor as (
         earlier_dossier_id,
         hops
     from ancestor
-    order by source_code, dossier_id, hops desc
+    order by source_code asc, dossier_id asc, hops desc
 
 ),
 

@@ -14,7 +14,11 @@ source_of_dossiers as (
 
     select source_code
     from (select distinct load.source_code from load) as source_with_loads
-    where exists (select 1 from dossier where dossier.source_code = source_with_loads.source_code)
+    where
+        exists (
+            select 1 from dossier
+            where dossier.source_code = source_with_loads.source_code
+        )
 
 ),
 

@@ -8,13 +8,13 @@ covered as (
 
     select distinct
         load.source_code,
-        day.day::date as covered_date
+        series.moment::date as covered_date
     from load
     cross join lateral generate_series(
         {{ local_date('load.interval_start') }}::timestamp,
         {{ last_local_day_before('load.interval_end') }}::timestamp,
         interval '1 day'
-    ) as day (day)
+    ) as series (moment)
 
 )
 

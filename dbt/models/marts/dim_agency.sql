@@ -50,7 +50,8 @@ one_per_code as (
         agency_level,
         unit_code,
         source_code,
-        origin
+        origin,
+        {{ is_old_agency_code('agency_code') }} as is_old_form
     from known
     order by agency_code, preference, source_code
 
@@ -59,14 +60,14 @@ one_per_code as (
 select
     agency_code,
     {{ new_form_of_agency_code('agency_code') }} as agency_code_new_form,
-    case when {{ is_old_agency_code('agency_code') }} then 'old' else 'new' end as code_form,
+    case when is_old_form then 'old' else 'new' end as code_form,
     {{ province_of_agency('agency_code') }} as province_agency_code,
     agency_name,
     agency_level,
     parent_agency_code,
     unit_code,
-    case when not {{ is_old_agency_code('agency_code') }} then '{{ var("reorganisation_date") }}'::date end as valid_from,
-    case when {{ is_old_agency_code('agency_code') }} then '{{ var("reorganisation_date") }}'::date end as valid_to,
+    case when not is_old_form then '{{ var("reorganisation_date") }}'::date end as valid_from,
+    case when is_old_form then '{{ var("reorganisation_date") }}'::date end as valid_to,
     source_code,
     origin
 from one_per_code

@@ -28,11 +28,11 @@ one_per_code as (
     select distinct on (procedure_code) *
     from catalogue
     order by
-        procedure_code,
-        coalesce(procedure_state, '') = 'INACTIVE',
+        procedure_code asc,
+        coalesce(procedure_state, '') = 'INACTIVE' asc,
         source_updated_at desc nulls last,
-        source_code,
-        procedure_id
+        source_code asc,
+        procedure_id asc
 
 )
 

@@ -14,6 +14,9 @@
     )
 }}
 
+-- The hook reads this model only in incremental runs, which dbt does not see when it parses.
+-- depends_on: {{ ref('int_dossiers__record') }}
+
 with dossier as (
 
     select * from {{ ref('int_dossiers__one_per_dossier') }}

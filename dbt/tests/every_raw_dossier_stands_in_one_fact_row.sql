@@ -1,0 +1,12 @@
+-- Nothing is lost and nothing counts twice: each raw record leads through its link to exactly one dossier.
+select
+    dossier.source_code,
+    dossier.dossier_id,
+    count(fact.dossier_key) as fact_rows
+from {{ ref('stg_dossiers__dossier') }} as dossier
+left join {{ ref('int_dossiers__record') }} as link
+    on dossier.source_code = link.source_code and dossier.dossier_id = link.dossier_id
+left join {{ ref('fct_dossier') }} as fact
+    on link.dossier_key = fact.dossier_key
+group by dossier.source_code, dossier.dossier_id
+having count(fact.dossier_key) <> 1
