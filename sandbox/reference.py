@@ -195,6 +195,10 @@ POPULAR = {
     "2.002041": 0.6, "2.002009": 0.5, "2.002069": 0.6, "2.002029": 0.9, "2.002023": 0.4, "1.013225": 0.9,
     "2.002288": 2.2, "1.013217": 0.2, "1.004359": 0.4, "1.003650": 0.3, "1.003666": 0.3,
 }  # fmt: skip
+# What the crawl has no fee for, though one is charged: TT 226/2016 and 281/2016 of the Ministry of Finance, and
+# usual decisions of provincial councils [recall].
+FEES = {"2.000884": 10_000, "2.001035": 50_000, "2.000635": 8_000, "1.011441": 80_000, "1.011442": 60_000,
+        "1.011443": 20_000}  # fmt: skip
 # Filed with bodies that answer to a ministry, on the ministry's own system: listed here, never filed here.
 ELSEWHERE_MINISTRY = {"bo-cong-an", "ngan-hang-nha-nuoc", "toa-an-nhan-dan"}
 ELSEWHERE_SECTOR = re.compile(
@@ -293,11 +297,16 @@ def procedures(suffix: str) -> Procedures:
             enterprise[k] = 0.95 if "Công dân" not in r["subjects"] else 0.08
     level_chance = uniform(keys_for("procedure", len(listed)), "level")
     justice = np.array([listed[i]["ministry_dir"] == "bo-tu-phap" for i in order])
-    commune = np.array(["xã" in listed[i]["level"] and "tỉnh" not in listed[i]["level"] for i in order])
+    # Civil status and certification that a commune may do, it does; other shared procedures are the province's.
+    commune = np.array(["xã" in listed[i]["level"] and ("tỉnh" not in listed[i]["level"]
+                        or listed[i]["sector"] in ("Hộ tịch", "Chứng thực")) for i in order])  # fmt: skip
     land = np.array([listed[i]["sector"] in ("Đất đai", "Đăng ký biện pháp bảo đảm") for i in order]) & ~commune
-    # 1 January 2024 prices of certified copies are charged by the page (captured detail of 2.000815).
+    # Certified copies are charged by the page (captured detail of 2.000815).
     per_page = np.array([listed[i]["code"] == "2.000815" for i in order])
     fee[per_page] = 2000
+    for k, i in enumerate(order):
+        if listed[i]["code"] in FEES and not fee[k].any():
+            fee[k] = FEES[listed[i]["code"]]
     return Procedures(
         codes=[listed[i]["code"] + (f".{suffix}" if k >= len(listed) else "") for k, i in enumerate(order)],
         names=[" ".join(listed[i]["name"].split()) for i in order],
@@ -308,6 +317,7 @@ def procedures(suffix: str) -> Procedures:
         weight=weights / weights.sum(),
         is_commune=commune, is_land=land, is_justice=justice,
         department=["03" if "khu công nghiệp" in listed[i]["sector"]
+                    else "45" if listed[i]["sector"] == "Đăng ký biện pháp bảo đảm"
                     else DEPARTMENT.get(listed[i]["ministry_dir"], "01") for i in order],
         level=np.array([(4 if level_chance[i] < 0.6 else 3) if can[k, 1] else 2 for k, i in enumerate(order)]),
         can=can, unit=unit, amount=amount, fee=fee, per_page=per_page, enterprise=enterprise,
