@@ -91,14 +91,14 @@ class Encoder:
         self.sector_ids = {c: hex_id(f"{world}:sector:{c}") for c in set(p.sector_codes)}
         self._check = world_salt(world)
         self._agency = [self._agency_text(i) for i in range(len(self.agencies))]
-        self._short = [f'{{"id":"{self.agency_ids[i]}","code":"{a.code}"}}' for i, a in enumerate(self.agencies)]
+        self._short = [
+            f'{{"id":"{self.agency_ids[i]}","code":"{a.code}"}}' for i, a in enumerate(self.agencies)
+        ]
         self._named = [
             f'{{"id":"{self.agency_ids[i]}","code":"{a.code}","name":{words(a.name)}}}'
             for i, a in enumerate(self.agencies)
         ]
-        self._officer = [
-            [f'{{"id":"{i}","fullname":{dumps(n)}}}' for i, n in desk] for desk in self.officers
-        ]
+        self._officer = [[f'{{"id":"{i}","fullname":{dumps(n)}}}' for i, n in desk] for desk in self.officers]
         self._procedure = [
             f'{{"id":"{self.procedure_ids[k]}","code":"{p.codes[k]}","translate":{words(p.names[k])},'
             f'"sector":{{"id":"{self.sector_ids[p.sector_codes[k]]}","code":"{p.sector_codes[k]}",'
@@ -112,7 +112,9 @@ class Encoder:
             2: f'{{"id":"{hex_id("level2")}","code":"2","name":{words("Dịch vụ cung cấp thông tin trực tuyến")}}}',
         }  # fmt: skip
         self._state = {k: f'{{"id":{k},"name":{words(v)}}}' for k, v in STATES.items()}
-        self._task_state = {k: f'{{"id":"{hex_id(f"state{k}")}","name":{words(v)}}}' for k, v in STATES.items()}
+        self._task_state = {
+            k: f'{{"id":"{hex_id(f"state{k}")}","name":{words(v)}}}' for k, v in STATES.items()
+        }
         self._task = {n: [hex_id(f"{world}:task:{n}:{j}") for j in range(n)] for n in STEPS}
         self._step_name = {n: [dumps(t) for t in names] for n, names in STEPS.items()}
         self._papers = {}
@@ -120,7 +122,9 @@ class Encoder:
             self._papers[ministry] = [dumps(t) for t in titles]
         self._result = [(dumps(n), c) for n, c in p.results]
         c = communes()
-        self._village_old = [f'{{"code":"{k}","name":{dumps(n)}}}' for k, n in zip(c.codes, c.names, strict=True)]
+        self._village_old = [
+            f'{{"code":"{k}","name":{dumps(n)}}}' for k, n in zip(c.codes, c.names, strict=True)
+        ]
         new = [f'{{"code":"{k}","name":{dumps(n)}}}' for k, n in zip(c.new_codes, c.new_names, strict=True)]
         self._village_new = [new[s] for s in c.successor]
 
@@ -280,7 +284,11 @@ class Encoder:
         # Refused dossiers never leave the desk; withdrawn and stopped ones never reach the hand-over.
         ended_early = b.ending != 0
         refused = b.ending == 9
-        gone = (ended_early[:, None] & (position >= last)) | (refused[:, None] & (position > 0)) | (position > last)
+        gone = (
+            (ended_early[:, None] & (position >= last))
+            | (refused[:, None] & (position > 0))
+            | (position > last)
+        )
         ends = np.where(refused[:, None] & (position == 0), b.done[:, None], ends)
         starts = np.where(gone | (starts > now), NONE, starts)
         ends = np.where(gone | (ends > now), NONE, ends)
@@ -330,7 +338,11 @@ class Encoder:
         method, paid, code = "null", "null", "0"
         if channel == 2:
             if pay < 0.86:
-                method, paid, code = '"truc-tuyen"', accepted, "1" if how < 0.8 else "2" if how < 0.99 else "3"
+                method, paid, code = (
+                    '"truc-tuyen"',
+                    accepted,
+                    "1" if how < 0.8 else "2" if how < 0.99 else "3",
+                )
             elif done != "null":
                 method, paid = ('"tien-mat"' if how < 0.7 else '"chuyen-khoan"'), done
         elif pay < 0.9 or done != "null":
@@ -355,7 +367,9 @@ class Encoder:
             storage = "1" if 30 <= piece < 60 else "0"
             at = (k + j) % len(titles)
             file = (
-                f'{{"filename":"{_FILES[at]}_{slug}.pdf","url":"/fi/file/{identifier}{j:02d}"}}' if held else "null"
+                f'{{"filename":"{_FILES[at]}_{slug}.pdf","url":"/fi/file/{identifier}{j:02d}"}}'
+                if held
+                else "null"
             )
             out.append(
                 f'{{"order":{j + 1},"code":"000.00.00.{body}-KQ{1000 + (k * 7 + j) % 9000}","name":{titles[at]},'
@@ -365,9 +379,7 @@ class Encoder:
         if state in (4, 5):
             title, code = self._result[k]
             held = (chance >> 40) & 0xFF < 226
-            file = (
-                f'{{"filename":"ket_qua_{slug}.pdf","url":"/fi/file/{identifier}99"}}' if held else "null"
-            )
+            file = f'{{"filename":"ket_qua_{slug}.pdf","url":"/fi/file/{identifier}99"}}' if held else "null"
             out.append(
                 f'{{"order":{count + 1},"code":{_text(code or None)},"name":{title},"isResult":true,'
                 f'"digitised":"{1 if held else 0}","reused":"0","fromPersonalStorage":"0","file":{file}}}'

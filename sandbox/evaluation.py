@@ -8,7 +8,7 @@ fromDate / toDate for handling-satisfaction, null where a denominator is 0, 18 a
 from typing import Any
 
 from sandbox.chance import integer, keys_for
-from sandbox.reference import agencies_new, rows
+from sandbox.reference import agencies_new, made_id, rows
 
 ENDPOINTS = (
     "service-results", "transparency", "handling-satisfaction", "dossier-digitized", "dvc-progress-tree",
@@ -38,7 +38,10 @@ METRICS = {
 def provinces() -> dict[str, tuple[str, str]]:
     """Return department identifier -> (agency code, name) of the 34 provinces."""
     return {
-        r["dvcqg_department_id"]: (r["agency_code"], f"UBND {r['type_as_of_2026_10'].lower()} {r['province_short']}")
+        r["dvcqg_department_id"]: (
+            r["agency_code"],
+            f"UBND {r['type_as_of_2026_10'].lower()} {r['province_short']}",
+        )
         for r in rows("ma_dinh_danh_34_ubnd_tinh.csv")
     }
 
@@ -100,9 +103,13 @@ def metric(code: str, name: str, top: int, draw: Draw) -> dict[str, Any]:
     out = {"code": code, "name": name, "numerator": above, "denominator": below, "ratio": round(ratio, 2),
            "score": round(score, 2), "maxScore": top}  # fmt: skip
     if code == "DOSSIER_SYNC":
-        out |= {"numerator": below, "ratio": 100, "score": top,
-                "dataQualityStatus": "TEMP_NATIONAL_REPORT_DENOMINATOR",
-                "dataQualityMessage": "Mẫu số BCQG/GRIS đang dùng số tạm, cần thay bằng dữ liệu crawl hệ thống cũ."}
+        out |= {
+            "numerator": below,
+            "ratio": 100,
+            "score": top,
+            "dataQualityStatus": "TEMP_NATIONAL_REPORT_DENOMINATOR",
+            "dataQualityMessage": "Mẫu số BCQG/GRIS đang dùng số tạm, cần thay bằng dữ liệu crawl hệ thống cũ.",
+        }
     return out
 
 
@@ -112,7 +119,11 @@ def simulated(endpoint: str, body: dict[str, Any]) -> dict[str, Any] | None:
     if endpoint == "service-results":
         return _ranking(known, body)
     root = known.get(str(body.get("rootDepartmentId")))
-    dated = body.get("fromDate") and body.get("toDate") if endpoint == "handling-satisfaction" else body.get("year")
+    dated = (
+        body.get("fromDate") and body.get("toDate")
+        if endpoint == "handling-satisfaction"
+        else body.get("year")
+    )
     if not dated:
         return None
     period = period_of(body)
@@ -142,8 +153,6 @@ def simulated(endpoint: str, body: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _child_id(code: str) -> str:
-    from sandbox.portal import made_id
-
     return made_id(f"department:{code}")
 
 
@@ -226,7 +235,12 @@ def _tree(endpoint: str, own: str, unit: tuple[str, str, str], draw: Draw, top: 
         score = round(min(2, 2 * total / authority / 0.8) + 4 * used / max(total, 1)
                       + min(6, 6 * online / (online + direct + post) / 0.5), 2)  # fmt: skip
         if not top:
-            return head | {"score": score, "maxScore": 12, "scoreDelta": None, "ratio": round(score / 0.12, 2)}
+            return head | {
+                "score": score,
+                "maxScore": 12,
+                "scoreDelta": None,
+                "ratio": round(score / 0.12, 2),
+            }
         return head | {
             "authorityCount": authority, "partialCount": partial, "fullCount": full, "onlineDossierCount": used,
             "onlineServiceTotal": total, "channelOnlineSum": online, "channelDirectSum": direct,

@@ -215,7 +215,9 @@ def _weights(world: World, start: date, end: date) -> F64:
     tet = [day_number(d) for d in (date(2020, 1, 25), date(2024, 2, 10), date(2025, 1, 29))]
     for t in tet:
         near = np.abs(days - t)
-        weight *= np.where((near < 12) & (days < t), 0.72, 1.0) * np.where((near < 14) & (days > t), 0.78, 1.0)
+        weight *= np.where((near < 12) & (days < t), 0.72, 1.0) * np.where(
+            (near < 14) & (days > t), 0.78, 1.0
+        )
     keys = keys_for(f"{SEED}:{world.name}:day", len(days), int(days[0] - first))
     return weight * (0.92 + 0.16 * uniform(keys, "noise"))
 

@@ -139,7 +139,9 @@ class Store:
             due = b.due(self.now)
             keep = (b.accepted >= accepted[0]) & (b.accepted <= accepted[1])
             if "appointment" in windows:
-                keep &= (due >= windows["appointment"][0]) & (due <= windows["appointment"][1]) & (due != NONE)
+                keep &= (
+                    (due >= windows["appointment"][0]) & (due <= windows["appointment"][1]) & (due != NONE)
+                )
             if "result-returned" in windows:
                 first, past = windows["result-returned"]
                 keep &= (b.returned >= first) & (b.returned <= min(past, self.now)) & (b.ending == 0)
@@ -287,7 +289,9 @@ def create_app(world: str, client_id: str, client_secret: str, now: datetime | N
 
     async def warm(request: Request) -> Response:
         """Encode a window of acceptance beforehand, so that a measurement measures the product."""
-        which, rows = store.search({k: v for k, v in request.query_params.items() if k.startswith("accepted-")})
+        which, rows = store.search(
+            {k: v for k, v in request.query_params.items() if k.startswith("accepted-")}
+        )
         for at in range(0, len(rows), 1000):
             store.fetch(which[at : at + 1000].tolist(), rows[at : at + 1000].tolist())
         return reply(orjson.dumps({"encoded": len(rows), "bytes": store.held}))

@@ -5,6 +5,7 @@ with 04 (no mobile network, and no longer a landline prefix), e-mail ends in exa
 """
 
 import unicodedata
+from datetime import datetime
 from functools import lru_cache
 
 import numpy as np
@@ -17,12 +18,14 @@ from sandbox.generator import (
     agencies,
     block,
     blocks,
+    local_seconds,
     mix_person,
     month_bounds,
 )
 from sandbox.reference import names
 
 OFFICERS = 8
+PERSONAL = ("identity_number", "name", "phone", "email", "address", "birthday", "file_name", "officer")
 DUMMY = "000000001"  # what a client of the national portal sends when it has no number [seen]
 STREETS = ("Nguyễn Huệ", "Lê Lợi", "Trần Hưng Đạo", "Hùng Vương", "Nguyễn Trãi", "Lý Thường Kiệt", "Ấp Bắc",
            "Phạm Hữu Lầu", "30 Tháng 4", "Đinh Bộ Lĩnh", "Thiên Hộ Dương", "Nguyễn Sinh Sắc")  # fmt: skip
@@ -112,12 +115,8 @@ class Applicants:
         ):
             if is_citizen:
                 self.name.append(person_name)
-                self.number.append(
-                    DUMMY if dummy[i] else f"003{century[i]}{born[i] % 100:02d}{tail[i]:06d}"
-                )
-                self.birthday.append(
-                    None if no_birth[i] else f"{day[i]:02d}/{month[i]:02d}/{born[i]}"
-                )
+                self.number.append(DUMMY if dummy[i] else f"003{century[i]}{born[i] % 100:02d}{tail[i]:06d}")
+                self.birthday.append(None if no_birth[i] else f"{day[i]:02d}/{month[i]:02d}/{born[i]}")
             else:
                 words = " ".join(person_name.split()[-2:])
                 head = {2: "Công ty TNHH", 3: "Ban Quản lý dự án", 4: "Hợp tác xã"}[kind]
@@ -132,31 +131,32 @@ class Applicants:
             )  # fmt: skip
 
 
-def persons(world: str, start: int, end: int) -> dict[str, list[str]]:
+def persons(world: str, start: int | datetime, end: int | datetime) -> dict[str, list[str]]:
     """Return every personal value of dossiers received in [start, end), so that leaks can be searched for.
 
-    `start` and `end` are local seconds (see `generator`). Keys: identity_number, name, phone, email, address,
-    officer; each list is sorted and without repetitions. Dossiers a world took over count by the day they were
-    first received.
+    `start` and `end` are aware datetimes, or local seconds (see `generator`). Keys: identity_number, name, phone,
+    email, address, birthday (dd/MM/yyyy), file_name (the part of file names that is a name without marks) and
+    officer (all of the world's). Each list is sorted, without repetitions. Dossiers a world took over count by
+    the day they were first received. The dummy identity number is left out: it is nobody's.
     """
-    found: dict[str, set[str]] = {k: set() for k in ("identity_number", "name", "phone", "email", "address")}
+    first = local_seconds(start) if isinstance(start, datetime) else start
+    past = local_seconds(end) if isinstance(end, datetime) else end
+    found: dict[str, set[str]] = {k: set() for k in PERSONAL}
     for number in blocks(world):
-        if number and not _touches(number, start, end):
+        if number and not _touches(number, first, past):
             continue
         whole: Block = block(world, number)
-        part = whole.take(np.flatnonzero((whole.accepted >= start) & (whole.accepted < end)))
+        part = whole.take(np.flatnonzero((whole.accepted >= first) & (whole.accepted < past)))
         if not len(part):
             continue
         a = Applicants(part.person, part.applicant, part.key)
-        found["identity_number"].update(a.number)
-        found["name"].update(a.name)
-        found["phone"].update(p for p in a.phone if p)
-        found["email"].update(e for e in a.email if e)
-        found["address"].update(a.address)
+        for kind, values in (("identity_number", a.number), ("name", a.name), ("phone", a.phone),
+                             ("email", a.email), ("address", a.address), ("birthday", a.birthday),
+                             ("file_name", a.slug)):  # fmt: skip
+            found[kind].update(v for v in values if v)
     found["identity_number"].discard(DUMMY)
-    out = {k: sorted(v) for k, v in found.items()}
-    out["officer"] = sorted({name for desk in officers(world) for _, name in desk})
-    return out
+    found["officer"].update(name for desk in officers(world) for _, name in desk)
+    return {k: sorted(v) for k, v in found.items()}
 
 
 def _touches(month: int, start: int, end: int) -> bool:

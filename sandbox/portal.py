@@ -10,7 +10,6 @@ figures in the real shapes (see `evaluation`): for tests of the connector only, 
 """
 
 import os
-from hashlib import blake2b
 from typing import Any
 
 import orjson
@@ -21,7 +20,7 @@ from starlette.routing import Route
 
 from sandbox.evaluation import ENDPOINTS, simulated
 from sandbox.faults import FaultMiddleware, Faults
-from sandbox.reference import DATA, result_of, rows
+from sandbox.reference import DATA, made_id, result_of, rows
 
 H44 = "019d2be3-6a88-732b-8b17-b68020c8553a"
 CAPTURES = DATA / "captures"
@@ -52,12 +51,6 @@ TYPES = {
     "TTHC không được luật giao cho địa phương quy định": "NOT_ASSIGNED_REGULATION",
     "Loại khác": "OTHER",
 }
-
-
-def made_id(name: str) -> str:
-    """Return a stable UUID for something whose identifier the crawl does not hold."""
-    h = blake2b(name.encode(), digest_size=16).hexdigest()
-    return f"{h[:8]}-{h[8:12]}-8{h[13:16]}-b{h[17:20]}-{h[20:]}"
 
 
 class Catalogue:
@@ -177,6 +170,14 @@ class Catalogue:
         } | {name: [] for name in empty_lists}  # fmt: skip
 
 
+def whole(value: Any, default: int) -> int:
+    """Return a whole number of at least 1, as the portal reads a page number; the default for anything else."""
+    try:
+        return max(1, int(value or default))
+    except (TypeError, ValueError):
+        return default
+
+
 def envelope(data: bytes) -> bytes:
     """Return data in the portal's envelope."""
     return b'{"code":"OK","data":' + data + b',"message":"OK"}'
@@ -206,7 +207,7 @@ def create_app() -> FastAPI:
             return reply(bad, 400)
         found = catalogue.chosen(str(body.get("q") or ""), str(body.get("departmentCode") or ""),
                                  str(body.get("categoryId") or ""))  # fmt: skip
-        limit = max(1, min(int(body.get("limit") or 20), 200))
+        limit = min(whole(body.get("limit"), 20), 200)
         last = str(body.get("lastId") or "")
         start = 0
         if last:
@@ -246,8 +247,8 @@ def create_app() -> FastAPI:
     def formalities(body: dict[str, Any]) -> bytes:
         # Only page 1 of ten was captured (of 5,741); other pages are of the crawl's 2,642.
         found = catalogue.chosen(str(body.get("q") or ""), "", "")
-        size = max(1, min(int(body.get("pageSize") or 10), 200))
-        page = max(1, int(body.get("currentPage") or 1))
+        size = min(whole(body.get("pageSize"), 10), 200)
+        page = whole(body.get("currentPage"), 1)
         items = []
         for i in found[(page - 1) * size : page * size]:
             department = made_id(f"body:{MINISTRIES[catalogue.rows[i]['ministry_dir']][0]}")
@@ -258,7 +259,9 @@ def create_app() -> FastAPI:
             }))  # fmt: skip
         pagination = orjson.dumps({"total": len(found), "currentPage": page, "pageSize": size,
                                    "totalPages": -(-len(found) // size)})  # fmt: skip
-        return envelope(b'{"items":[' + b",".join(faults.rows(items)) + b'],"pagination":' + pagination + b"}")
+        return envelope(
+            b'{"items":[' + b",".join(faults.rows(items)) + b'],"pagination":' + pagination + b"}"
+        )
 
     async def health(request: Request) -> Response:
         return reply(b'{"status":"ok"}', 200)

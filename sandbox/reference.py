@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,12 @@ def rows(name: str) -> list[dict[str, str]]:
     """Return the rows of a CSV of `sandbox/data`."""
     with (DATA / name).open(encoding="utf-8", newline="") as handle:
         return list(csv.DictReader(handle))
+
+
+def made_id(name: str) -> str:
+    """Return a stable UUID for something whose identifier the crawl does not hold."""
+    h = blake2b(name.encode(), digest_size=16).hexdigest()
+    return f"{h[:8]}-{h[8:12]}-8{h[13:16]}-b{h[17:20]}-{h[20:]}"
 
 
 def day_number(day: date) -> int:
@@ -300,7 +307,9 @@ def procedures(suffix: str) -> Procedures:
     # Civil status and certification that a commune may do, it does; other shared procedures are the province's.
     commune = np.array(["xã" in listed[i]["level"] and ("tỉnh" not in listed[i]["level"]
                         or listed[i]["sector"] in ("Hộ tịch", "Chứng thực")) for i in order])  # fmt: skip
-    land = np.array([listed[i]["sector"] in ("Đất đai", "Đăng ký biện pháp bảo đảm") for i in order]) & ~commune
+    land = (
+        np.array([listed[i]["sector"] in ("Đất đai", "Đăng ký biện pháp bảo đảm") for i in order]) & ~commune
+    )
     # Certified copies are charged by the page (captured detail of 2.000815).
     per_page = np.array([listed[i]["code"] == "2.000815" for i in order])
     fee[per_page] = 2000

@@ -26,7 +26,9 @@ def fingerprint() -> str:
 
 def test_another_process_invents_the_same_dossiers() -> None:
     code = "from tests.sandbox.test_generator import fingerprint; print(fingerprint())"
-    other = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    other = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
     assert other.stdout.strip() == fingerprint(), other.stderr
 
 

@@ -26,12 +26,18 @@ def test_wrong_credentials_are_refused(tien_giang: Gate) -> None:
     wrong = {"grant_type": "client_credentials", **CLIENT, "client_secret": "khác"}
     answer = requests.post(url, data=wrong, timeout=10)
     assert (answer.status_code, answer.json()) == (401, {"error": "invalid_client"})
-    assert requests.post(url, data={"grant_type": "password", **CLIENT}, timeout=10).json()["expires_in"] == 3600
+    assert (
+        requests.post(url, data={"grant_type": "password", **CLIENT}, timeout=10).json()["expires_in"] == 3600
+    )
 
 
 def test_a_token_is_needed_everywhere_and_ends(start: Start) -> None:
     gate = Gate(start("igate", "--world", "tien_giang", SANDBOX_TOKEN_SECONDS="3600"))
-    for path in ("/pa/dossier/search", "/pa/dossier/000000000000000000000000/--online", "/ba/agency/name+code"):
+    for path in (
+        "/pa/dossier/search",
+        "/pa/dossier/000000000000000000000000/--online",
+        "/ba/agency/name+code",
+    ):
         answer = requests.get(gate.address + path, timeout=10)
         assert (answer.status_code, answer.json()) == (401, {"error": "invalid_token"})
     gate.fault(fault="expire_token")
@@ -141,7 +147,9 @@ def test_what_was_open_on_30_june_stands_in_both_systems_and_goes_on_in_the_new(
             person = {k: new["applicant"]["data"][k] for k in ("ownerFullname", "identityNumber")}
             assert contains(twin["applicant"]["data"], person)
             assert twin["acceptedDate"] == new["acceptedDate"]
-            assert new["procedure"]["code"].removesuffix(".H20") == twin["procedure"]["code"].removesuffix(".H58")
+            assert new["procedure"]["code"].removesuffix(".H20") == twin["procedure"]["code"].removesuffix(
+                ".H58"
+            )
         if new["completedDate"]:
             assert new["completedDate"] > "2025-06-30T23:59:59"
     assert tien_giang.page(**DAY_OF_JULY)["empty"]
@@ -168,15 +176,18 @@ def test_the_clock_decides_what_is_known(start: Start) -> None:
     early = gate.every(**DAY_OF_JULY)
     assert max(d["acceptedDate"] for d in early) <= "2025-07-02T10:00:00.000+0700"
     assert any(d["dossierStatus"]["id"] == 2 for d in early)
-    moved = requests.post(f"{gate.address}/__sandbox__/now", json={"now": "2025-07-20T00:00:00+07:00"}, timeout=10)
+    moved = requests.post(
+        f"{gate.address}/__sandbox__/now", json={"now": "2025-07-20T00:00:00+07:00"}, timeout=10
+    )
     assert moved.json() == {"now": "2025-07-20T00:00:00+07:00"}
     assert len(gate.every(**DAY_OF_JULY)) > len(early)
 
 
 def test_persons_names_everybody_a_window_serves(tien_giang: Gate) -> None:
-    # 20/6/2025 in local seconds, see generator.
-    start_of_day = int(datetime(2025, 6, 20, tzinfo=timezone.utc).timestamp())  # noqa: UP017
-    found = {k: set(v) for k, v in persons("tien_giang", start_of_day, start_of_day + 86_400).items()}
+    start_of_day = datetime.fromisoformat("2025-06-20T00:00:00+07:00")
+    found = {
+        k: set(v) for k, v in persons("tien_giang", start_of_day, start_of_day + timedelta(days=1)).items()
+    }
     for item in tien_giang.page(size=200, **DAY_OF_JUNE)["content"]:
         detail = tien_giang.detail(item["id"])
         data = detail["applicant"]["data"]
@@ -184,9 +195,13 @@ def test_persons_names_everybody_a_window_serves(tien_giang: Gate) -> None:
         assert data["identityNumber"] in found["identity_number"] | {"000000001"}
         assert data["phoneNumber"] is None or data["phoneNumber"] in found["phone"]
         assert data["address"] in found["address"]
-        assert {detail["accepter"]["fullname"], *(t["assignee"]["fullname"] for t in detail["task"])} <= found[
-            "officer"
-        ]
+        assert data["birthday"] is None or data["birthday"] in found["birthday"]
+        files = [p["file"]["filename"] for p in detail["dossierFormFile"] if p["file"]]
+        assert all(any(part in name for part in found["file_name"]) for name in files)
+        assert {
+            detail["accepter"]["fullname"],
+            *(t["assignee"]["fullname"] for t in detail["task"]),
+        } <= found["officer"]
 
 
 def test_faults_spoil_as_many_calls_as_asked(start: Start) -> None:

@@ -69,7 +69,11 @@ def test_another_unit_gets_the_country_or_nothing(portal: str) -> None:
     path = "reporting/evaluation/service-results"
     answer = post(portal, path, {"timeType": "year", "year": 2026, "rootDepartmentId": H20}).json()
     assert answer["data"]["overview"]["departmentName"] == "Cả nước"
-    assert post(portal, path, {**NATIONAL, "year": 2024}).json() == {"code": "OK", "data": None, "message": "OK"}
+    assert post(portal, path, {**NATIONAL, "year": 2024}).json() == {
+        "code": "OK",
+        "data": None,
+        "message": "OK",
+    }
     tree = post(portal, "reporting/evaluation/dvc-progress-tree", {**QUARTER, "rootDepartmentId": H20}).json()
     assert tree["data"] is None
 
@@ -93,7 +97,9 @@ def test_invented_figures_keep_the_shapes_of_the_real_ones(invented: str, portal
                 assert shape(real[key][0]).keys() == shape(made[key][0]).keys()
             elif isinstance(real[key], dict):
                 assert shape(real[key]).keys() == shape(made[key]).keys()
-    ranking = post(invented, "reporting/evaluation/service-results", {**NATIONAL, "year": 2025}).json()["data"]
+    ranking = post(invented, "reporting/evaluation/service-results", {**NATIONAL, "year": 2025}).json()[
+        "data"
+    ]
     assert len(ranking["evaluation"]) == 34
 
 
