@@ -1,9 +1,21 @@
--- Every step of raw stands in the fact, and no step that vanished from raw is left there.
+-- Every step whose dossier is known stands in the fact, and no step that vanished from raw is left there.
+with step as (
+
+    select
+        step.source_code,
+        step.dossier_id,
+        step.step_no
+    from {{ ref('stg_dossiers__step') }} as step
+    inner join {{ ref('stg_dossiers__dossier') }} as dossier
+        on step.source_code = dossier.source_code and step.dossier_id = dossier.dossier_id
+
+)
+
 select
     step.source_code as raw_source_code,
     fact.source_code as fact_source_code,
     fact.step_key
-from {{ ref('stg_dossiers__step') }} as step
+from step
 full join {{ ref('fct_dossier_step') }} as fact
     on
         step.source_code = fact.source_code

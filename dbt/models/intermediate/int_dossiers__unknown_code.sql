@@ -1,0 +1,86 @@
+-- Facts keep the codes as they are and drop no row; what the dimensions do not know is listed here for repair.
+
+with dossier as (
+
+    select * from {{ ref('fct_dossier') }}
+
+),
+
+used as (
+
+    select
+        'procedure' as code_kind,
+        procedure_code as code,
+        null::date as as_of_date,
+        source_code
+    from dossier
+    union all
+    select
+        'receiving_agency' as code_kind,
+        receiving_agency_code as code,
+        null::date as as_of_date,
+        source_code
+    from dossier
+    union all
+    select
+        'responsible_agency' as code_kind,
+        responsible_agency_code as code,
+        null::date as as_of_date,
+        source_code
+    from dossier
+    union all
+    select
+        'applicant_commune' as code_kind,
+        applicant_commune_code as code,
+        received_date as as_of_date,
+        source_code
+    from dossier
+    where applicant_commune_code is not null
+
+),
+
+counted as (
+
+    select
+        code_kind,
+        code,
+        as_of_date,
+        source_code,
+        count(*) as dossier_count
+    from used
+    group by code_kind, code, as_of_date, source_code
+
+),
+
+unknown as (
+
+    select
+        counted.*,
+        -- The lists answer from one day on; before it a commune is "not known", no mistake of the source.
+        coalesce(counted.as_of_date < '{{ var("administrative_units_known_from") }}'::date, false)
+            as is_before_known_from
+    from counted
+    left join {{ ref('dim_procedure') }} as known_procedure
+        on counted.code_kind = 'procedure' and counted.code = known_procedure.procedure_code
+    left join {{ ref('dim_agency') }} as agency
+        on counted.code_kind in ('receiving_agency', 'responsible_agency') and counted.code = agency.agency_code
+    left join {{ ref('dim_administrative_unit') }} as unit
+        on
+            counted.code_kind = 'applicant_commune'
+            and unit.unit_level = 'commune'
+            and {{ administrative_unit_as_of('unit', 'counted.code', 'counted.as_of_date') }}
+    where
+        known_procedure.procedure_code is null
+        and agency.agency_code is null
+        and unit.unit_key is null
+
+)
+
+select
+    code_kind,
+    code,
+    source_code,
+    is_before_known_from,
+    sum(dossier_count)::bigint as dossier_count
+from unknown
+group by code_kind, code, source_code, is_before_known_from
