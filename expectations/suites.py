@@ -18,16 +18,19 @@ from open_data_contract_standard.model import OpenDataContractStandard, SchemaPr
 HERE = Path(__file__).parent
 CONTRACTS = HERE.parent / "connectors" / "contracts"
 
-# What the vault leaves in place of personal values.
-TOKEN_PATTERN = "^id1_[0-9a-f]{32}$"  # noqa: S105
-REFERENCE_PATTERN = "^ref1_[0-9a-f]{32}$"
-SEAL_PATTERNS = {"token": TOKEN_PATTERN, "reference": REFERENCE_PATTERN}
+# What the vault leaves in place of personal values: a prefix and 32 hexadecimal digits. Form and length are two
+# rules, because PostgreSQL is four times slower with {32} than with + (3.9 against 0.95 µs a value).
+SEALED = {
+    "token": ("^id1_[0-9a-f]+$", len("id1_") + 32),
+    "reference": ("^ref1_[0-9a-f]+$", len("ref1_") + 32),
+}
 # Citizen identity numbers: 12 digits, the first is 0 (codes of provinces 001 to 096).
 IDENTITY_PATTERN = "(^|[^0-9])0[0-9]{11}([^0-9]|$)"
 
 # Map expectations count rows; of the table ones only those whose observation is a count or names of columns.
 SAFE_TYPES = frozenset(
     {
+        "expect_column_value_lengths_to_equal",
         "expect_column_pair_values_a_to_be_greater_than_b",
         "expect_column_pair_values_to_be_equal",
         "expect_column_to_exist",
@@ -146,9 +149,11 @@ def _landing_rules(properties: list[SchemaProperty], contract: str, now: datetim
         if (minimum := custom.get("minimum")) is not None:
             yield column_rule("to_be_between", name, f"At least {minimum}.", min_value=minimum)
         seal = custom.get("seal")
-        if seal in SEAL_PATTERNS:
+        if seal in SEALED:
             what = "Sealed by the vault: no personal value stands here in clear."
-            yield column_rule("to_match_regex", name, what, regex=SEAL_PATTERNS[seal])
+            pattern, length = SEALED[str(seal)]
+            yield column_rule("to_match_regex", name, what, regex=pattern)
+            yield Rule("expect_column_value_lengths_to_equal", what, {"column": name, "value": length})
         elif seal == "year":
             yield column_rule(
                 "to_be_between", name, "A year, not a date.", min_value=1850, max_value=now.year
@@ -156,7 +161,7 @@ def _landing_rules(properties: list[SchemaProperty], contract: str, now: datetim
         elif seal is not None or prop.classification != "none":
             raise SuiteError(
                 f"contract {contract}, column {name}: class {prop.classification!r} with seal {seal!r} "
-                f"has no rule; known seals: {', '.join(SEAL_PATTERNS)}, year, drop"
+                f"has no rule; known seals: {', '.join(SEALED)}, year, drop"
             )
         elif prop.physicalType == "text" and not prop.primaryKey and not allowed:
             # Declared free of personal data: checked, not believed.

@@ -199,10 +199,8 @@ def read_catalogue(manifest: Path, approvals: Path = APPROVALS, today: date | No
         meta = _meta(exposure)
         first = resources[0]
         title = Text(str(meta.get("title_vi") or first.title.vi), str(meta.get("title_en") or first.title.en))
-        description = Text(
-            str(meta.get("description_vi") or first.description.vi),
-            str(exposure.get("description") or first.description.en),
-        )
+        summary = Text(str(meta.get("vi") or "").strip(), str(exposure.get("description") or "").strip())
+        description = summary if summary.vi and summary.en else first.description
         if approval is not None:
             datasets.append(Dataset(dataset_id, title, description, tuple(resources), approval))
     if not datasets and not gaps:
@@ -366,7 +364,7 @@ def _approval(
         return value
 
     if text("dataset") != dataset_id:
-        found.append(f"dataset must be {dataset_id}, as in the file's name")
+        found.append(f"dataset must be `{dataset_id}`, as in the file's name")
     decided_on, expires_on = day("decided_on"), day("expires_on")
     if decided_on > today:
         found.append(f"decided_on {decided_on} is in the future")

@@ -120,7 +120,7 @@ def publish(
         building.mkdir()
         try:
             builds = _build(building, datasets, url)
-            digest = _content_digest(building, builds)
+            digest = _content_digest(builds)
             newest = _newest(releases)
             rows = {build.dataset.id: sum(table.rows for table in build.tables) for build in builds}
             withheld = {
@@ -405,10 +405,10 @@ def _datapackage(build: Build) -> dict[str, Any]:
     }
 
 
-def _content_digest(building: Path, builds: Sequence[Build]) -> str:
+def _content_digest(builds: Sequence[Build]) -> str:
     """Return the SHA-256 of all that readers would see but the number and time of the release."""
-    content = {build.dataset.id: _datapackage(build) for build in builds}
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode())
+    content = [(_datapackage(build), asdict(build.dataset.approval)) for build in builds]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False, default=str).encode())
     digest.update(site.template_digest().encode())
     return digest.hexdigest()
 

@@ -40,6 +40,14 @@ TYPES = {
     "date": ("ngày", "date"),
     "datetime": ("thời điểm", "date and time"),
 }
+# Units as models declare them, in Vietnamese; another unit, such as the name of the column that holds it, stands as is.
+UNITS = {
+    "dossier": "hồ sơ",
+    "day": "ngày",
+    "percent": "%",
+    "point": "điểm",
+    "VND": "đồng",
+}
 
 
 def number_vi(value: int) -> str:
@@ -88,6 +96,7 @@ def write_pages(
         "load_number": load_number,
         "formats": FORMATS,
         "types": TYPES,
+        "units": UNITS,
     }
     index = environment.get_template("index.html")
     (folder / "index.html").write_text(index.render(builds=builds, **shared), encoding="utf-8")

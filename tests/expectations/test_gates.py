@@ -48,7 +48,7 @@ def test_a_clear_personal_value_shuts_the_gate_and_is_not_repeated(
     with pytest.raises(GateFailed) as failure:
         check_landing(postgres, "staged", stage("dossier", spoil=SPOILED), docs)
     message = str(failure.value)
-    assert "Gate landing: 2 of" in message
+    assert "Gate landing: 3 of" in message
     assert "landing.dossier (applicant_name): column_values_to_match_regex failed on 2 row(s)" in message
     assert "landing.dossier (channel): column_values_to_be_in_set failed on 2 row(s)" in message
     assert CANARY not in message

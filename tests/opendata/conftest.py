@@ -49,8 +49,8 @@ class Warehouse:
         path.write_text(json.dumps(self.manifest), encoding="utf-8")
         return path
 
-    def change_approval(self, dataset: str, **changes: Any) -> None:
-        path = self.approvals / f"{dataset}.yml"
+    def change_approval(self, name: str, /, **changes: Any) -> None:
+        path = self.approvals / f"{name}.yml"
         record = yaml.safe_load(path.read_text(encoding="utf-8")) | changes
         path.write_text(
             yaml.safe_dump({k: v for k, v in record.items() if v is not None}, allow_unicode=True)

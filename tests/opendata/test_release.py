@@ -1,16 +1,359 @@
+"""The release as its readers meet it, from a real PostgreSQL to the files."""
+
 from __future__ import annotations
 
-from tests.opendata.conftest import Warehouse
+import csv
+import io
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import frictionless
+import pyarrow.parquet as pq
+import pytest
+
+from opendata.catalogue import CatalogueError
+from opendata.release import ReleaseError, publish
+from tests.opendata.conftest import TODAY, Warehouse
+
+MONTHLY = "dossier-results-monthly/dossier-results-monthly.simulated"
 
 
-def test_the_release_holds_every_dataset(warehouse: Warehouse) -> None:
+def rows(data: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
+
+
+def test_a_release_holds_every_dataset_in_every_format(warehouse: Warehouse) -> None:
     outcome = warehouse.publish()
-    print(outcome, *sorted(warehouse.files()), sep="\n")
-    import shutil
-
-    shutil.rmtree("/tmp/odroom/rel", ignore_errors=True)
-    shutil.copytree(warehouse.current, "/tmp/odroom/rel")
     assert outcome.created
+    assert outcome.rows == {
+        "administrative-units": 5,
+        "dossier-results-monthly": 62,
+        "procedures": 4,
+        "service-index-766": 2,
+    }
+    names = set(warehouse.files())
+    tables = (
+        "administrative-units/administrative-units.real",
+        "administrative-units/administrative-unit-bridge.real",
+        MONTHLY,
+        "procedures/procedures.real",
+        "service-index-766/service-index-766.real",
+    )
+    expected = {f"{table}{ending}" for table in tables for ending in (".csv", ".excel.csv", ".parquet")}
+    folders = {table.split("/")[0] for table in tables}
+    expected |= {f"{folder}/{name}" for folder in folders for name in ("datapackage.json", "index.html")}
+    assert names == expected | {"index.html", "release.json"}
+
+
+def test_only_columns_marked_for_publishing_leave(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    everything = b"".join(warehouse.files().values())
+    assert b"internal_note" not in everything
+    assert "nội bộ".encode() not in everything
+    assert pq.read_schema(warehouse.current / "procedures/procedures.real.parquet").names == [
+        "procedure_code", "procedure_name", "fee_vnd", "origin",
+    ]  # fmt: skip
+
+
+def test_values_survive_the_way_into_the_files(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    files = warehouse.files()
+    procedures = rows(files["procedures/procedures.real.csv"])
+    assert [row["procedure_code"] for row in procedures] == ["1.000894", "1.001193", "1.004227", "2.000635"]
+    assert procedures[3]["procedure_name"] == 'Cấp bản sao "trích lục", có phẩy\nvà xuống dòng'
+    assert procedures[3]["fee_vnd"] == ""
+    index = rows(files["service-index-766/service-index-766.real.csv"])
+    assert index[0]["score"] == "84.1500"
+    assert index[0]["captured_at"] == "2026-09-18T06:30:00+07:00"
+
+
+def test_formulas_are_neutralised_for_spreadsheets_only(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    files = warehouse.files()
+    excel = files["procedures/procedures.real.excel.csv"]
+    assert excel.startswith(b"\xef\xbb\xbf")
+    assert rows(excel)[0]["procedure_name"] == '\'=HYPERLINK("x")'
+    assert rows(files["procedures/procedures.real.csv"])[0]["procedure_name"] == '=HYPERLINK("x")'
+
+
+def test_small_counts_are_withheld_in_every_format(warehouse: Warehouse) -> None:
+    outcome = warehouse.publish()
+    tally = outcome.withheld["dossier-results-monthly"]
+    assert (tally.rows, tally.cells, tally.dossiers) == (1, 3, 57)
+    files = warehouse.files()
+    for ending in (".csv", ".excel.csv"):
+        (hidden,) = (row for row in rows(files[MONTHLY + ending]) if row["withheld"] == "true")
+        assert hidden["sector_code"] == "LV98"
+        assert [hidden[name] for name in ("received_count", "completed_count", "overdue_count")] == [
+            "",
+            "",
+            "",
+        ]
+    table = pq.read_table(warehouse.current / f"{MONTHLY}.parquet").to_pylist()
+    (hidden,) = (row for row in table if row["withheld"])
+    assert hidden["received_count"] is None
+    (zero,) = (row for row in table if row["sector_code"] == "LV99")
+    assert (zero["withheld"], zero["received_count"]) == (False, 0)
+
+
+def test_the_public_record_does_not_give_a_withheld_cell_away(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    document = json.loads(warehouse.files()["release.json"])
+    table = document["datasets"][1]["tables"][0]
+    assert (table["withheld_rows"], table["withheld_share_at_most"]) == (1, 0.01)
+    assert "57" not in json.dumps({key: value for key, value in table.items() if key != "files"})
+
+
+def test_frictionless_finds_every_dataset_valid_with_its_checksums(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    for path in warehouse.current.glob("*/datapackage.json"):
+        report = frictionless.Package.from_descriptor(str(path)).validate()
+        assert report.valid, report.flatten(["type", "note"])
+        for resource in json.loads(path.read_text())["resources"]:
+            assert (path.parent / resource["path"]).stat().st_size == resource["bytes"]
+
+
+def test_pages_say_origin_and_escape_what_sources_wrote(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    pages = {name: data.decode() for name, data in warehouse.files().items() if name.endswith(".html")}
+    assert "DỮ LIỆU MÔ PHỎNG" in pages["dossier-results-monthly/index.html"]
+    assert "DỮ LIỆU MÔ PHỎNG" in pages["index.html"]
+    assert "DỮ LIỆU MÔ PHỎNG" not in pages["service-index-766/index.html"]
+    claim = "theo công bố của Cổng Dịch vụ công quốc gia"
+    assert [name for name, page in pages.items() if claim in page] == ["service-index-766/index.html"]
+    assert "ngày 18/9/2026" in pages["service-index-766/index.html"]
+    assert "<script" not in "".join(pages.values())
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in pages["procedures/index.html"]
+
+
+def test_pages_load_nothing_from_elsewhere(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    for name, data in warehouse.files().items():
+        if name.endswith(".html"):
+            page = data.decode()
+            assert not [
+                tag for tag in ("<link", "<img", "<iframe", "@import", "url(", " src=") if tag in page
+            ], name
+
+
+def test_unchanged_content_makes_no_new_release(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    before = warehouse.files()
     again = warehouse.publish()
-    print(again)
-    assert not again.created
+    assert (again.created, again.number) == (False, 1)
+    assert "unchanged" in again.message
+    assert warehouse.files() == before
+
+
+def test_changed_content_makes_the_next_release_and_keeps_the_old_one(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    before = warehouse.files()
+    warehouse.sql(
+        "update open_data.procedures set procedure_name = 'Khai sinh' where procedure_code = '1.001193'"
+    )
+    assert warehouse.publish().number == 2
+    old = warehouse.home / "open-data/releases/000001"
+    assert {str(p.relative_to(old)): p.read_bytes() for p in old.rglob("*") if p.is_file()} == before
+    assert os.readlink(warehouse.current) == "releases/000002"  # noqa: PTH115
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("Hồ sơ của 003199123456", "identity number"),
+        ("CMND-311234567", "identity number"),
+        ("gọi 0912 345 678", "telephone number"),
+        ("+84912345678", "telephone number"),
+        ("thu@example.vn", "e-mail address"),
+        ("id1_0123456789abcdef0123456789abcdef", "reference of the vault"),
+    ],
+)
+def test_personal_data_in_a_finished_file_stops_the_release(
+    warehouse: Warehouse, value: str, kind: str
+) -> None:
+    warehouse.publish()
+    before = warehouse.files()
+    warehouse.sql(
+        f"update open_data.procedures set procedure_name = '{value}' where procedure_code = '1.001193'"
+    )
+    with pytest.raises(ReleaseError) as refusal:
+        warehouse.publish()
+    message = str(refusal.value)
+    assert (
+        f"procedures/procedures.real.csv, column procedure_name: 1 row(s) hold what looks like: {kind}"
+        in message
+    )
+    assert "procedures.real.parquet" in message
+    assert value not in message
+    assert warehouse.files() == before
+
+
+def test_an_identity_number_stored_as_a_number_is_found_too(warehouse: Warehouse) -> None:
+    warehouse.sql("alter table open_data.administrative_units alter unit_code type bigint using 3199123456")
+    warehouse.model("administrative_units")["columns"]["unit_code"]["data_type"] = "bigint"
+    with pytest.raises(ReleaseError, match=r"column unit_code: 3 row\(s\).*as a whole number"):
+        warehouse.publish()
+
+
+def test_amounts_with_a_unit_are_no_identity_numbers(warehouse: Warehouse) -> None:
+    warehouse.sql("update open_data.procedures set fee_vnd = 312345678")
+    assert warehouse.publish().created
+
+
+def test_rows_of_two_origins_are_refused(warehouse: Warehouse) -> None:
+    warehouse.sql("update open_data.procedures set origin = 'simulated' where procedure_code = '1.001193'")
+    with pytest.raises(ReleaseError, match=r"procedures: its rows must be of one origin.*real, simulated"):
+        warehouse.publish()
+
+
+def test_simulated_rows_are_never_called_published_by_the_portal(warehouse: Warehouse) -> None:
+    warehouse.sql("update open_data.service_index_766 set origin = 'simulated'")
+    with pytest.raises(ReleaseError, match=r"service-index-766.*true of real captures only"):
+        warehouse.publish()
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("delete from {procedures}", "open_data.procedures has no rows"),
+        ("alter table {procedures} rename fee_vnd to fee", "open_data.procedures cannot be read"),
+        (
+            "insert into {procedures} select * from {procedures}",
+            "by Frictionless: procedures-csv: primary-key",
+        ),
+        ("update {monthly} set overdue_count = -1", "column overdue_count holds a count below zero"),
+    ],
+)
+def test_bad_input_gives_a_clear_message_and_no_change(
+    warehouse: Warehouse, statement: str, message: str
+) -> None:
+    warehouse.publish()
+    before = warehouse.files()
+    warehouse.sql(
+        statement.format(procedures="open_data.procedures", monthly="open_data.dossier_results_monthly")
+    )
+    with pytest.raises(ReleaseError, match=message):
+        warehouse.publish()
+    assert warehouse.files() == before
+    assert not list((warehouse.home / "open-data/releases").glob(".*"))
+
+
+def test_a_gate_sees_the_built_release_and_can_stop_it(warehouse: Warehouse) -> None:
+    def shut(folder: Path) -> None:
+        assert folder.name.startswith(".building-")
+        assert (folder / "release.json").exists()
+        raise RuntimeError("shut")
+
+    with pytest.raises(RuntimeError, match="shut"):
+        warehouse.publish(gate=shut)
+    assert not warehouse.current.exists()
+    assert not list((warehouse.home / "open-data/releases").iterdir())
+    warehouse.publish(gate=lambda folder: {"gate": "release", "success": True})
+    assert json.loads(warehouse.files()["release.json"])["gate"] == {"gate": "release", "success": True}
+
+
+def test_leftovers_of_a_killed_build_are_removed(warehouse: Warehouse) -> None:
+    leftover = warehouse.home / "open-data/releases/.building-4711"
+    leftover.mkdir(parents=True)
+    (leftover / "half.csv").write_text("a")
+    (warehouse.home / "open-data/.current-4711").symlink_to("nowhere")
+    warehouse.publish()
+    assert not leftover.exists()
+    assert not (warehouse.home / "open-data/.current-4711").is_symlink()
+
+
+def test_a_whole_release_killed_before_the_switch_is_switched_in(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    warehouse.current.unlink()
+    outcome = warehouse.publish()
+    assert (outcome.created, outcome.number) == (True, 1)
+    assert warehouse.files()
+
+
+def _publish_in_process(home: Path, url: str, approvals: Path) -> None:
+    publish(home, home / "manifest.json", url, 7, approvals=approvals, today=TODAY)
+
+
+def test_two_publishers_at_once_make_one_release(warehouse: Warehouse) -> None:
+    warehouse.write_manifest()
+    arguments = (warehouse.home, warehouse.url, warehouse.approvals)
+    spawn = multiprocessing.get_context("spawn")
+    both = [spawn.Process(target=_publish_in_process, args=arguments) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(60)
+    assert [process.exitcode for process in both] == [0, 0]
+    assert [path.name for path in (warehouse.home / "open-data/releases").iterdir()] == ["000001"]
+
+
+def test_the_command_line_refuses_in_one_message(warehouse: Warehouse) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "opendata",
+        "release",
+        "--home",
+        str(warehouse.home),
+        "--load-number",
+        "1",
+    ]
+    run = subprocess.run(
+        [*command, "--url", warehouse.url, "--manifest", "nowhere.json"], capture_output=True, text=True
+    )
+    assert run.returncode == 1
+    assert "No dbt manifest at" in run.stderr
+    assert "Traceback" not in run.stderr
+    gone = "postgresql://kho:geheim@127.0.0.1:1/postgres"
+    run = subprocess.run(
+        [*command, "--url", gone, "--manifest", str(warehouse.write_manifest())],
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1
+    assert "does not answer" in run.stderr
+    assert "geheim" not in run.stderr
+
+
+def test_a_missing_approval_stops_everything(warehouse: Warehouse) -> None:
+    (warehouse.approvals / "procedures.yml").unlink()
+    with pytest.raises(
+        CatalogueError, match=r"dataset procedures: no approval; record the decision in .*procedures.yml"
+    ):
+        warehouse.publish()
+    assert not (warehouse.home / "open-data").exists()
+
+
+@pytest.mark.prove
+def test_killed_at_twenty_moments_readers_always_see_a_whole_release(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    command = [sys.executable, "-c", (
+        "import sys; from pathlib import Path; from datetime import date; from opendata.release import publish;"
+        "home = Path(sys.argv[1]); sys.stdout.write('ready\\n'); sys.stdout.flush();"
+        "publish(home, home / 'manifest.json', sys.argv[2], 7, approvals=Path(sys.argv[3]), today=date(2026, 11, 20))"
+    ), str(warehouse.home), warehouse.url, str(warehouse.approvals)]  # fmt: skip
+    before = warehouse.files()
+    for attempt in range(20):
+        warehouse.sql(
+            f"update open_data.procedures set procedure_name = 'Lần {attempt}' where procedure_code = '1.001193'"
+        )
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as run:
+            assert run.stdout
+            run.stdout.readline()
+            time.sleep(0.1 * attempt)
+            run.send_signal(signal.SIGKILL)
+        now = warehouse.files()
+        assert (
+            now == before
+            or b"L\xe1\xba\xa7n " + str(attempt).encode() in now["procedures/procedures.real.csv"]
+        )
+        warehouse.publish()
+        before = warehouse.files()
+        assert f"Lần {attempt}".encode() in before["procedures/procedures.real.csv"]
+        assert not list((warehouse.home / "open-data/releases").glob(".building-*"))

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from opendata.catalogue import APPROVALS, CatalogueError, read_catalogue
+from tests.opendata.conftest import TODAY, Warehouse
+
+
+def refusal(warehouse: Warehouse) -> str:
+    with pytest.raises(CatalogueError) as refused:
+        read_catalogue(warehouse.write_manifest(), warehouse.approvals, TODAY)
+    return str(refused.value)
+
+
+def test_a_column_without_a_publish_mark_stays_private(warehouse: Warehouse) -> None:
+    del warehouse.model("procedures")["columns"]["procedure_name"]["config"]["meta"]["publish"]
+    catalogue = {
+        item.id: item for item in read_catalogue(warehouse.write_manifest(), warehouse.approvals, TODAY)
+    }
+    names = [column.name for column in catalogue["procedures"].resources[0].columns]
+    assert names == ["procedure_code", "fee_vnd", "origin"]
+
+
+def test_the_word_true_is_not_enough(warehouse: Warehouse) -> None:
+    warehouse.model("procedures")["columns"]["internal_note"]["config"]["meta"]["publish"] = "true"
+    catalogue = read_catalogue(warehouse.write_manifest(), warehouse.approvals, TODAY)
+    assert "internal_note" not in [c.name for d in catalogue for r in d.resources for c in r.columns]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"expires_on": date(2026, 11, 19)}, "expired on 2026-11-19; renew"),
+        ({"decided_on": date(2027, 1, 1)}, "decided_on 2027-01-01 is in the future"),
+        ({"licence": "free to use"}, "licence 'free to use' is not known; known: CC-BY-4.0"),
+        ({"licence": None}, "licence is missing"),
+        ({"legal_basis": None}, "legal_basis is missing"),
+        ({"classification": "internal"}, "classification must be `public`"),
+        ({"owner_consent": None}, "owner_consent is missing"),
+        ({"contact": {"vi": "chỉ tiếng Việt"}}, "contact needs both vi and en"),
+        ({"sources": []}, "sources need a title and terms"),
+        ({"dataset": "another"}, "dataset must be `procedures`"),
+        (
+            {"as_published": {"body": {"vi": "a", "en": "a"}, "captured_column": "nope"}},
+            "captured_column 'nope'",
+        ),
+    ],
+)
+def test_a_gap_in_an_approval_is_named_with_its_file(
+    warehouse: Warehouse, changes: dict[str, Any], message: str
+) -> None:
+    warehouse.change_approval("procedures", **changes)
+    assert message in refusal(warehouse)
+    assert "procedures.yml" in refusal(warehouse)
+
+
+@pytest.mark.parametrize(
+    ("meta", "message"),
+    [
+        ({"title_vi": ""}, "meta.title_vi is missing"),
+        ({"keys": []}, "meta.keys is missing"),
+        ({"keys": ["internal_note"]}, "meta.keys names columns that are not published: internal_note"),
+        ({"small_cell": {"count_columns": ["fee_vnd"]}}, "threshold of at least 2"),
+        (
+            {"small_cell": {"count_columns": ["procedure_name"], "threshold": 10}},
+            "no published numbers: procedure_name",
+        ),
+        (
+            {"small_cell": {"count_columns": ["fee_vnd"], "threshold": 10, "scope": "column"}},
+            "neither row nor cell",
+        ),
+    ],
+)
+def test_a_gap_in_a_model_is_named(warehouse: Warehouse, meta: dict[str, Any], message: str) -> None:
+    warehouse.model("procedures")["config"]["meta"].update(meta)
+    assert message in refusal(warehouse)
+
+
+def test_all_gaps_are_reported_at_once(warehouse: Warehouse) -> None:
+    warehouse.model("procedures")["columns"]["procedure_name"]["description"] = ""
+    del warehouse.model("procedures")["columns"]["origin"]
+    (warehouse.approvals / "service-index-766.yml").unlink()
+    message = refusal(warehouse)
+    assert "column procedure_name is published without meta.vi or description" in message
+    assert "has neither a column `origin` nor meta.origin" in message
+    assert "dataset service-index-766: no approval" in message
+
+
+def test_an_exposure_that_reaches_past_open_data_is_refused(warehouse: Warehouse) -> None:
+    warehouse.model("administrative_unit_bridge")["schema"] = "marts"
+    assert "depends on marts.administrative_unit_bridge; only models of schema open_data" in refusal(
+        warehouse
+    )
+
+
+def test_an_exposure_of_something_else_is_no_dataset(warehouse: Warehouse) -> None:
+    warehouse.model("procedures")["schema"] = "marts"
+    catalogue = read_catalogue(warehouse.write_manifest(), warehouse.approvals, TODAY)
+    assert "procedures" not in [item.id for item in catalogue]
+
+
+def test_the_approvals_of_the_repository_name_offices_and_are_in_force(warehouse: Warehouse) -> None:
+    catalogue = read_catalogue(warehouse.write_manifest(), APPROVALS)
+    assert [item.id for item in catalogue] == sorted(path.stem for path in APPROVALS.glob("*.yml"))
+    assert all("bản ghi mẫu" in item.approval.approved_by for item in catalogue)
