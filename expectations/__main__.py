@@ -27,7 +27,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("no warehouse given: looked at --url and WAREHOUSE_URL; `make -s url` prints one")
 
     # Costs seconds, so not before the arguments are known to be right.
-    from expectations.gates import GateFailed, check_landing, check_release, check_warehouse
+    from expectations.gates import check_landing, check_release, check_warehouse
+    from expectations.results import GateFailed
     from expectations.suites import contract_names
 
     try:

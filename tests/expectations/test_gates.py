@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from expectations import gates
-from expectations.gates import GateFailed, check_landing, check_warehouse
+from expectations.gates import check_landing, check_warehouse
+from expectations.results import GateFailed
 from expectations.suites import Rule, SuiteError, contract_names, declared_suites, landing_suite
 
 Stage = Callable[..., dict[str, str]]
@@ -190,3 +191,8 @@ def test_two_gates_at_once_leave_both_results(postgres: str, stage: Stage, docs:
 def test_results_serialise(postgres: str, stage: Stage, docs: Path) -> None:
     result: dict[str, Any] = check_landing(postgres, "staged", stage("agency"), docs).as_dict()
     assert json.loads(json.dumps(result))["gate"] == "landing"
+
+
+def test_catching_a_shut_gate_does_not_import_great_expectations() -> None:
+    code = "import sys, expectations.results; sys.exit('great_expectations' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

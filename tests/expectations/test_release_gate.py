@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from expectations.gates import GateFailed, check_release
+from expectations.gates import check_release
+from expectations.results import GateFailed
 from tests.opendata.conftest import Warehouse, _manifest, warehouse  # noqa: F401
 
 RULES = """
