@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from expectations import gates
 from expectations.gates import check_landing, check_warehouse
 from expectations.results import GateFailed
-from expectations.suites import Rule, SuiteError, contract_names, declared_suites, landing_suite
+from expectations.suites import HERE, Rule, SuiteError, contract_names, declared_suites, landing_suite
 
 Stage = Callable[..., dict[str, str]]
 CANARY = "Nguyễn Thị Canary 003199123456"
@@ -196,3 +197,18 @@ def test_results_serialise(postgres: str, stage: Stage, docs: Path) -> None:
 def test_catching_a_shut_gate_does_not_import_great_expectations() -> None:
     code = "import sys, expectations.results; sys.exit('great_expectations' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(("declared", "folder"), [("warehouse.yml", "marts"), ("release.yml", "open_data")])
+def test_declared_rules_name_tables_and_columns_that_dbt_declares(declared: str, folder: str) -> None:
+    models: dict[str, set[str]] = {}
+    for path in (HERE.parent / "dbt" / "models" / folder).glob("*.yml"):
+        for model in yaml.safe_load(path.read_text(encoding="utf-8")).get("models") or []:
+            models[model["name"]] = {column["name"] for column in model.get("columns") or []}
+    suites = declared_suites(HERE / declared)
+    assert suites
+    for table, rules in suites.items():
+        columns = models[table.removeprefix("marts.").replace("-", "_")]
+        named = {name for rule in rules for name in rule.columns.split(", ") if name}
+        named |= {rule.where[0] for rule in rules if rule.where}
+        assert named <= columns, f"{declared}, {table}"
