@@ -164,6 +164,8 @@ class Connector:
             self.margin = dt.timedelta(days=float(endpoint.options["margin_days"]))  # type: ignore[misc]
         self._local = threading.local()
         self._lock = threading.Lock()
+        # Apart from the budget's lock: signing in is itself a call that spends.
+        self._login_lock = threading.Lock()
         self._token: str | None = None
         self._last_call = 0.0
 
@@ -296,7 +298,7 @@ class Connector:
         return session
 
     def _sign_in(self, stale: str) -> str | None:
-        with self._lock:
+        with self._login_lock:
             if self._token is None or stale == f"Bearer {self._token}":
                 self._token = self.login()
             return self._token

@@ -84,6 +84,7 @@ class Contract:
     change_key: tuple[str, ...]
     complete_within: tuple[str, ...]
     reject_share: float
+    indexed: tuple[str, ...] = ()
 
     @property
     def landed_columns(self) -> tuple[Column, ...]:
@@ -139,6 +140,10 @@ class Contract:
             *(
                 f'comment on column {table}."{c.name}" is {_literal(c.description)}'
                 for c in self.landed_columns
+            ),
+            *(
+                f'create index if not exists "{self.name}_{c}" on {table} ("{c}") where "{c}" is not null'
+                for c in self.indexed
             ),
         ]
 
@@ -230,7 +235,7 @@ def read_contract(path: Path) -> Contract:
     if not key:
         raise ContractError(f"{path.name}: no primaryKey, so rows could not be told apart")
     names = {c.name for c in columns}
-    for option in ("subject", "changeKey", "completeWithin"):
+    for option in ("subject", "changeKey", "completeWithin", "indexed"):
         wanted = custom.get(option) or []
         for name in [wanted] if isinstance(wanted, str) else _names(wanted):
             if name not in names:
@@ -246,6 +251,7 @@ def read_contract(path: Path) -> Contract:
         change_key=_names(custom.get("changeKey")),
         complete_within=_names(custom.get("completeWithin")),
         reject_share=float(str(custom.get("rejectShare", 0))),
+        indexed=_names(custom.get("indexed")),
     )
 
 

@@ -137,7 +137,7 @@ _KNOWN = {
 }
 _AGENCY: dict[str, str | Path] = {
     "agency_code": "code",
-    "agency_name": "name",
+    "agency_name": "name[vi]",
     "parent_agency_code": "parent.code",
     "agency_level": "level",
     "unit_code": "unitCode",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import functools
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,6 @@ VIETNAM = ZoneInfo("Asia/Ho_Chi_Minh")
 #: A moment outside these years is a slip of the pen (0204, 2925), never a dossier.
 EARLIEST, LATEST = dt.datetime(1990, 1, 1, tzinfo=dt.UTC), dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
 _ABSENT = frozenset({"", "--", "null", "NULL"})
-_ABSENT_ARRAY = pa.array(sorted(_ABSENT))
 
 
 class Missing:
@@ -181,6 +181,12 @@ def _fit(number: decimal.Decimal, to: pa.Decimal128Type) -> decimal.Decimal:
     return fitted
 
 
+@functools.cache
+def _absent() -> pa.Array:
+    # Made at first use: the first pa.array of a process imports pandas, which a mere `make url` need not pay.
+    return pa.array(sorted(_ABSENT))
+
+
 def _texts(values: list[Any]) -> pa.Array:
     """Values as trimmed NFC text, absent ones null; numbers keep their digits. Raises where unclear."""
     try:
@@ -190,7 +196,7 @@ def _texts(values: list[Any]) -> pa.Array:
             raise
         array = pa.array(values, pa.int64()).cast(pa.string())
     array = pc.utf8_trim_whitespace(pc.utf8_normalize(array, form="NFC"))
-    absent = pc.is_in(array, value_set=_ABSENT_ARRAY)
+    absent = pc.is_in(array, value_set=_absent())
     return pc.if_else(absent, pa.scalar(None, pa.string()), array) if pc.any(absent).as_py() else array
 
 

@@ -24,8 +24,8 @@ task is always safe.
 for source in read_sources(Settings().sources_file).values():
     if source.kind != "dossiers":
         continue
-    until = source.active_until
-    # At 01:15 the day's last dossiers are in, and the systems' own nightly jobs (from 02:00) have not begun.
+    # No end_date for a system that froze: Airflow would then also refuse a run asked for by hand; `pull` skips
+    # days on which the source held nothing. At 01:15 the day's last dossiers are in, and the systems' own nightly jobs (from 02:00) have not begun.
     globals()[f"ingest_dossiers_{source.code}"] = ingest_dag(
         f"ingest_dossiers_{source.code}",
         source.code,
@@ -33,7 +33,6 @@ for source in read_sources(Settings().sources_file).values():
         source.schedule,
         DOSSIERS,
         start_date=dt.datetime.combine(source.active_from, dt.time(), VIETNAM),
-        end_date=dt.datetime.combine(until, dt.time(), VIETNAM) if until else None,
         doc_md=DOC.format(title=source.title, code=source.code, origin=source.origin),
         tags=["ingest", "dossiers", source.origin],
     )

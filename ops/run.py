@@ -13,6 +13,7 @@ import os
 import secrets
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ops.settings import PROJECT, Period, Settings
 from ops.sources import read_sources
 
 
-class RunFailed(Exception):
+class RunFailed(ServiceError):
     """A DAG did not succeed; the message repeats what its failed steps said."""
 
 
@@ -90,6 +91,9 @@ def run(settings: Settings, period: Period) -> Path:
     started = prepare(settings, supervisor)
     _say(f"services ready after {time.monotonic() - began:.0f} s: {', '.join(needed_services(settings))}")
     os.environ.update({**settings.child_env(), **default_connections(settings), RUN_ID: run_id})
+    # The console shows what the steps say; Airflow's own words are in its logs when a scheduler runs.
+    os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "CRITICAL")
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
     failed: list[str] = []
     try:
         for dag_id in _order(settings):
@@ -149,6 +153,10 @@ def _dag(dag_id: str, settings: Settings) -> Any:
         if bag.import_errors:
             raise RunFailed(f"a DAG file cannot be read: {bag.import_errors}")
         _dags.update(bag.dags)
+        for dag in _dags.values():
+            for each in dag.tasks:
+                # Somebody waits at this run: a failure is told at once. Connectors retry their calls all the same.
+                each.retries = 0
     return _dags[dag_id]
 
 

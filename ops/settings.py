@@ -281,6 +281,8 @@ class Settings:
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            # Every file of dags/ is a DAG file; guessing by words in it would skip some.
+            "AIRFLOW__CORE__DAG_DISCOVERY_SAFE_MODE": "False",
             "AIRFLOW__CORE__EXECUTOR": self._given.get("AIRFLOW__CORE__EXECUTOR", "LocalExecutor"),
             "AIRFLOW__CORE__PARALLELISM": self._given.get("AIRFLOW__CORE__PARALLELISM", "4"),
             "AIRFLOW__CORE__DEFAULT_TIMEZONE": "Asia/Ho_Chi_Minh",
@@ -290,6 +292,8 @@ class Settings:
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.home / "secrets" / "airflow-login"),
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
+            # psycopg 3 speaks both ways, so no third driver is needed.
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": url.replace("+psycopg2", "+psycopg"),
             "AIRFLOW__API__BASE_URL": base,
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(self.airflow_port),

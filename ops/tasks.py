@@ -37,6 +37,10 @@ class TaskError(Exception):
     """A step failed in a way an operator can act on."""
 
 
+class BatchRefused(TaskError):
+    """Too many records of a batch broke their contract; trying again gives the same."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Address:
     """What an Airflow connection says of a source."""
@@ -155,7 +159,7 @@ def land(landing: Path, entry: Source, connector: Connector, request: Request, v
             landed = writer.rows(table)
             received = landed + count.rejected
             if received and count.rejected / received > known.reject_share:
-                raise TaskError(
+                raise BatchRefused(
                     f"{entry.code}: {count.rejected:,} of {received:,} records of {table} broke their contract, more "
                     f"than the {known.reject_share:.0%} it allows, so nothing was landed. Their payloads are in "
                     f"the vault's quarantine under batch {writer.batch_id}. Most frequent: "
@@ -324,7 +328,7 @@ def publish(settings: Settings) -> dict[str, Any]:
             settings.home, settings.dbt_target / "manifest.json", settings.warehouse_url, number, gate
         )
         outcome.details |= {"load_number": number, **_plain(done)}
-        _say(f"open data: {done}")
+        _say(f"open data: {done.message}")
         return {"load_number": number}
 
 

@@ -1,0 +1,63 @@
+# Kho Chung: `make run` does the main job, `make test` passes the tests. Everything else: `make help`.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+PY := $(VENV)/bin/python
+PYTHON ?= python3.11
+READY := $(VENV)/.installed-$(shell cat requirements.lock requirements-bootstrap.txt | sha256sum | cut -c1-16)
+export PYTHONPATH := $(CURDIR)
+
+.PHONY: help install run up down bench psql url clean test lint prove lock docs logs
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(READY)  ## Install everything into .venv (the other commands do this by themselves)
+
+$(READY): requirements.lock requirements-bootstrap.txt
+	@command -v $(PYTHON) >/dev/null || { echo "kho chung: looked for $(PYTHON) on PATH and found none; install Python 3.11, or set PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Installing into $(VENV) (once, about a minute)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-bootstrap.txt
+	@$(VENV)/bin/uv pip sync --quiet --python $(PY) --require-hashes requirements.lock
+	@touch $@
+
+run: $(READY)  ## Pull, load, build, check, publish once (PERIOD=2024-06, 2024, or 2025-06-16/2025-07-15)
+	@$(PY) -m ops run $(if $(PERIOD),--period $(PERIOD))
+
+up: $(READY)  ## Keep scheduler, Airflow page, sandbox and published site running
+	@$(PY) -m ops up
+
+down: $(READY)  ## Stop everything; nothing is left running
+	@$(PY) -m ops down
+
+psql: $(READY)  ## Enter the warehouse with psql
+	@$(PY) -m ops psql
+
+url: $(READY)  ## Print the warehouse's URL (make -s url), starting the embedded server if it is down
+	@$(PY) -m ops url
+
+logs: $(READY)  ## Show the ends of the services' logs
+	@$(PY) -m ops logs
+
+lint: $(READY)  ## ruff, mypy, sqlfluff, yamllint
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
+	@$(PY) -m mypy connectors vault landing ops opendata expectations sandbox benchmarks
+	@$(VENV)/bin/yamllint --strict .
+	@$(VENV)/bin/sqlfluff lint --processes 2 dbt/models dbt/tests
+
+test: lint  ## Lint, then all tests but the slow proofs
+	@$(PY) -m pytest -m "not prove" -q
+
+prove: $(READY)  ## The slow proofs: kills, load, a clean clone
+	@$(PY) -m pytest -m prove -q
+
+bench: $(READY)  ## Speed side by side, as ratios from one run
+	@$(PY) -m benchmarks
+
+lock: $(READY)  ## Resolve requirements.in again, with hashes
+	@$(VENV)/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --python-version 3.11 requirements.in -o requirements.lock
+
+clean: $(READY)  ## Stop everything and remove all state (var/ or KHOCHUNG_HOME)
+	@$(PY) -m ops down
+	@$(PY) -m ops clean
