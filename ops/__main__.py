@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 
 from ops import postgres, services
@@ -34,16 +35,31 @@ def _up(settings: Settings) -> None:
 
 
 def _url(settings: Settings) -> None:
-    services.Supervisor(settings).start(["postgres"] if settings.embedded else [])
+    services.Supervisor(settings).start(["postgres"])
     postgres.prepare(settings)
     print(settings.warehouse_url)
 
 
 def _psql(settings: Settings, words: list[str]) -> None:
-    services.Supervisor(settings).start(["postgres"] if settings.embedded else [])
+    services.Supervisor(settings).start(["postgres"])
     postgres.prepare(settings)
     psql = postgres.command("psql")[-1]
     os.execvp(psql, [psql, settings.warehouse_url, *words])  # noqa: S606 - becomes psql
+
+
+def _clean(settings: Settings) -> None:
+    """Remove what this project made in its home, and nothing else that may lie there."""
+    made = (
+        "airflow", "data-docs", "dbt", "landing", "locks", "logs", "open-data", "outcomes", "ports.json", "postgres",
+        "run-summary.json", "secrets", "supervisor", "vault",
+    )  # fmt: skip
+    for name in made:
+        path = settings.home / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    print(f"removed the state in {settings.home}")
 
 
 def main() -> int:
@@ -56,6 +72,8 @@ def main() -> int:
     commands.add_parser("down", help="stop everything")
     commands.add_parser("url", help="print the warehouse's URL")
     commands.add_parser("status", help="which services run")
+    commands.add_parser("logs", help="the ends of the services' logs")
+    commands.add_parser("clean", help="remove all state")
     psql = commands.add_parser("psql", help="enter the warehouse")
     psql.add_argument("words", nargs=argparse.REMAINDER)
     execute = commands.add_parser("exec", help="become a service (called by the supervisor)")
@@ -77,6 +95,12 @@ def main() -> int:
             _psql(settings, given.words)
         elif given.command == "status":
             print("\n".join(sorted(services.Supervisor(settings).running())) or "nothing runs")
+        elif given.command == "logs":
+            supervisor = services.Supervisor(settings)
+            for name in services.SERVICES:
+                print(f"== {supervisor.logs / name}.log\n{supervisor.tail(name)}")
+        elif given.command == "clean":
+            _clean(settings)
         elif given.command == "exec":
             services.execute(settings, given.service)
     except (SettingsError, services.ServiceError) as e:

@@ -246,22 +246,20 @@ class Supervisor:
                 )
             time.sleep(0.1)
 
-    def start(self, names: Iterable[str], timeout: float = 120) -> list[str]:
-        """Start the services in order and wait until each answers; the names that were not running."""
+    def start(self, names: Iterable[str], timeout: float = 180) -> list[str]:
+        """Start the services and wait until each answers; the names that were not running."""
         self._start_supervisor()
-        started: list[str] = []
-        for name in names:
-            if name == "postgres":
-                if not self.settings.embedded:
-                    continue
-                postgres.create_cluster(self.settings)
-            if name not in self.running():
-                started.append(name)
-                try:
-                    self._call().supervisor.startProcess(name, False)
-                except xmlrpc.client.Fault as e:
-                    if "ALREADY_STARTED" not in e.faultString:
-                        raise ServiceError(f"{name}: {e.faultString}") from None
+        wanted = [n for n in names if n != "postgres" or self.settings.embedded]
+        if "postgres" in wanted:
+            postgres.create_cluster(self.settings)
+        started = [n for n in wanted if n not in self.running()]
+        for name in started:
+            try:
+                self._call().supervisor.startProcess(name, False)
+            except xmlrpc.client.Fault as e:
+                if "ALREADY_STARTED" not in e.faultString:
+                    raise ServiceError(f"{name}: {e.faultString}") from None
+        for name in wanted:
             self._await(name, timeout)
         return started
 
