@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import sys
 
 from ops import postgres, services
-from ops.settings import Settings, SettingsError, parse_period
+from ops.settings import PROJECT, Settings, SettingsError, parse_period
 
 
 def _up(settings: Settings) -> None:
@@ -74,6 +75,9 @@ def main() -> int:
     commands.add_parser("status", help="which services run")
     commands.add_parser("logs", help="the ends of the services' logs")
     commands.add_parser("clean", help="remove all state")
+    commands.add_parser(
+        "env", help="print the environment for Airflow's own command, for eval; holds secrets"
+    )
     psql = commands.add_parser("psql", help="enter the warehouse")
     psql.add_argument("words", nargs=argparse.REMAINDER)
     execute = commands.add_parser("exec", help="become a service (called by the supervisor)")
@@ -99,6 +103,10 @@ def main() -> int:
             supervisor = services.Supervisor(settings)
             for name in services.SERVICES:
                 print(f"== {supervisor.logs / name}.log\n{supervisor.tail(name)}")
+        elif given.command == "env":
+            env = {**settings.airflow_env(), **settings.dbt_env(), **services.default_connections(settings)}
+            env["PYTHONPATH"] = str(PROJECT)
+            print("\n".join(f"export {k}={shlex.quote(v)}" for k, v in env.items()))
         elif given.command == "clean":
             _clean(settings)
         elif given.command == "exec":
