@@ -25,7 +25,8 @@ for source in read_sources(Settings().sources_file).values():
     if source.kind != "dossiers":
         continue
     # No end_date for a system that froze: Airflow would then also refuse a run asked for by hand; `pull` skips
-    # days on which the source held nothing. At 01:15 the day's last dossiers are in, and the systems' own nightly jobs (from 02:00) have not begun.
+    # days on which the source held nothing. Ticks at midnight make intervals of whole days, which the monthly
+    # figures count by; what reaches the source later is caught by the margin of the next days.
     globals()[f"ingest_dossiers_{source.code}"] = ingest_dag(
         f"ingest_dossiers_{source.code}",
         source.code,

@@ -12,7 +12,7 @@ from ops.sources import read_sources
 for source in read_sources(Settings().sources_file).values():
     if source.kind != "national_portal":
         continue
-    # 00:40: the portal is quiet, and the catalogue is in before the day's dossiers are built.
+    # At midnight the portal is quiet, and the catalogue is in before the day's dossiers are built.
     ingest_national_portal = ingest_dag(
         "ingest_national_portal",
         source.code,

@@ -45,20 +45,16 @@ def enter(step: str, *arguments: Any) -> Any:
     from ops import tasks
     from ops.outcomes import RUN_ID
     from ops.settings import Settings, SettingsError
+    from ops.tasks import BatchRefused
 
     settings = Settings()
     for secret in settings.secrets_in_use():
         mask_secret(secret)
     os.environ.setdefault(RUN_ID, str(get_current_context()["run_id"]))
     final = (
-        BudgetSpent,
-        MissingColumn,
-        SourceChanged,
-        SourceRefused,
-        ContractError,
-        GateFailed,
-        SettingsError,
-    )
+        BatchRefused, BudgetSpent, CatalogueError, ContractError, GateFailed, MissingColumn, SettingsError,
+        SourceChanged, SourceRefused,
+    )  # fmt: skip
     try:
         return getattr(tasks, step)(settings, *arguments)
     except final as e:
@@ -80,8 +76,8 @@ def interval() -> Any:
 
 def address(connection_id: str) -> Any:
     """Address and credentials of a source from its Airflow connection."""
-    from airflow.sdk.exceptions import AirflowNotFoundException
     from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
 
     from ops.settings import PROJECT, SettingsError
     from ops.tasks import Address
