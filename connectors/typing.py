@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import functools
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -66,57 +67,59 @@ def parse_timestamp(value: Any) -> dt.datetime:
     Forms: ISO with offset or Z, ``yyyyMMddHHmmss``, ``yyyyMMdd``, ``dd/MM/yyyy[ HH:mm[:ss]]``,
     ``yyyy-MM-dd[ HH:mm:ss]``, ``yyyy/MM/dd``, epoch milliseconds. Without an offset it is Vietnamese time.
     """
-    if isinstance(value, bool):
-        raise ValueError("a boolean is not a moment")
-    if isinstance(value, int | float):
-        if not 10**11 < value < 10**13:  # below that it would be seconds, which no source sends
-            raise ValueError("not epoch milliseconds")
-        return _sane(dt.datetime.fromtimestamp(value / 1000, dt.UTC))
-    text = str(value).strip()
-    if text.isdigit():
-        if len(text) == 14:
-            return _sane(dt.datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=VIETNAM))
-        if len(text) == 8:
-            return _sane(dt.datetime.strptime(text, "%Y%m%d").replace(tzinfo=VIETNAM))
-        if len(text) == 13:
-            return parse_timestamp(int(text))
-        raise ValueError("digits that are no moment")
-    if "/" in text:
-        day_first = text.index("/") < 4
-        date, _, time = text.partition(" ")
-        form = "%d/%m/%Y" if day_first else "%Y/%m/%d"
-        if time:
-            form += " %H:%M:%S" if time.count(":") == 2 else " %H:%M"
-        return _sane(dt.datetime.strptime(f"{date} {time}".strip(), form).replace(tzinfo=VIETNAM))
-    moment = dt.datetime.fromisoformat(text)
-    return _sane(moment if moment.tzinfo else moment.replace(tzinfo=VIETNAM))
-
-
-def _sane(moment: dt.datetime) -> dt.datetime:
-    moment = moment.astimezone(dt.UTC)
+    try:
+        moment = _moment(value).astimezone(dt.UTC)
+    except OverflowError:  # the year 1 in Vietnam is the year 0 in UTC
+        raise ValueError("outside 1990 to 2100") from None
     if not EARLIEST <= moment < LATEST:
         raise ValueError("outside 1990 to 2100")
     return moment
 
 
 def parse_date(value: Any) -> dt.date:
-    """One calendar day in any of the forms of `parse_timestamp`; ValueError if it is none.
+    """One calendar day in any of the forms of `parse_timestamp`, as it was in Vietnam; ValueError if none.
 
     Birth dates reach back before 1990, so the bounds are 1880 to 2100 here.
     """
-    if isinstance(value, dt.date):
-        return value
-    text = str(value).strip()[:10]
-    for form in ("%d/%m/%Y", "%Y-%m-%d", "%Y%m%d", "%Y/%m/%d"):
-        try:
-            day = dt.datetime.strptime(text, form).date()
-        except ValueError:
-            continue
-        if 1880 <= day.year < 2100:
-            return day
+    moment = _moment(value)
+    try:
+        # A moment without an offset keeps its day: Vietnam had other offsets before 1975.
+        day = (moment if moment.tzinfo is VIETNAM else moment.astimezone(VIETNAM)).date()
+    except OverflowError:
+        raise ValueError("outside 1880 to 2100") from None
+    if not 1880 <= day.year < 2100:
         raise ValueError("outside 1880 to 2100")
-    raise ValueError("no date")
+    return day
 
+
+def _moment(value: Any) -> dt.datetime:
+    if isinstance(value, bool | dict | list):
+        raise ValueError(f"a {type(value).__name__} is not a moment")
+    if isinstance(value, int | float):
+        if not 10**11 < value < 10**13:  # below that it would be seconds, which no source sends
+            raise ValueError("not epoch milliseconds")
+        return dt.datetime.fromtimestamp(value / 1000, dt.UTC)
+    text = str(value).strip()
+    if text.isdecimal() and len(text) == 13:
+        return _moment(int(text))
+    try:
+        if text.isdecimal():
+            moment = dt.datetime.strptime(text, _DIGITS[len(text)])
+        elif "/" in text:
+            date, _, time = text.partition(" ")
+            form = "%d/%m/%Y" if text.index("/") < 4 else "%Y/%m/%d"
+            if time:
+                form += " %H:%M:%S" if time.count(":") == 2 else " %H:%M"
+            moment = dt.datetime.strptime(f"{date} {time}".strip(), form)
+        else:
+            moment = dt.datetime.fromisoformat(text)
+    except (ValueError, KeyError):
+        # Python's own message would quote the value, and reasons are written in clear.
+        raise ValueError("no date that exists, in none of the known forms") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=VIETNAM)
+
+
+_DIGITS = {14: "%Y%m%d%H%M%S", 8: "%Y%m%d"}
 
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 #: The spellings met, so that a whole column is one look-up a value; others go the slow way.
@@ -127,8 +130,8 @@ _BOOLEAN_FAST = {None: None, True: True, False: False, "1": True, "0": False} | 
 
 def parse_boolean(value: Any) -> bool:
     """``true``, ``"True"``, ``"1"``, ``1`` and their opposites; ValueError for anything else (also ``2``)."""
-    if isinstance(value, bool):
-        return value
+    if isinstance(value, bool | int | float) and value in (0, 1):
+        return bool(value)
     try:
         return _BOOLEANS[str(value).strip().lower()]
     except KeyError:
@@ -148,33 +151,38 @@ def _parse_string(value: Any) -> str:
     return text
 
 
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+
 def _parse_integer(value: Any) -> int:
     if isinstance(value, bool):
         raise ValueError("a boolean is not a number")
     if isinstance(value, float) and not value.is_integer():
         raise ValueError("not a whole number")
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        raise ValueError("no whole number") from None
+    # int() alone would take 1_000 and digits of other scripts, and refuses 5,000 digits with advice.
+    text = str(int(value) if isinstance(value, float) else value).strip()
+    if len(text) > 40 or not _WHOLE.fullmatch(text):
+        raise ValueError("no whole number")
+    return int(text)
 
 
 def _parse_decimal(value: Any) -> decimal.Decimal:
     if isinstance(value, bool):
         raise ValueError("a boolean is not a number")
+    text = str(value).strip()
+    if not _NUMBER.fullmatch(text):
+        raise ValueError("no number")
     try:
-        number = decimal.Decimal(str(value).strip())
-    except decimal.InvalidOperation:
-        raise ValueError("no number") from None
-    if not number.is_finite():
-        raise ValueError("no finite number")
-    return number
+        return decimal.Decimal(text)
+    except decimal.InvalidOperation:  # an exponent beyond all bounds
+        raise ValueError("too large") from None
 
 
 def _fit(number: decimal.Decimal, to: pa.Decimal128Type) -> decimal.Decimal:
     try:
         fitted = number.quantize(decimal.Decimal(1).scaleb(-to.scale), rounding=decimal.ROUND_HALF_UP)
-    except decimal.InvalidOperation:
+    except (decimal.InvalidOperation, decimal.Overflow):
         raise ValueError("too large") from None
     if abs(fitted) >= decimal.Decimal(10) ** (to.precision - to.scale):
         raise ValueError("too large")
@@ -205,6 +213,9 @@ def _within(array: pa.Array, low: Any, high: Any) -> bool:
     return not bounds["min"].is_valid or (low <= bounds["min"].as_py() and bounds["max"].as_py() < high)
 
 
+_DAY_FIRST = r"^([0-9]{2})/([0-9]{2})/([0-9]{4})$"
+
+
 def _fast(values: list[Any], to: pa.DataType) -> pa.Array | None:
     """The whole column in a few Arrow calls, or None where a value needs a closer look."""
     try:
@@ -215,17 +226,20 @@ def _fast(values: list[Any], to: pa.DataType) -> pa.Array | None:
             array = _texts(values).cast(to)
             return array if _within(array, EARLIEST, LATEST) else None
         if pa.types.is_date(to):
-            array = pc.strptime(_texts(values), format="%d/%m/%Y", unit="s").cast(to)
+            # Not pc.strptime: it makes 3 March of 31/02.
+            array = pc.replace_substring_regex(_texts(values), _DAY_FIRST, r"\3-\2-\1").cast(to)
             return array if _within(array, dt.date(1880, 1, 1), dt.date(2100, 1, 1)) else None
         if pa.types.is_boolean(to):
             return pa.array([_BOOLEAN_FAST[v] for v in values], to)
         if pa.types.is_integer(to):
-            if any(isinstance(v, bool) for v in values):
-                return None
-            try:
+            types = {type(v) for v in values}
+            if types <= {int, type(None)}:
                 return pa.array(values, to)
-            except pa.ArrowException:
-                return _texts(values).cast(to)
+            if not types <= {str, type(None)}:  # Arrow would cut 1.5 to 1 without a word
+                return None
+            array = _texts(values)
+            # Arrow reads 0x10 as 16.
+            return None if pc.any(pc.match_substring_regex(array, "[xX]")).as_py() else array.cast(to)
         if pa.types.is_decimal(to):
             if any(v is not None and type(v) is not int for v in values):
                 return None
@@ -318,11 +332,13 @@ def typed_batch(
         if values is None:
             values = [MISSING] * length
         if MISSING in values:
-            if column.required and length and all(v is MISSING for v in values):
+            # Records already refused, such as a dossier the source no longer has, say nothing of its shape.
+            asked = [v for p, v in enumerate(values) if p not in refused] if refused else values
+            if column.required and asked and all(v is MISSING for v in asked):
                 path = (source_paths or {}).get(column.name, column.name)
                 raise MissingColumn(
                     f"required column {contract.name}.{column.name} is missing: looked for {path!r} in "
-                    f"{length} records and found it in none. The source has probably renamed or removed it; "
+                    f"{len(asked)} records and found it in none. The source has probably renamed or removed it; "
                     "compare its answer with the connector's mapping."
                 )
             values = [None if v is MISSING else v for v in values]
