@@ -106,6 +106,7 @@ def run(settings: Settings, period: Period) -> Path:
             if state != "success":
                 failed.append(dag_id)
     finally:
+        _forget_metadata()
         supervisor.stop(started)
         summary = write_summary(settings, run_id, period, time.monotonic() - began)
     if failed:
@@ -117,6 +118,13 @@ def run(settings: Settings, period: Period) -> Path:
         f"summary: {summary}; query it: make psql"
     )
     return summary
+
+
+def _forget_metadata() -> None:
+    """Close Airflow's connections before its database goes, or it complains at exit."""
+    airflow_settings = sys.modules.get("airflow.settings")
+    if airflow_settings is not None and getattr(airflow_settings, "engine", None) is not None:
+        airflow_settings.dispose_orm()
 
 
 def _order(settings: Settings) -> list[str]:

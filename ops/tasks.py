@@ -15,7 +15,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from connectors.contract import Contract, contract
 from landing import loader
 from landing.manifest import Manifest, TableEntry
 from landing.writer import BatchWriter
+from ops.dbt import MARK
 from ops.outcomes import recorded, store_outcomes
 from ops.settings import PROJECT, Settings
 from ops.sources import Source, read_sources
@@ -245,15 +245,18 @@ def build(settings: Settings) -> dict[str, Any]:
             loader.prepare(connection, [table_spec(contract(t)) for t in _all_tables()])
         seeds = _seeds_checksum()
         marker = settings.home / "dbt" / "seeds.sha256"
-        fresh = not _schema_exists(settings, "seeds")
-        if fresh or not marker.exists() or marker.read_text() != seeds:
-            outcome.details["seed"] = _dbt(settings, "seed")
+        # Freshness last: a stale source is worth a warning, not a refused build.
+        commands = [["build", "--exclude-resource-type", "seed"], ["source", "freshness"]]
+        stale = not marker.exists() or marker.read_text() != seeds or not _schema_exists(settings, "seeds")
+        if stale:
+            commands.insert(0, ["seed", "--full-refresh"])
+        outcome.details["dbt"] = _dbt(settings, commands)
+        if stale:
             marker.parent.mkdir(parents=True, exist_ok=True)
             marker.write_text(seeds)
-        outcome.details["build"] = _dbt(settings, "build", "--exclude-resource-type", "seed")
         with contextlib.suppress(psycopg.Error):
             store_outcomes(settings.home, settings.warehouse_url)
-        return outcome.details["build"]
+        return {"dbt": [c["statuses"] for c in outcome.details["dbt"]]}
 
 
 def _all_tables() -> list[str]:
@@ -274,34 +277,30 @@ def _schema_exists(settings: Settings, name: str) -> bool:
         return connection.execute("select to_regnamespace(%s) is not null", (name,)).fetchone() == (True,)
 
 
-def _dbt(settings: Settings, *words: str) -> dict[str, Any]:
-    """One dbt process; its result counts, or TaskError with what failed."""
-    command = [
-        str(Path(sys.executable).parent / "dbt"), *words,
-        "--project-dir", str(PROJECT / "dbt"), "--profiles-dir", str(PROJECT / "dbt"), "--no-use-colors",
-    ]  # fmt: skip
-    began = time.monotonic()
+def _dbt(settings: Settings, commands: list[list[str]]) -> list[dict[str, Any]]:
+    """One dbt process for all commands; their results, or TaskError with what failed."""
     done = subprocess.run(
-        command, env=settings.child_env(), cwd=PROJECT, capture_output=True, text=True, check=False
-    )
-    results_file = settings.dbt_target / "run_results.json"
-    results = json.loads(results_file.read_text())["results"] if results_file.exists() else []
-    statuses: dict[str, int] = {}
+        [sys.executable, "-m", "ops.dbt", *(json.dumps(c) for c in commands)],
+        env=settings.child_env(), cwd=PROJECT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    _, mark, listed = done.stdout.rpartition(MARK)
+    results: list[dict[str, Any]] = json.loads(listed) if mark else []
     for r in results:
-        statuses[r["status"]] = statuses.get(r["status"], 0) + 1
-    if done.returncode:
-        bad = [r for r in results if r["status"] in ("error", "fail")]
-        what = "; ".join(
-            f"{r['unique_id'].split('.', 2)[-1]}: {' '.join(str(r.get('message') or '').split())[:300]}"
-            + (f" ({r['failures']} rows)" if r.get("failures") else "")
-            for r in bad[:5]
-        )
-        raise TaskError(
-            f"dbt {words[0]} failed: {what or done.stdout.strip()[-800:]}. "
-            f"Logs: {settings.home}/dbt/logs/dbt.log. Readers still have the last good build of each table."
-        )
-    _say(f"dbt {words[0]}: {', '.join(f'{n} {s}' for s, n in sorted(statuses.items()))}")
-    return {"statuses": statuses, "seconds": round(time.monotonic() - began, 1)}
+        name = " ".join(r["command"])
+        if r["success"]:
+            _say(f"dbt {name}: {', '.join(f'{n} {s}' for s, n in sorted(r['statuses'].items()))}")
+        elif r["command"][0] != "source":
+            what = "; ".join(
+                f"{n['node']}: {n['message']}" + (f" ({n['rows']} rows)" if n["rows"] else "")
+                for n in r["failed"][:5]
+            )
+            raise TaskError(
+                f"dbt {name} failed: {what or r['exception']}. Logs: {settings.home}/dbt/logs/dbt.log. Readers "
+                "still have the last good build of each table."
+            )
+    if not results:
+        raise TaskError(f"dbt did not run: {(done.stderr or done.stdout).strip()[-1200:]}")
+    return results
 
 
 def check_warehouse(settings: Settings) -> dict[str, Any]:
