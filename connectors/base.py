@@ -189,8 +189,9 @@ class Connector:
         form: dict[str, str] | None = None,
         signed: bool = True,
         absent: frozenset[int] = frozenset(),
+        read: Callable[[bytes], Any] = orjson.loads,
     ) -> Any:
-        """One answer of the source as decoded JSON; None for a status in `absent`.
+        """One answer of the source as decoded JSON, or as `read` decodes it; None for a status in `absent`.
 
         Retries what may pass (connection, 429, 5xx, cut JSON, an HTML page in place of JSON) with growing,
         jittered pauses, honouring Retry-After; signs in again once when the token has expired. Raises a
@@ -213,7 +214,13 @@ class Connector:
                     + " Check the certificate's dates and issuer and this machine's clock; verification is "
                     "never switched off."
                 ) from None
-            except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as e:
+            except (
+                requests.exceptions.ConnectionError,
+                requests.exceptions.Timeout,
+                # A body cut off on its way.
+                requests.exceptions.ChunkedEncodingError,
+                requests.exceptions.ContentDecodingError,
+            ) as e:
                 trouble = f"no answer ({type(e).__name__})"
                 self._pause(attempt, None)
                 continue
@@ -239,7 +246,7 @@ class Connector:
             if status not in self.success_statuses:
                 raise SourceRefused(self._say(method, path, f"HTTP {status}"))
             try:
-                return orjson.loads(response.content)
+                return read(response.content)
             except orjson.JSONDecodeError:
                 trouble = f"HTTP {status} with {len(response.content)} bytes that are not whole JSON"
                 self._pause(attempt, None)
@@ -276,11 +283,17 @@ class Connector:
             )
             if not response.is_redirect:
                 return response
-            target = urljoin(url, response.headers["Location"])
-            here, there = urlsplit(url), urlsplit(target)
+            here = urlsplit(url)
+            try:
+                target = urljoin(url, response.headers["Location"])
+                there = urlsplit(target)
+            except ValueError:
+                raise SourceRefused(
+                    self._say(method, here.path, "it redirects to what is no address")
+                ) from None
             if (here.scheme, here.netloc) != (there.scheme, there.netloc):
                 raise SourceRefused(
-                    self._say(method, here.path, f"it redirects to another host, {there.netloc}")
+                    self._say(method, here.path, f"it redirects to another host, {there.hostname}")
                     + " Redirects to other hosts are refused, because they would carry the token away; if the "
                     "source has moved, change the address in its Airflow connection."
                 )
@@ -344,6 +357,32 @@ class Connector:
             return list(pool.map(function, items))
 
     # --- paging --------------------------------------------------------------------------------------
+
+    def read_pages(
+        self, read: Callable[[int], tuple[list[Any], int | None]]
+    ) -> tuple[int | None, list[Any], int | None]:
+        """(announced by the first page, rows of all pages, announced by the last); pages count from 0.
+
+        `read` gives one page's rows and the number announced beside them. Goes on to an empty page, whatever
+        was announced: a source that announces too few loses nothing.
+        """
+        found, first = read(0)
+        rows, total, page = list(found), first, 0
+        while found:
+            page += 1
+            found, total = read(page)
+            rows += found
+        return first, rows, total
+
+    def keys_of(self, method: str, path: str, rows: Sequence[Any], key: str = "id") -> list[str]:
+        """Identifier of each row of a list; SourceChanged where a row is no object or has none."""
+        keys = [row.get(key) if isinstance(row, dict) else None for row in rows]
+        if not all(isinstance(k, str) and k for k in keys):
+            raise SourceChanged(
+                self._say(method, path, f"a row of the list holds no {key!r}")
+                + " The source has probably renamed it; compare its answer with the connector's mapping."
+            )
+        return keys  # type: ignore[return-value]
 
     def counted_window(self, name: str, read: Callable[[], tuple[int | None, list[str], int | None]]) -> list:
         """Keys of one window; `read` gives (announced before, keys, announced after).
@@ -415,12 +454,14 @@ def _is_html(response: requests.Response) -> bool:
 def _retry_after_seconds(header: str | None) -> float | None:
     if not header:
         return None
-    if header.strip().isdigit():
+    if header.strip().isdecimal():
         return float(header)
     try:
         moment = email.utils.parsedate_to_datetime(header)
-    except ValueError:
+    except (ValueError, TypeError, IndexError):
         return None
+    if moment.tzinfo is None:  # "-0000" says UTC without a place
+        moment = moment.replace(tzinfo=dt.UTC)
     return max(0.0, (moment - dt.datetime.now(dt.UTC)).total_seconds())
 
 

@@ -146,9 +146,11 @@ class NationalPortal(Connector):
         for question in self.endpoint.options.get("evaluations", []):
             yield self._evaluation(Evaluation(**question))
 
-    def post(self, path: str, body: dict[str, Any]) -> Any:
-        """`data` of the envelope; SourceChanged if the envelope is not the one known."""
-        answer = self.call("POST", path, body=body, signed=False)
+    def post(self, path: str, body: dict[str, Any], absent: frozenset[int] = frozenset()) -> Any:
+        """`data` of the envelope, None for a status in `absent`; SourceChanged if it is no such envelope."""
+        answer = self.call("POST", path, body=body, signed=False, absent=absent)
+        if answer is None and absent:
+            return None
         if not isinstance(answer, dict) or "data" not in answer:
             raise SourceChanged(self._say("POST", path, "the answer is no {code, data, message} envelope"))
         if answer.get("code") != "OK":
@@ -162,7 +164,10 @@ class NationalPortal(Connector):
         self.report.counts["procedure"].announced = len(ids)
         for position in range(0, len(ids), self.chunk_size):
             part = ids[position : position + self.chunk_size]
-            details = self.map_calls(lambda i: self.post(self.detail_path, {"id": i}), part)
+            # A procedure withdrawn between list and detail is a reject, not the end of the pull.
+            details = self.map_calls(
+                lambda i: self.post(self.detail_path, {"id": i}, absent=frozenset({404})), part
+            )
             yield self._procedure_chunk(part, details)
             request.on_progress(
                 f"{self.source_code}: {min(position + self.chunk_size, len(ids)):,} of {len(ids):,} procedures"
@@ -180,8 +185,9 @@ class NationalPortal(Connector):
             if not isinstance(items, list):
                 raise SourceChanged(self._say("POST", self.list_path, "the answer holds no items list"))
             total = data.get("total")
+            total = total if type(total) is int else None
             first = total if first is None else first
-            keys += [i["id"] for i in items]
+            keys += self.keys_of("POST", self.list_path, items)
             following = data.get("lastId")
             if not items or not following or following == cursor:
                 return first, keys, total
@@ -189,33 +195,40 @@ class NationalPortal(Connector):
 
     def _procedure_chunk(self, ids: list[str], details: list[Any]) -> Chunk:
         chunk = Chunk()
-        records = [d if isinstance(d, dict) and d else {"id": i} for i, d in zip(ids, details, strict=True)]
+        gone = {
+            p: "the source has no detail of this procedure"
+            for p, (i, d) in enumerate(zip(ids, details, strict=True))
+            if not isinstance(d, dict) or d.get("id") != i
+        }
+        records = [{"id": i} if p in gone else d for p, (i, d) in enumerate(zip(ids, details, strict=True))]
         columns, paths = flatten(records, _PROCEDURE)
         columns["result_names"] = [
-            "; ".join(r["name"] for r in d.get("resultsDetails") or [] if r.get("name")) for d in records
+            "; ".join(str(r["name"]) for r in _dicts(d.get("resultsDetails")) if r.get("name"))
+            for d in records
         ]
-        result = self.typed(chunk, "procedure", columns, records, paths)
+        result = self.typed(chunk, "procedure", columns, records, paths, gone)
         bad = {r.position for r in result.rejects}
-        methods: list[dict[str, Any]] = []
+        methods: list[Any] = []
         owners: list[int] = []
+        numbers: list[int] = []
         for position, record in enumerate(records):
             listed = record.get("executionMethods") or []
+            # What is no list is one entry, to be rejected.
+            listed = listed if isinstance(listed, list) else [listed]
             methods += listed
             owners += [position] * len(listed)
+            numbers += range(1, len(listed) + 1)
         flat, paths = flatten(methods, _METHOD)
-        numbers: list[int] = []
-        for position, owner in enumerate(owners):
-            again = position and owners[position - 1] == owner
-            numbers.append(numbers[-1] + 1 if again else 1)
         flat |= {
-            "procedure_id": [records[o].get("id") for o in owners],
+            "procedure_id": [ids[o] for o in owners],
             "method_no": numbers,
             # A duration of 0 with unit OTHER means that the text has it.
             "duration": [None if not d or d is MISSING else d for d in flat["duration"]],
-            "fee_vnd": [_fee(m) for m in methods],
-            "fee_text": [_fee_text(m) for m in methods],
+            "fee_vnd": [_fee(m) if isinstance(m, dict) else None for m in methods],
+            "fee_text": [_fee_text(m) if isinstance(m, dict) else None for m in methods],
         }
-        refused = {p: "its procedure was rejected" for p, o in enumerate(owners) if o in bad}
+        refused = {p: "not an object" for p, m in enumerate(methods) if not isinstance(m, dict)}
+        refused |= {p: "its procedure was rejected" for p, o in enumerate(owners) if o in bad}
         self.typed(chunk, "procedure_method", flat, methods, paths, refused)
         return chunk
 
@@ -239,16 +252,18 @@ class NationalPortal(Connector):
                 self._say("POST", path, f"asked for unit {question.root}, answered about {answered}")
                 + " The portal answers with the country when it does not accept a unit; check its UUID."
             )
-        children = data.get("children") if "children" in data else data.get("evaluation")
+        children = (data.get("children") if "children" in data else data.get("evaluation")) or []
+        if not isinstance(children, list) or not all(isinstance(unit, dict) for unit in children):
+            raise SourceChanged(self._say("POST", path, "its units are no list of objects"))
         rows: list[dict[str, Any]] = []
-        for unit in [head, *(children or [])]:
+        for unit in [head, *children]:
             rows += _measures(shape, unit)
-        pagination = data.get("pagination") or {}
-        held = len(children or [])
-        if isinstance(pagination.get("total"), int) and pagination["total"] != held:
+        pagination = data.get("pagination")
+        total = pagination.get("total") if isinstance(pagination, dict) else None
+        if isinstance(total, int) and total != len(children):
             self.report.notes.append(
-                f"{question.endpoint} {question.period}: pagination announces {pagination['total']} units, "
-                f"the answer holds {held}"
+                f"{question.endpoint} {question.period}: pagination announces {total} units, the answer holds "
+                f"{len(children)}"
             )
         # A replay says when its captures were taken; a live answer is captured now.
         captured = (self.endpoint.options.get("captured") or {}).get(
@@ -271,6 +286,11 @@ class NationalPortal(Connector):
         return chunk
 
 
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list; nothing where there is no list."""
+    return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
+
+
 def _unit(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "department_id": row.get("departmentId") or NATIONAL,
@@ -291,18 +311,19 @@ def _measures(shape: str, row: dict[str, Any]) -> list[dict[str, Any]]:
     maximum = _first(row, "totalMaxScore", "maxScore")
     out: list[dict[str, Any]] = []
 
-    def add(code: str, name: str | None = None, **values: Any) -> None:
+    def add(code: Any, name: str | None = None, **values: Any) -> None:
         out.append({**unit, "metric_code": code, "metric_name": name, **values})
 
     if shape == "ranking":
         add("TOTAL", "Tổng điểm", ratio=row.get("ratio"), score=score, max_score=maximum)
-        for code, points in (row.get("groupScores") or {}).items():
+        scores = row.get("groupScores")
+        for code, points in (scores if isinstance(scores, dict) else {}).items():
             add(code, score=points)
     elif shape == "metrics":
         add("TOTAL", "Tổng điểm của nhóm", ratio=row.get("ratio"), score=score, max_score=maximum)
-        for m in row.get("metrics") or []:
+        for m in _dicts(row.get("metrics")):
             add(
-                m["code"], m.get("name"), numerator=m.get("numerator"), denominator=m.get("denominator"),
+                m.get("code"), m.get("name"), numerator=m.get("numerator"), denominator=m.get("denominator"),
                 ratio=m.get("ratio"), score=m.get("score"), max_score=m.get("maxScore"),
                 data_quality_status=m.get("dataQualityStatus"),
             )  # fmt: skip
@@ -328,7 +349,7 @@ _SCORES = frozenset({"totalScore", "totalMaxScore", "score", "maxScore", "ratio"
 
 
 def _fee(method: dict[str, Any]) -> int | None:
-    for fee in method.get("fees") or []:
+    for fee in _dicts(method.get("fees")):
         value = fee.get("value")
         # 0 beside a text is a placeholder, not a fee of nothing.
         if isinstance(value, int | float) and (value or not fee.get("description")):
@@ -337,5 +358,5 @@ def _fee(method: dict[str, Any]) -> int | None:
 
 
 def _fee_text(method: dict[str, Any]) -> str | None:
-    texts = [str(f.get("description") or "").strip() for f in method.get("fees") or []]
+    texts = [str(f.get("description") or "").strip() for f in _dicts(method.get("fees"))]
     return "; ".join(t for t in texts if t) or None
