@@ -35,7 +35,7 @@ def enter(step: str, *arguments: Any) -> Any:
     """Run one step of ops.tasks with settings and masking; failures that no retry can mend end the task."""
     import os
 
-    from airflow.sdk.exceptions import AirflowFailException
+    from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
     from airflow.sdk.log import mask_secret
 
     from connectors.base import BudgetSpent, MissingColumn, SourceChanged, SourceRefused
@@ -45,7 +45,7 @@ def enter(step: str, *arguments: Any) -> Any:
     from ops import tasks
     from ops.outcomes import RUN_ID
     from ops.settings import Settings, SettingsError
-    from ops.tasks import BatchRefused
+    from ops.tasks import BatchRefused, NothingToDo
 
     settings = Settings()
     for secret in settings.secrets_in_use():
@@ -57,6 +57,8 @@ def enter(step: str, *arguments: Any) -> Any:
     )  # fmt: skip
     try:
         return getattr(tasks, step)(settings, *arguments)
+    except NothingToDo as e:
+        raise AirflowSkipException(str(e)) from None
     except final as e:
         raise AirflowFailException(str(e)) from None
 
@@ -116,13 +118,8 @@ def ingest_dag(
     )
     def ingest() -> None:
         @task
-        def pull() -> str | None:
-            from airflow.sdk.exceptions import AirflowSkipException
-
-            folder = enter("pull", source_code, interval(), address(connection_id))
-            if folder is None:
-                raise AirflowSkipException(f"{source_code} holds no data in this interval")
-            return folder
+        def pull() -> str:
+            return enter("pull", source_code, interval(), address(connection_id))
 
         @task
         def stage(folder: str) -> dict:

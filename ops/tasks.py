@@ -37,6 +37,10 @@ class TaskError(Exception):
     """A step failed in a way an operator can act on."""
 
 
+class NothingToDo(Exception):
+    """The step has nothing to work on, which is no failure; the message says why."""
+
+
 class BatchRefused(TaskError):
     """Too many records of a batch broke their contract; trying again gives the same."""
 
@@ -86,16 +90,14 @@ def source(settings: Settings, code: str) -> Source:
 # --- pull: source -> vault -> landing ---------------------------------------------------------------
 
 
-def pull(settings: Settings, code: str, interval: Interval, address: Address) -> str | None:
-    """Pull one interval of a source, seal it, land it; the batch's folder, or None outside its active time."""
+def pull(settings: Settings, code: str, interval: Interval, address: Address) -> str:
+    """Pull one interval of a source, seal it, land it; the folder of the batch."""
     entry = source(settings, code)
     clipped = entry.clip(interval)
     with recorded(settings.home, "pull", code) as outcome:
         outcome.details["interval"] = [interval.start.isoformat(), interval.end.isoformat()]
         if clipped is None:
-            outcome.status = "skipped"
-            outcome.details["reason"] = f"{code} holds no data in this interval"
-            return None
+            raise NothingToDo(f"{code} holds no data in this interval; see active_from and active_until")
         connector = entry.connect(address.base_url, address.login, address.secret)
         vault = VaultClient(settings.vault_socket, settings.vault_token)
         request = Request(clipped, lambda: _still_open(settings, code, type(connector)), _say)
@@ -316,6 +318,7 @@ def publish(settings: Settings) -> dict[str, Any]:
     from opendata.release import publish as release
 
     with recorded(settings.home, "publish") as outcome:
+        _need_dossiers(settings)
         with psycopg.connect(settings.warehouse_url) as connection:
             row = connection.execute("select coalesce(max(load_number), 0) from ops.load_log").fetchone()
         number = int(row[0]) if row else 0
@@ -336,6 +339,7 @@ def _gate(
 ) -> dict[str, Any]:
     with recorded(settings.home, step, code) as outcome:
         if not wanted:
+            outcome.details["reason"] = "this batch was loaded before"
             outcome.status = "skipped"
             return {}
         outcome.details |= _checks(gate())
