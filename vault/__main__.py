@@ -9,12 +9,14 @@ import os
 import secrets
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import adbc_driver_postgresql.dbapi as adbc
 import uvicorn
 
 from vault.keys import FileKeys, KeyTrouble
 from vault.server import application
-from vault.store import Setup, Store
+from vault.store import Setup, Store, was_set_up
 
 
 def _setting(name: str) -> str:
@@ -37,14 +39,20 @@ def main() -> None:
     os.umask(0o077)
     socket = Path(_setting("VAULT_SOCKET"))
     keys_folder = Path(_setting("VAULT_KEYS"))
-    # Keys are made only for a vault that never had any: an empty folder beside a filled database is a loss.
-    setup = Setup(
-        _setting("VAULT_DATABASE_URL"), FileKeys(keys_folder, create=not (keys_folder / "made").exists())
-    )
+    url = _setting("VAULT_DATABASE_URL")
     try:
-        store = Store(setup)
+        # Keys are made only for a vault that never had any: none beside a filled database is a loss, and so is
+        # an emptied database beside data that were landed under keys now gone.
+        never = not (keys_folder / "made").exists() and not was_set_up(url)
+        store = Store(Setup(url, FileKeys(keys_folder, create=never)))
     except KeyTrouble as e:
         sys.exit(f"vault: {e}")
+    except adbc.Error as e:
+        parts = urlsplit(url)
+        sys.exit(
+            f"vault: looked for its database at {parts.hostname}:{parts.port or 5432}{parts.path} "
+            f"(VAULT_DATABASE_URL) and could not use it: {' '.join(str(e).split())}"
+        )
     (keys_folder / "made").touch()
     token = _bearer(Path(_setting("VAULT_TOKEN_FILE")))
     socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -62,6 +62,15 @@ def normalised_identity(value: str) -> str | None:
     return f"paper:{bare}"
 
 
+def _check_types(schema: pa.Schema) -> None:
+    for spec in schema:
+        seal = (spec.metadata or {}).get(b"seal", b"").decode()
+        if seal in ("token", "reference") and not pa.types.is_string(spec.type):
+            raise SealingError(f"column {spec.name!r} is {spec.type}; the seal {seal!r} needs text")
+        if seal == "year" and not pa.types.is_date(spec.type):
+            raise SealingError(f"column {spec.name!r} is {spec.type}; the seal 'year' needs a date")
+
+
 class Sealer:
     """Seals batches under two derived keys and one data key; holds no state about persons."""
 
@@ -78,6 +87,9 @@ class Sealer:
         arrays: list[pa.Array] = []
         fields: list[pa.Field] = []
         subjects: list[str | None] | None = None
+        if subject_name and subject_name not in batch.schema.names:
+            raise SealingError(f"the subject {subject_name!r} is no column of the batch")
+        _check_types(batch.schema)
         if subject_name:
             subjects = self._tokens(subject_name, batch.column(subject_name).to_pylist(), store, seen)
         for column, spec in zip(batch.columns, batch.schema, strict=True):
@@ -152,9 +164,12 @@ class Sealer:
         store: Ciphertexts,
         seen: set[str],
     ) -> list[str | None]:
-        field_bytes = name.encode()
+        field_bytes = b"\x1f" + name.encode() + b"\x1f"
         made: dict[tuple[str | None, str], str] = {}
         out: list[str | None] = []
+        blake2b, encrypt, key_bytes = hashlib.blake2b, self._cipher.encrypt, self._reference_key
+        # One call to the system for all nonces of the column.
+        nonces = os.urandom(_NONCE * len(values))
         owners: Iterable[str | None] = subjects if subjects is not None else [None] * len(values)
         for value, owner in zip(values, owners, strict=True):
             if value is None:
@@ -164,10 +179,17 @@ class Sealer:
             reference = made.get(key)
             if reference is None:
                 # Neither an owner nor a field name can hold the separator, so no two inputs meet.
-                message = b"\x1f".join(((owner or "").encode(), field_bytes, value.encode()))
-                digest = hashlib.blake2b(message, key=self._reference_key, digest_size=16).hexdigest()
+                plain = value.encode()
+                message = (owner or "").encode() + field_bytes + plain
+                digest = blake2b(message, key=key_bytes, digest_size=16).hexdigest()
                 reference = made[key] = f"ref{TOKEN_VERSION}_{digest}"
-                self._store(reference, name, value, store, seen)
+                if reference not in seen:
+                    seen.add(reference)
+                    at = len(made) * _NONCE
+                    nonce = nonces[at - _NONCE : at]
+                    store.references.append(reference)
+                    store.fields.append(name)
+                    store.payloads.append(nonce + encrypt(nonce, plain, reference.encode()))
             out.append(reference)
         return out
 

@@ -36,6 +36,16 @@ class Setup:
     keys: KeyProvider
 
 
+def was_set_up(url: str) -> bool:
+    """Whether the database at `url` already belongs to a pair of keys, so that new ones must not be made."""
+    with adbc.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute("select to_regclass('meta') is not null")
+        if not cursor.fetchall()[0][0]:
+            return False
+        cursor.execute("select exists (select from meta where name = 'key_fingerprint')")
+        return bool(cursor.fetchall()[0][0])
+
+
 class Store:
     """One connection to the vault's database behind a lock; reconnects after the server restarted."""
 
@@ -105,6 +115,8 @@ class Store:
 
     def reveal(self, references: list[str]) -> dict[str, str]:
         """Clear values by reference, for tests of the vault itself; the vault's API does not offer it."""
+        if not references:
+            return {}
         listed = ", ".join("'" + r.replace("'", "") + "'" for r in references)
         with self._lock:
             rows = self._rows(f"select reference, payload from sealed_value where reference in ({listed})")  # noqa: S608
