@@ -43,9 +43,9 @@ def enter(step: str, *arguments: Any) -> Any:
     from expectations.results import GateFailed
     from opendata.catalogue import CatalogueError
     from ops import tasks
-    from ops.outcomes import RUN_ID
+    from ops.outcomes import RUN_ID, NothingToDo
     from ops.settings import Settings, SettingsError
-    from ops.tasks import BatchRefused, NothingToDo
+    from ops.tasks import BatchRefused
 
     settings = Settings()
     for secret in settings.secrets_in_use():

@@ -21,6 +21,10 @@ import psycopg
 RUN_ID = "KHOCHUNG_RUN_ID"
 
 
+class NothingToDo(Exception):
+    """A step has nothing to work on, which is no failure; the message says why."""
+
+
 @dataclass
 class Outcome:
     """One attempt of one step. `details` are counts and names, never row values."""
@@ -59,8 +63,7 @@ def recorded(
         if outcome.status == "running":
             outcome.status = "success"
     except BaseException as e:
-        # Known by name, because records are below the steps that raise it.
-        outcome.status = "skipped" if type(e).__name__ == "NothingToDo" else "failed"
+        outcome.status = "skipped" if isinstance(e, NothingToDo) else "failed"
         outcome.error = f"{type(e).__name__}: {e}"[:4000]
         raise
     finally:

@@ -27,7 +27,7 @@ from landing import loader
 from landing.manifest import Manifest, TableEntry
 from landing.writer import BatchWriter
 from ops.dbt import MARK
-from ops.outcomes import recorded, store_outcomes
+from ops.outcomes import NothingToDo, recorded, store_outcomes
 from ops.settings import PROJECT, Settings
 from ops.sources import Source, read_sources
 from vault.client import VaultClient
@@ -35,10 +35,6 @@ from vault.client import VaultClient
 
 class TaskError(Exception):
     """A step failed in a way an operator can act on."""
-
-
-class NothingToDo(Exception):
-    """The step has nothing to work on, which is no failure; the message says why."""
 
 
 class BatchRefused(TaskError):
@@ -309,7 +305,18 @@ def check_warehouse(settings: Settings) -> dict[str, Any]:
     """The warehouse gate; raises with what failed on how many rows."""
     from expectations.gates import check_warehouse as gate
 
-    return _gate(settings, "check_warehouse", None, lambda: gate(settings.warehouse_url, settings.data_docs))
+    def work() -> Any:
+        _need_dossiers(settings)
+        return gate(settings.warehouse_url, settings.data_docs)
+
+    return _gate(settings, "check_warehouse", None, work)
+
+
+def _need_dossiers(settings: Settings) -> None:
+    """A new installation has a portal's catalogue before its first dossiers: too early to publish, no failure."""
+    with psycopg.connect(settings.warehouse_url) as connection:
+        if connection.execute("select 1 from raw.dossier limit 1").fetchone() is None:
+            raise NothingToDo("no dossiers were loaded yet, so there is nothing to check and publish")
 
 
 def publish(settings: Settings) -> dict[str, Any]:
