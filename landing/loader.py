@@ -135,9 +135,12 @@ def load(
     Raises LandingError if a staged table is missing or does not hold the landed rows.
     """
     manifest = Manifest.read(folder)
+    rejected = manifest.rejected_keys(folder)
     with psycopg.connect(url) as connection:
         connection.execute("set local statement_timeout = 0")
         connection.execute("select pg_advisory_xact_lock(%s)", (_LOAD_LOCK,))
+        if not _one(connection, "select (to_regclass('ops.load_log') is not null)::int"):
+            raise LandingError(f"batch {manifest.batch_id} is not staged; clear the staging task")
         number = _loaded(connection, manifest.batch_id)
         if number is not None:
             connection.rollback()
@@ -146,7 +149,9 @@ def load(
         outcome = LoadOutcome(manifest.batch_id, number)
         for spec in specs:
             if spec.name in manifest.tables:
-                outcome.tables[spec.name] = _merge(connection, spec, manifest, number)
+                outcome.tables[spec.name] = _merge(
+                    connection, spec, manifest, number, rejected.get(spec.name, [])
+                )
         connection.execute(
             "insert into ops.load_log (load_number, batch_id, source_code, origin, interval_start, interval_end, "
             "pulled_at, counts) values (%s, %s, %s, %s, %s, %s, %s, %s)",
@@ -191,7 +196,13 @@ def _row(names: Sequence[str], prefix: str) -> sql.Composed:
     return sql.SQL("row({})").format(_list(names, prefix))
 
 
-def _merge(connection: psycopg.Connection, spec: TableSpec, manifest: Manifest, number: int) -> TableLoad:
+def _merge(
+    connection: psycopg.Connection,
+    spec: TableSpec,
+    manifest: Manifest,
+    number: int,
+    rejected: list[dict[str, str | None]],
+) -> TableLoad:
     entry = manifest.tables[spec.name]
     result = TableLoad()
     target = sql.Identifier("raw", spec.name)
@@ -272,7 +283,7 @@ def _merge(connection: psycopg.Connection, spec: TableSpec, manifest: Manifest, 
         if spec.change_key:
             _note_changes(connection, changed, number)
     if spec.complete_within:
-        result.removed = _remove_vanished(connection, spec, manifest, number)
+        result.removed = _remove_vanished(connection, spec, manifest, number, rejected)
     return result
 
 
@@ -286,8 +297,17 @@ def _note_changes(connection: psycopg.Connection, changed: sql.Identifier, numbe
     )
 
 
-def _remove_vanished(connection: psycopg.Connection, spec: TableSpec, manifest: Manifest, number: int) -> int:
-    """Delete rows of a re-read group that the source no longer sends (a step taken back, a fee removed)."""
+def _remove_vanished(
+    connection: psycopg.Connection,
+    spec: TableSpec,
+    manifest: Manifest,
+    number: int,
+    rejected: list[dict[str, str | None]],
+) -> int:
+    """Delete rows of a re-read group that the source no longer sends (a step taken back, a fee removed).
+
+    A row the source did send, but that broke its contract, keeps the last good version it has here.
+    """
     # A dossier that lost its last step has no staged step: the groups re-read are its parent's rows.
     scope_table = spec.parent if spec.parent in manifest.tables else spec.name
     scope_entry = manifest.tables[str(scope_table)]
@@ -300,6 +320,27 @@ def _remove_vanished(connection: psycopg.Connection, spec: TableSpec, manifest: 
         still = sql.SQL(" and not exists (select from {} s where {})").format(
             sql.Identifier(STAGE, staged_name(manifest.batch_id, spec.name)),
             sql.SQL(" and ").join(sql.SQL("r.{0} = s.{0}").format(sql.Identifier(k)) for k in spec.key),
+        )
+    if rejected:
+        refused = sql.Identifier("pg_temp", f"refused_{spec.name}")
+        connection.execute(
+            sql.SQL("create temp table {} ({}) on commit drop").format(
+                sql.Identifier(f"refused_{spec.name}"),
+                sql.SQL(", ").join(sql.SQL("{} text").format(sql.Identifier(k)) for k in spec.key),
+            )
+        )
+        with (
+            connection.cursor() as cursor,
+            cursor.copy(sql.SQL("copy {} from stdin").format(refused)) as copy,
+        ):
+            for row in rejected:
+                copy.write_row([row.get(k) for k in spec.key])
+        # A part of the key that could not be read may be any: all rows it may mean stay.
+        still += sql.SQL(" and not exists (select from {} x where {})").format(
+            refused,
+            sql.SQL(" and ").join(
+                sql.SQL("(x.{0} is null or x.{0} = r.{0}::text)").format(sql.Identifier(k)) for k in spec.key
+            ),
         )
     gone = f"gone_{spec.name}"
     kept = spec.change_key or spec.key

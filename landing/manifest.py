@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 MANIFEST = "manifest.json"
 
 
@@ -102,6 +104,21 @@ class Manifest:
                     f"{path} is absent or was changed after landing (table {name}, batch {self.batch_id}). "
                     "Landed files are immutable: restore it, or clear the task that landed it to pull again."
                 )
+
+    def rejected_keys(self, folder: Path) -> dict[str, list[dict[str, str | None]]]:
+        """{table: keys of its rejected rows}; a part of a key that could not be read is None."""
+        found: dict[str, list[dict[str, str | None]]] = {}
+        if self.rejects_file is None:
+            return found
+        path = folder / self.rejects_file
+        if not path.exists():
+            raise LandingError(
+                f"{path} is absent (rejects of batch {self.batch_id}). Landed files are immutable: restore it, "
+                "or clear the task that landed it to pull again."
+            )
+        for row in pq.read_table(path, columns=["table", "key"]).to_pylist():
+            found.setdefault(row["table"], []).append(json.loads(row["key"]))
+        return found
 
 
 def file_sha256(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import shutil
@@ -57,7 +58,8 @@ class BatchWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for writer in self._writers.values():
-            writer.close()
+            with contextlib.suppress(OSError):  # a full disk, told already; what was begun goes all the same
+                writer.close()
         shutil.rmtree(self._aside, ignore_errors=True)
 
     def write(self, table: str, sealed: pa.RecordBatch, schema: pa.Schema) -> None:
@@ -74,11 +76,14 @@ class BatchWriter:
                 pa.RecordBatch.from_arrays(sealed.columns, schema=schema), row_group_size=64 * 1024
             )
         except OSError as e:
-            raise LandingError(
-                f"cannot write {table} of batch {self.batch_id} below {self._home}: {e.strerror}. Nothing was "
-                "landed. Free space or correct the rights of the landing folder, then clear the task."
-            ) from None
+            raise self._cannot_write(table, e) from None
         self._rows[table] += sealed.num_rows
+
+    def _cannot_write(self, what: str, e: OSError) -> LandingError:
+        return LandingError(
+            f"cannot write {what} of batch {self.batch_id} below {self._home}: {e.strerror or e}. Nothing was "
+            "landed. Free space or correct the rights of the landing folder, then clear the task."
+        )
 
     def reject(self, table: str, key: str, field: str, reason: str) -> None:
         """Note a rejected record; its payload goes to the vault's quarantine, not here."""
@@ -106,8 +111,11 @@ class BatchWriter:
         details: dict[str, Any],
     ) -> Path:
         """Close the files, write the manifest, check the balance, rename; the folder of the batch."""
-        for writer in self._writers.values():
-            writer.close()
+        try:
+            for writer in self._writers.values():
+                writer.close()
+        except OSError as e:
+            raise self._cannot_write("the files", e) from None
         for name, entry in tables.items():
             path = self._aside / f"{name}.parquet"
             if path.exists():
@@ -125,16 +133,19 @@ class BatchWriter:
             **details,
         )
         manifest.check_balance()
-        if self._rejects:
-            pq.write_table(pa.Table.from_pylist(self._rejects, _REJECTS), self._aside / "rejects.parquet")
-            manifest.rejects_file = "rejects.parquet"
-        path = self._aside / MANIFEST
-        path.write_text(manifest.to_json())
-        for item in [*self._aside.iterdir(), self._aside]:
-            _sync(item)
-        final = self._home / self.batch_id
-        self._aside.rename(final)
-        _sync(self._home)
+        try:
+            if self._rejects:
+                pq.write_table(pa.Table.from_pylist(self._rejects, _REJECTS), self._aside / "rejects.parquet")
+                manifest.rejects_file = "rejects.parquet"
+            path = self._aside / MANIFEST
+            path.write_text(manifest.to_json())
+            for item in [*self._aside.iterdir(), self._aside]:
+                _sync(item)
+            final = self._home / self.batch_id
+            self._aside.rename(final)
+            _sync(self._home)
+        except OSError as e:
+            raise self._cannot_write("the manifest", e) from None
         return final
 
 
