@@ -26,7 +26,7 @@ import requests
 import requests.adapters
 
 from connectors.contract import Contract, contract
-from connectors.typing import MissingColumn, Reject, Typed, first_repeated, typed_batch
+from connectors.typing import MissingColumn, Reject, Typed, repeated_rows, typed_batch
 
 
 class SourceError(Exception):
@@ -326,9 +326,11 @@ class Connector:
                 )
             self.report.calls += 1
             wait = self._last_call + self.min_delay - time.monotonic() if self.min_delay else 0.0
-            self._last_call = time.monotonic() + max(wait, 0.0)
+            wait = max(wait, 0.0) * (1 + random.random() / 2)  # noqa: S311 - jitter, not secrecy
+            # The next call keeps its distance from this one's real moment, jitter included.
+            self._last_call = time.monotonic() + wait
         if wait > 0:
-            time.sleep(wait * (1 + random.random() / 2))  # noqa: S311 - jitter, not secrecy
+            time.sleep(wait)
 
     def _pause(self, attempt: int, retry_after: str | None) -> None:
         if attempt >= self.attempts:
@@ -430,9 +432,7 @@ class Connector:
         count = self.report.counts[table]
         columns["source_code"] = [self.source_code] * len(records)
         result = typed_batch(known, columns, paths, refused)
-        repeated = first_repeated(
-            list(zip(*(result.batch.column(k).to_pylist() for k in known.key), strict=True))
-        )
+        repeated = repeated_rows(result.batch, known.key)
         if repeated:
             count.duplicates += len(repeated)
             keep = pa.array([p not in repeated for p in range(result.batch.num_rows)], pa.bool_())

@@ -12,14 +12,15 @@ the detail beyond the search item, and the sign-in grant. All guesses stand in t
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import orjson
 
 from connectors.base import Chunk, Connector, Quarantined, Request, SourceChanged
-from connectors.mapping import Path, declared_keys, flatten, undeclared
-from connectors.typing import MISSING
+from connectors.mapping import Path, Reader, flatten
 
 _LEVELS = {"4": "full", "3": "partial", "2": "information", 4: "full", 3: "partial", 2: "information"}
 
@@ -131,10 +132,12 @@ _CHILDREN: dict[str, tuple[str, dict[str, str | Path], tuple[str, ...]]] = {
         (),
     ),
 }
-_KNOWN = {
-    "dossier": declared_keys(_DOSSIER, _IGNORED),
-    **{t: declared_keys(mapping, ignored) for t, (_, mapping, ignored) in _CHILDREN.items()},
+#: A migrated dossier alone has previousCode; absent is not missing.
+_READERS = {
+    "dossier": Reader(_DOSSIER, _IGNORED, optional=("previous_code",)),
+    **{t: Reader(mapping, ignored) for t, (_, mapping, ignored) in _CHILDREN.items()},
 }
+_LISTS = [(key, _READERS[table]) for table, (key, _, _) in _CHILDREN.items()]
 _AGENCY: dict[str, str | Path] = {
     "agency_code": "code",
     "agency_name": "name[vi]",
@@ -142,6 +145,48 @@ _AGENCY: dict[str, str | Path] = {
     "agency_level": "level",
     "unit_code": "unitCode",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """One dossier as rows: of itself, of each list in `_CHILDREN`, and what no contract knows."""
+
+    #: As received; decoded again if a record is rejected, which costs less than to keep every one decoded.
+    content: bytes
+    row: tuple[Any, ...]
+    children: list[list[tuple[Any, ...]]]
+    undeclared: list[tuple[str, dict[str, Any]]]
+
+    @classmethod
+    def read(cls, content: bytes) -> Detail:
+        """Decode and read one answer; JSONDecodeError if it is cut, SourceChanged if it is no dossier."""
+        record = orjson.loads(content)
+        if not isinstance(record, dict):
+            raise SourceChanged(f"a dossier's detail is a {type(record).__name__}, not an object.")
+        extra: list[dict[str, Any]] = []
+        row = _READERS["dossier"].read(record, extra)
+        undeclared = [("dossier", e) for e in extra]
+        children: list[list[tuple[Any, ...]]] = []
+        for table, (key, reader) in zip(_CHILDREN, _LISTS, strict=True):
+            extra = []
+            children.append([reader.read(child, extra) for child in record.get(key) or ()])
+            undeclared += [(table, e) for e in extra]
+        return cls(content, row, children, undeclared)
+
+
+@dataclass
+class _Again(Sequence[Any]):
+    """Records by position, decoded again where one is asked for."""
+
+    decode: list[tuple[Detail | None, Any, int]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.decode)
+
+    def __getitem__(self, position: Any) -> Any:
+        detail, key, index = self.decode[position]
+        record = {"id": key} if detail is None else orjson.loads(detail.content)
+        return record if index < 0 else record[key][index]
 
 
 class IGate(Connector):
@@ -222,47 +267,45 @@ class IGate(Connector):
             "sort": "appointmentDate,asc",
             "remove-status": "0",
         }
-        keys: list[str] = []
-        first: int | None = None
-        page = 0
-        while True:
-            answer = self.call("GET", "/pa/dossier/search", params={**params, "page": page})
-            content = answer.get("content") if isinstance(answer, dict) else None
-            if not isinstance(content, list):
+        path = "/pa/dossier/search"
+
+        def read(page: int) -> tuple[list[str], int | None]:
+            content, total = self._page(path, {**params, "page": page})
+            if not self._announces():
+                total = None
+            elif total is None:
                 raise SourceChanged(
-                    self._say("GET", "/pa/dossier/search", "the answer holds no content list")
+                    self._say("GET", path, "a page without totalElements")
+                    + " If this installation only gives slices, set spec: slice for this source."
                 )
-            total = answer.get("totalElements")
-            if self._announces():
-                if not isinstance(total, int):
-                    raise SourceChanged(
-                        self._say("GET", "/pa/dossier/search", "a page without totalElements")
-                        + " If this installation only gives slices, set spec: slice for this source."
-                    )
-                first = total if first is None else first
-            keys += [item["id"] for item in content]
-            # On to an empty page, whatever was announced: a source that announces too few loses nothing.
-            if not content:
-                return first, keys, total if self._announces() else None
-            page += 1
+            return self.keys_of("GET", path, content), total  # ids only: a year's items would fill memory
+
+        return self.read_pages(read)
+
+    def _page(self, path: str, params: dict[str, Any]) -> tuple[list[Any], int | None]:
+        answer = self.call("GET", path, params=params)
+        content = answer.get("content") if isinstance(answer, dict) else None
+        if not isinstance(content, list):
+            raise SourceChanged(self._say("GET", path, "the answer holds no content list"))
+        total = answer.get("totalElements")
+        return content, total if type(total) is int else None
 
     def _detail(self, dossier_id: str) -> Any:
-        return self.call("GET", f"/pa/dossier/{dossier_id}/--online", absent=frozenset({404}))
+        path = f"/pa/dossier/{quote(dossier_id, safe='')}/--online"
+        return self.call("GET", path, absent=frozenset({404}), read=Detail.read)
 
     def _agencies(self) -> Chunk:
         records: list[Any] = []
         path = "/ba/agency/name+code"
-        page = 0
-        while True:
-            answer = self.call("GET", path, params={"page": page, "size": self.page_size})
-            content = answer.get("content") if isinstance(answer, dict) else None
-            if not isinstance(content, list):
-                raise SourceChanged(self._say("GET", path, "the answer holds no content list"))
-            if not content:
-                break
-            records += content
-            page += 1
-        self.report.counts["agency"].announced = answer.get("totalElements")
+
+        def read() -> tuple[int | None, list[str], int | None]:
+            first, records[:], total = self.read_pages(
+                lambda page: self._page(path, {"page": page, "size": self.page_size})
+            )
+            return first, self.keys_of("GET", path, records), total
+
+        self.counted_window("agencies", read)
+        self.report.counts["agency"].announced = self.report.windows[-1]["announced_after"]
         chunk = Chunk()
         columns, paths = flatten(records, _AGENCY)
         self.typed(chunk, "agency", columns, records, paths)
@@ -270,42 +313,43 @@ class IGate(Connector):
 
     # --- typing --------------------------------------------------------------------------------------
 
-    def _chunk(self, ids: list[str], details: list[Any]) -> Chunk:
+    def _chunk(self, ids: list[str], details: Sequence[Detail | None]) -> Chunk:
         chunk = Chunk()
         # A dossier the source no longer has keeps its place, so that the balance stays honest.
         gone = {p: "the source no longer has this dossier" for p, d in enumerate(details) if d is None}
-        records = [{"id": i} if d is None else d for i, d in zip(ids, details, strict=True)]
-        columns, paths = flatten(records, _DOSSIER)
-        # A migrated dossier alone has previousCode; absent is not missing.
-        columns["previous_code"] = [None if v is MISSING else v for v in columns["previous_code"]]
-        result = self.typed(chunk, "dossier", columns, records, paths, gone)
-        self._quarantine_undeclared(chunk, "dossier", records, [{"dossier_id": i} for i in ids])
+        reader = _READERS["dossier"]
+        rows = [reader.read({"id": i}, []) if d is None else d.row for i, d in zip(ids, details, strict=True)]
+        records = _Again([(d, i, -1) for i, d in zip(ids, details, strict=True)])
+        columns = reader.columns(rows)
+        own_ids = columns["dossier_id"]
+        result = self.typed(chunk, "dossier", columns, records, reader.paths, gone)
         bad = {r.position for r in result.rejects}
-        for table, (key, mapping, _) in _CHILDREN.items():
-            children: list[Any] = []
+        for number, (table, (key, _, _)) in enumerate(_CHILDREN.items()):
+            reader = _READERS[table]
+            rows = []
             owners: list[int] = []
-            for position, record in enumerate(records):
-                listed = record.get(key)
-                if listed:
-                    children += listed
+            for position, detail in enumerate(details):
+                if detail is not None and (listed := detail.children[number]):
+                    rows += listed
                     owners += [position] * len(listed)
-            flat, child_paths = flatten(children, mapping)
-            flat["dossier_id"] = [records[o].get("id") for o in owners]
-            refused = {p: "its dossier was rejected" for p, o in enumerate(owners) if o in bad}
-            child_paths = {c: f"{key}[].{p}" for c, p in child_paths.items()}
-            self.typed(chunk, table, flat, children, child_paths, refused)
-            self._quarantine_undeclared(
-                chunk, table, children, [{"dossier_id": records[o].get("id")} for o in owners]
-            )
+            flat = reader.columns(rows)
+            flat["dossier_id"] = [own_ids[o] for o in owners]
+            places = _Again([(d, key, i) for d in details if d for i in range(len(d.children[number]))])
+            refused = {p: "its dossier was rejected" for p, o in enumerate(owners) if o in bad} if bad else {}
+            paths = {c: f"{key}[].{p}" for c, p in reader.paths.items()}
+            self.typed(chunk, table, flat, places, paths, refused)
+        self._quarantine_undeclared(chunk, ids, details)
         return chunk
 
-    def _quarantine_undeclared(
-        self, chunk: Chunk, table: str, records: list[Any], keys: list[dict[str, str | None]]
-    ) -> None:
-        for position, extra in undeclared(records, _KNOWN[table], self.report.counts[table].undeclared):
-            chunk.quarantine.append(
-                Quarantined(table, keys[position], ", ".join(extra), "undeclared", orjson.dumps(extra))
-            )
+    def _quarantine_undeclared(self, chunk: Chunk, ids: list[str], details: Sequence[Detail | None]) -> None:
+        for dossier_id, detail in zip(ids, details, strict=True):
+            for table, extra in detail.undeclared if detail else ():
+                self.report.counts[table].undeclared.update(dict.fromkeys(extra, 1))
+                chunk.quarantine.append(
+                    Quarantined(
+                        table, {"dossier_id": dossier_id}, ", ".join(extra), "undeclared", orjson.dumps(extra)
+                    )
+                )
 
 
 def _iso(moment: dt.datetime) -> str:
