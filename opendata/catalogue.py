@@ -58,6 +58,13 @@ LICENCES = {
             "Open Data Commons Open Database License 1.0",
             "https://opendatacommons.org/licenses/odbl/1-0/",
         ),
+        # Ours is to pass on, with the source named, what an authority publishes without a licence; not to license it.
+        Licence(
+            "other-at",
+            "Thông tin chính thức công khai, nguồn không kèm giấy phép: ghi nguồn khi dùng "
+            "(official public information, no licence stated at the source: name the source)",
+            "https://dichvucong.gov.vn",
+        ),
     )
 }
 

@@ -21,8 +21,8 @@ WITHHELD_COLUMN = Column(
     WITHHELD,
     "boolean",
     Text(
-        "Đúng (true) khi số liệu của dòng không công bố vì có ô đếm quá nhỏ, có thể chỉ ra một người.",
-        "True where the counts of the row are withheld because one is so small that it could point at a person.",
+        "Đúng (true) khi dòng có số đếm không công bố vì quá nhỏ, có thể chỉ ra một người.",
+        "True where a count of the row is withheld because it is so small that it could point at a person.",
     ),
 )
 
