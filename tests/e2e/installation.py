@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -29,6 +30,13 @@ class Installation:
         home.mkdir(parents=True, exist_ok=True)
         home.chmod(0o755)
         sandbox = free_port()
+        # The same keys everywhere, so that two installations seal alike and can be compared by checksum.
+        keys = home / "vault" / "keys"
+        keys.mkdir(parents=True, mode=0o700)
+        for name in ("token", "encryption"):
+            path = keys / f"{name}.key"
+            path.write_bytes(hashlib.sha256(name.encode()).digest())
+            path.chmod(0o600)
         return cls(
             home,
             {
