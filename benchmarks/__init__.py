@@ -1,0 +1,1 @@
+"""Speed side by side: every figure is a ratio between two ways measured in turn in one run."""
