@@ -106,8 +106,10 @@ def store_outcomes(home: Path, url: str) -> int:
             "ended_at timestamptz, error text, details jsonb not null)"
         )
         row = connection.execute("select coalesce(max(record), '') from ops.outcome").fetchone()
-        # Records of the newest day held may still arrive late; older days are complete.
-        since = str(row[0])[:10] if row else ""
+        # A step may take hours and stands under the day it began, so the newest two days held may still grow.
+        since = ""
+        if row and row[0]:
+            since = str(dt.date.fromisoformat(row[0][:10]) - dt.timedelta(days=1))
         paths = [p for p in sorted((home / "outcomes").glob("*/*.json")) if p.parent.name >= since]
         new = 0
         for path in paths:

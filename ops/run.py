@@ -28,6 +28,9 @@ class RunFailed(ServiceError):
     """A DAG did not succeed; the message repeats what its failed steps said."""
 
 
+_TRACEBACKS = logging.Formatter()
+
+
 class Redacted(logging.Filter):
     """Replaces secrets in every record; Airflow's own masking is not active under ``dag.test``."""
 
@@ -38,11 +41,17 @@ class Redacted(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Clean the record's text; every record passes."""
         text = record.getMessage()
-        if any(v in text for v in self._values):
-            for v in self._values:
-                text = text.replace(v, "***")
-            record.msg, record.args = text, ()
+        if (clean := self._cleaned(text)) != text:
+            record.msg, record.args = clean, ()
+        if record.exc_info:
+            # Formatters take a traceback that is already text as it is.
+            record.exc_text = self._cleaned(record.exc_text or _TRACEBACKS.formatException(record.exc_info))
         return True
+
+    def _cleaned(self, text: str) -> str:
+        for value in self._values:
+            text = text.replace(value, "***")
+        return text
 
 
 def needed_services(settings: Settings) -> list[str]:

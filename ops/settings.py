@@ -42,6 +42,8 @@ KNOWN: dict[str, tuple[str, str]] = {
     ),
     "PERIOD": (DEFAULT_PERIOD, "what `make run` pulls: 2024-06, 2024, or 2025-06-16/2025-07-15"),
 }
+#: Settings that stand for several ports in a row.
+_PORTS_OF = {"KHOCHUNG_SANDBOX_PORT": 3}
 
 
 class SettingsError(Exception):
@@ -181,9 +183,9 @@ class Settings:
         values = [p.read_text().strip() for p in folder.iterdir() if p.is_file()] if folder.exists() else []
         for name, value in self._given.items():
             if name.endswith("_URL") or name.startswith("AIRFLOW_CONN_"):
-                password = urlsplit(value).password if "://" in value else None
-                if password:
-                    values.append(password)
+                password = _password(value)
+                # As written in the URL, and as the server hears it.
+                values += [password, _unquote(password)]
             elif re.search(r"PASSWORD|SECRET|TOKEN", name):
                 values.append(value)
         return sorted({v for v in values if len(v) >= 8}, key=len, reverse=True)
@@ -200,7 +202,8 @@ class Settings:
         ports: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
         if name not in ports:
             port = first
-            while any(not _free(port + i) or port + i in ports.values() for i in range(count)):
+            taken = {p + i for n, p in ports.items() for i in range(_PORTS_OF.get(n, 1))}
+            while any(not _free(port + i) or port + i in taken for i in range(count)):
                 port += count
             ports[name] = port
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -227,7 +230,7 @@ class Settings:
     @cached_property
     def sandbox_port(self) -> int:
         """First of the sandbox's three ports."""
-        return self.port("KHOCHUNG_SANDBOX_PORT", 9101, 3)
+        return self.port("KHOCHUNG_SANDBOX_PORT", 9101, _PORTS_OF["KHOCHUNG_SANDBOX_PORT"])
 
     # --- databases -----------------------------------------------------------------------------------
 
@@ -348,6 +351,16 @@ class Settings:
                 f"looked for the vault's token at {path} and found none; start the vault (make up)"
             )
         return path.read_text().strip()
+
+
+def _password(address: str) -> str:
+    """The password in a URL or in a connection written as JSON; empty if there is none."""
+    if address.lstrip().startswith("{"):
+        try:
+            return str(json.loads(address).get("password") or "")
+        except ValueError:
+            return ""
+    return urlsplit(address).password or "" if "://" in address else ""
 
 
 def _unquote(text: str | None) -> str:

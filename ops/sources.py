@@ -58,6 +58,15 @@ def _midnight(day: dt.date) -> dt.datetime:
     return dt.datetime.combine(day, dt.time(), VIETNAM)
 
 
+def _wrong_dates(entry: dict[str, Any]) -> list[str]:
+    names = [n for n in ("active_from", "active_until") if entry.get(n) is not None]
+    # A date with a time is a date in Python's eyes, and would move midnight.
+    wrong = [f"{n} {entry[n]!r} is no date (2025-07-01)" for n in names if type(entry[n]) is not dt.date]
+    if not wrong and len(names) == 2 and entry["active_from"] >= entry["active_until"]:
+        return [f"active_until {entry['active_until']} is not after active_from {entry['active_from']}"]
+    return wrong
+
+
 def read_sources(path: Path) -> dict[str, Source]:
     """{code: source}; SettingsError lists everything that is wrong, with the file."""
     try:
@@ -72,6 +81,9 @@ def read_sources(path: Path) -> dict[str, Source]:
     wrong: list[str] = []
     sources: dict[str, Source] = {}
     for code, entry in entries.items():
+        if not isinstance(entry, dict):
+            wrong.append(f"{code} is no list of settings")
+            continue
         missing = [k for k in _REQUIRED if k not in entry]
         unknown = sorted(set(entry) - {*_REQUIRED, "active_until", "options"})
         if missing:
@@ -80,6 +92,7 @@ def read_sources(path: Path) -> dict[str, Source]:
             wrong.append(f"{code} has the unknown setting {', '.join(unknown)}")
         if entry.get("origin") not in ORIGINS:
             wrong.append(f"{code}: origin {entry.get('origin')!r} is not {' or '.join(ORIGINS)}")
+        wrong += [f"{code}: {why}" for why in _wrong_dates(entry)]
         if not missing and not unknown:
             sources[code] = Source(
                 code=code, active_until=entry.get("active_until"), options=entry.get("options") or {},
