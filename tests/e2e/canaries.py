@@ -27,7 +27,7 @@ CANARIES = {
     "rejected record": "Võ Thị Chim Cút",
     "rejected step": "Đặng Văn Chìa Vôi",
 }
-GOOD = 60
+GOOD = 120
 AGENCY = {"id": "a" * 24, "code": "000.00.14.H58"}
 NAMED_AGENCY = {**AGENCY, "name": [{"languageId": 228, "name": "UBND huyện Cái Bè"}]}
 

@@ -28,7 +28,7 @@ import yaml
 from ops.services import SERVICES
 from ops.settings import PROJECT, VIETNAM, Settings
 from sandbox.people import persons
-from sandbox.reference import procedures
+from sandbox.reference import rows
 from tests.conftest import CLIENT_ID, CLIENT_SECRET, stop, wait_for
 from tests.e2e.canaries import CANARIES, GOOD, canary_server
 from vault.keys import FileKeys
@@ -185,6 +185,8 @@ class Home:
         yield "PostgreSQL's log", set(self.server_log.read_text(errors="replace").splitlines())
 
 
+#: The first hours of a morning in each world: some hundred dossiers, whoever has a window in them.
+HOURS = {"tien_giang": dt.date(2025, 6, 30), "dong_thap": dt.date(2025, 7, 1)}
 SOURCES = {
     code: {
         "title": code, "connector": "connectors.igate:IGate", "kind": "dossiers", "connection": code,
@@ -220,17 +222,15 @@ def sealed(server, tien_giang, dong_thap) -> Iterator[Home]:
         )  # fmt: skip
     try:
         wait_for(lambda: SERVICES["vault"].healthy(home.settings))
-        june, july, august = "2025-06-30", "2025-07-01", "2025-07-02"
-        for code, url, start, end in (
-            ("igate_tien_giang", tien_giang.base_url, june, july),
-            ("igate_dong_thap", dong_thap.base_url, july, august),
-        ):
-            said = home.run(True, code, url, CLIENT_ID, start, end, CLIENT_SECRET)
+        june, july = "2025-06-30", "2025-07-01"
+        for (world, day), url in zip(HOURS.items(), (tien_giang.base_url, dong_thap.base_url), strict=True):
+            start, end = f"{day}T08:00", f"{day}T09:30"
+            said = home.run(True, f"igate_{world}", url, CLIENT_ID, start, end, CLIENT_SECRET)
             assert said.startswith("0\n"), said[-3000:]
         with canary_server(bad=1) as url:
             said = home.run(True, "canary", url, "me", june, july, "canary-secret")
             assert said.startswith("0\n"), said[-3000:]
-        with canary_server(bad=9) as url:
+        with canary_server(bad=18) as url:
             said = home.run(True, "canary_broken", url, "me", june, july, "canary-secret")
             assert said.startswith("1\n"), said[-3000:]
             assert "BatchRefused" in said, said[-3000:]
@@ -255,7 +255,7 @@ def public_names(sandbox_url: str) -> set[str]:
         if not answer["content"]:
             break
         names |= {fold(json.dumps(a["name"], ensure_ascii=False)) for a in answer["content"]}
-    return names | {fold(str(p)) for p in procedures()}
+    return names | {fold(p["name"]) for p in rows("procedures.csv")}
 
 
 SEARCHED = {
@@ -283,9 +283,9 @@ def revealed(home: Home) -> dict[str, set[str]]:
 
 def test_no_person_stands_anywhere_outside_the_vault(sealed, tien_giang, dong_thap):
     served: dict[str, set[str]] = {}
-    for world, day in (("tien_giang", dt.datetime(2025, 6, 30, tzinfo=VIETNAM)),
-                       ("dong_thap", dt.datetime(2025, 7, 1, tzinfo=VIETNAM))):  # fmt: skip
-        for kind, values in persons(world, day, day + dt.timedelta(days=1)).items():
+    for world, day in HOURS.items():
+        opened = dt.datetime.combine(day, dt.time(8), VIETNAM)
+        for kind, values in persons(world, opened, opened + dt.timedelta(minutes=90)).items():
             if kind in SEARCHED:
                 served.setdefault(SEARCHED[kind], set()).update(values)
     through_the_vault = revealed(sealed)
@@ -308,7 +308,7 @@ def test_no_person_stands_anywhere_outside_the_vault(sealed, tien_giang, dong_th
             needles.add(kind, [value])
     for kind, value in CANARIES.items():
         needles.add(kind, [value])
-    assert needles.count > 10_000
+    assert needles.count > 2_000
     found = search(needles, sealed.places())
     assert found == {}, {k: sorted(places) for (k, _), places in found.items()}
 
@@ -322,8 +322,8 @@ def test_the_places_searched_hold_what_was_pulled(sealed):
         born = connection.execute(
             "select distinct applicant_birth_year from raw.dossier where source_code = 'canary'"
         ).fetchall()
-    assert counts["igate_tien_giang"] > 500
-    assert counts["igate_dong_thap"] > 500
+    assert counts["igate_tien_giang"] > 150
+    assert counts["igate_dong_thap"] > 150
     assert counts["canary"] == GOOD
     assert "canary_broken" not in counts
     assert born == [(1999,)], "the year may stay, and does"
@@ -350,6 +350,7 @@ def test_the_places_searched_hold_what_was_pulled(sealed):
 def unsealed(server) -> Iterator[Home]:
     """The same chain with the sealing switched off."""
     home = new_home(server)
+    home.settings.secret("vault-api")  # a token for the vault that is not there
     with canary_server(bad=1) as url:
         said = home.run(False, "canary", url, "me", "2025-06-30", "2025-07-01", "canary-secret")
     assert said.startswith("0\n"), said[-3000:]
