@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
-import pyarrow as pa
 
+from benchmarks.path import Seal, chunks, local_sealer
 from benchmarks.world import Line, World, pages, ratio, rounds
-from connectors.base import Chunk, Endpoint
 from connectors.contract import contract
-from connectors.igate import Detail, IGate
 from landing.manifest import TableEntry
 from landing.writer import BatchWriter
-from vault.sealing import Sealer
-
-Seal = Callable[[pa.RecordBatch], pa.RecordBatch]
-
-
-def chunks(bodies: list[bytes]) -> Iterator[Chunk]:
-    """The connector's own path from bytes to typed batches, in its own chunk size."""
-    connector = IGate("igate_tien_giang", Endpoint("http://nowhere"))
-    size = connector.chunk_size
-    for at in range(0, len(bodies), size):
-        details = [Detail.read(body) for body in bodies[at : at + size]]
-        chunk = connector._chunk([str(d.row[0]) for d in details], list(details))
-        if chunk.rejects or chunk.quarantine:
-            raise RuntimeError(f"a page broke its contract: {chunk.rejects[:1]}")
-        yield chunk
-
-
-def local_sealer() -> Sealer:
-    """A sealer in this process, under keys of this run."""
-    return Sealer(os.urandom(32), os.urandom(32), os.urandom(32))
 
 
 def write(bodies: list[bytes], landing: Path, seal: Seal) -> Path:

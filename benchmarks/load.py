@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from benchmarks.decode import local_sealer, write
+from benchmarks.decode import write
+from benchmarks.path import local_sealer
 from benchmarks.world import Line, World, pages, ratio, rounds
 from connectors.contract import contract
 from landing import loader
