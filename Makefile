@@ -5,6 +5,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PYTHON ?= python3.11
 READY := $(VENV)/.installed-$(shell cat requirements.lock requirements-bootstrap.txt | sha256sum | cut -c1-16)
+# What the product is compared with (dlt) is no part of it and has an environment of its own.
+BENCH := .venv-bench/.installed-$(shell sha256sum benchmarks/requirements.lock | cut -c1-16)
 export PYTHONPATH := $(CURDIR)
 
 .PHONY: help install run up down bench psql url clean test lint prove lock docs logs
@@ -52,11 +54,17 @@ test: lint  ## Lint, then all tests but the slow proofs
 prove: $(READY)  ## The slow proofs: kills, load, a clean clone
 	@$(PY) -m pytest -m prove -q
 
-bench: $(READY)  ## Speed side by side, as ratios from one run
+bench: $(READY) $(BENCH)  ## Speed side by side, as ratios from one run
 	@$(PY) -m benchmarks
+
+$(BENCH): benchmarks/requirements.lock $(READY)
+	@$(VENV)/bin/uv venv --quiet --clear --python $(PY) .venv-bench
+	@$(VENV)/bin/uv pip sync --quiet --python .venv-bench/bin/python --require-hashes benchmarks/requirements.lock
+	@touch $@
 
 lock: $(READY)  ## Resolve requirements.in again, with hashes
 	@$(VENV)/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --python-version 3.11 requirements.in -o requirements.lock
+	@$(VENV)/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 -c requirements.lock benchmarks/requirements.in -o benchmarks/requirements.lock
 
 clean: $(READY)  ## Stop everything and remove all state (var/ or KHOCHUNG_HOME)
 	@$(PY) -m ops down
