@@ -205,9 +205,11 @@ class Connector:
             attempt += 1
             if attempt > 1:
                 self.report.retries += 1
+            # Before this call spends and keeps its pace: signing in is a call of its own.
+            token = (self._token or self._sign_in(stale="")) if signed else None
             self._spend(method, path)
             try:
-                response = self._send(method, url, params, body, form, signed)
+                response = self._send(method, url, params, body, form, token)
             except requests.exceptions.SSLError:
                 raise SourceRefused(
                     self._say(method, path, "its TLS certificate could not be verified")
@@ -224,8 +226,12 @@ class Connector:
                 trouble = f"no answer ({type(e).__name__})"
                 self._pause(attempt, None)
                 continue
-            except requests.exceptions.RequestException as e:
-                raise SourceRefused(self._say(method, path, f"{type(e).__name__}")) from None
+            except (requests.exceptions.RequestException, ValueError) as e:
+                # ValueError: an address, here or in a redirect, that is none; its message would quote it.
+                raise SourceRefused(
+                    self._say(method, path, f"the call could not be made ({type(e).__name__})")
+                    + " Check the address in this source's Airflow connection."
+                ) from None
             status = response.status_code
             if status in absent:
                 return None
@@ -262,13 +268,11 @@ class Connector:
         params: dict[str, Any] | None,
         body: Any,
         form: dict[str, str] | None,
-        signed: bool,
+        token: str | None,
     ) -> requests.Response:
         headers = {"Accept": "application/json"}
-        if signed:
-            token = self._token or self._sign_in(stale="")
-            if token:
-                headers["Authorization"] = f"Bearer {token}"
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
         if body is not None:
             headers["Content-Type"] = "application/json; charset=utf-8"
         for _ in range(self.redirects + 1):
@@ -283,14 +287,8 @@ class Connector:
             )
             if not response.is_redirect:
                 return response
-            here = urlsplit(url)
-            try:
-                target = urljoin(url, response.headers["Location"])
-                there = urlsplit(target)
-            except ValueError:
-                raise SourceRefused(
-                    self._say(method, here.path, "it redirects to what is no address")
-                ) from None
+            target = urljoin(url, response.headers["Location"])
+            here, there = urlsplit(url), urlsplit(target)
             if (here.scheme, here.netloc) != (there.scheme, there.netloc):
                 raise SourceRefused(
                     self._say(method, here.path, f"it redirects to another host, {there.hostname}")
@@ -348,8 +346,7 @@ class Connector:
         time.sleep(pause)
 
     def _say(self, method: str, path: str, what: str) -> str:
-        host = urlsplit(self.endpoint.base_url).netloc
-        return f"{self.source_code}: {method} {path} at {host}: {what}."
+        return f"{self.source_code}: {method} {path} at {_place(self.endpoint.base_url)}: {what}."
 
     def map_calls(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         """`function` of every item, in order, with at most `concurrency` calls under way at once."""
@@ -372,7 +369,13 @@ class Connector:
         rows, total, page = list(found), first, 0
         while found:
             page += 1
-            found, total = read(page)
+            last, (found, total) = found, read(page)
+            if found and found == last:
+                raise PagingError(
+                    f"{self.source_code}: page {page} of a list is page {page - 1} again, so its end would never "
+                    "come. The source does not know the page number as it is sent; compare its documentation "
+                    "with the connector."
+                )
             rows += found
         return first, rows, total
 
@@ -445,6 +448,15 @@ class Connector:
             for r in result.rejects
         ]
         return result
+
+
+def _place(url: str) -> str:
+    """Host and port of `url`, without the user and password that may stand before them."""
+    try:
+        parts = urlsplit(url)
+        return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+    except ValueError:
+        return "an address that cannot be read"
 
 
 def _is_html(response: requests.Response) -> bool:

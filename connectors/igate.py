@@ -159,19 +159,24 @@ class Detail:
 
     @classmethod
     def read(cls, content: bytes) -> Detail:
-        """Decode and read one answer; JSONDecodeError if it is cut, SourceChanged if it is no dossier."""
-        record = orjson.loads(content)
-        if not isinstance(record, dict):
-            raise SourceChanged(f"a dossier's detail is a {type(record).__name__}, not an object.")
+        """Decode and read one answer; JSONDecodeError if it is cut. What is no dossier lacks everything."""
+        answer = orjson.loads(content)
+        record = answer if isinstance(answer, dict) else {}
         extra: list[dict[str, Any]] = []
         row = _READERS["dossier"].read(record, extra)
         undeclared = [("dossier", e) for e in extra]
         children: list[list[tuple[Any, ...]]] = []
         for table, (key, reader) in zip(_CHILDREN, _LISTS, strict=True):
             extra = []
-            children.append([reader.read(child, extra) for child in record.get(key) or ()])
+            children.append([reader.read(child, extra) for child in _listed(record, key)])
             undeclared += [(table, e) for e in extra]
         return cls(content, row, children, undeclared)
+
+
+def _listed(record: dict[str, Any], key: str) -> list[Any]:
+    """Entries of a list in a record; what is no list is one entry, for typing to reject."""
+    value = record.get(key) or []
+    return value if isinstance(value, list) else [value]
 
 
 @dataclass
@@ -186,7 +191,7 @@ class _Again(Sequence[Any]):
     def __getitem__(self, position: Any) -> Any:
         detail, key, index = self.decode[position]
         record = {"id": key} if detail is None else orjson.loads(detail.content)
-        return record if index < 0 else record[key][index]
+        return record if index < 0 else _listed(record, key)[index]
 
 
 class IGate(Connector):
@@ -299,10 +304,14 @@ class IGate(Connector):
         path = "/ba/agency/name+code"
 
         def read() -> tuple[int | None, list[str], int | None]:
-            first, records[:], total = self.read_pages(
-                lambda page: self._page(path, {"page": page, "size": self.page_size})
-            )
-            return first, self.keys_of("GET", path, records), total
+            records.clear()
+
+            def page_of(page: int) -> tuple[list[str], int | None]:
+                content, total = self._page(path, {"page": page, "size": self.page_size})
+                records.extend(content)
+                return self.keys_of("GET", path, content), total
+
+            return self.read_pages(page_of)
 
         self.counted_window("agencies", read)
         self.report.counts["agency"].announced = self.report.windows[-1]["announced_after"]
@@ -322,6 +331,11 @@ class IGate(Connector):
         records = _Again([(d, i, -1) for i, d in zip(ids, details, strict=True)])
         columns = reader.columns(rows)
         own_ids = columns["dossier_id"]
+        gone |= {
+            p: "the source answered with another dossier"
+            for p, (asked, own) in enumerate(zip(ids, own_ids, strict=True))
+            if isinstance(own, str) and own != asked
+        }
         result = self.typed(chunk, "dossier", columns, records, reader.paths, gone)
         bad = {r.position for r in result.rejects}
         for number, (table, (key, _, _)) in enumerate(_CHILDREN.items()):

@@ -128,7 +128,8 @@ class Reader:
             if path:
                 parent, _, key = path.rpartition(".")
                 objects[path] = f"o{len(objects)}"
-                lines.append(f"    {objects[path]} = {objects[parent]}[{key!r}] or nothing")
+                lines.append(f"    {objects[path]} = {objects[parent]}[{key!r}]")
+                lines.append(f"    if {objects[path]} is None: {objects[path]} = nothing")
         leaves = []
         taken: dict[str, set[str]] = {path: set() for path in objects}
         for path in objects:

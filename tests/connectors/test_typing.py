@@ -75,7 +75,9 @@ def year_is_padded(moment: dt.datetime, form: str) -> str:
 def test_every_form_met_gives_the_moment_back(form: str, moment: dt.datetime) -> None:
     pattern, exact = FORMS[form]
     if exact in ("day", "minute"):
-        moment = moment.replace(second=0, **({"minute": 0, "hour": 0} if exact == "day" else {}))
+        moment = moment.replace(second=0)
+    if exact == "day":
+        moment = moment.replace(hour=0, minute=0)
     found = parse_timestamp(year_is_padded(moment, pattern))
     assert found == moment
     assert found.tzinfo is dt.UTC
@@ -141,9 +143,10 @@ def test_booleans_in_all_their_spellings() -> None:
         assert parse_boolean(value) is True
     for value in (False, 0, 0.0, "0", "false", "False", "FALSE"):
         assert parse_boolean(value) is False
-    for value in (2, "2", -1, 0.5, math.nan, "có", "yes", "t", "", None, [], {}):
+    nonsense: tuple[Any, ...] = (2, "2", -1, 0.5, math.nan, "có", "yes", "t", "", None, [], {})
+    for wrong in nonsense:
         with pytest.raises(ValueError):
-            parse_boolean(value)
+            parse_boolean(wrong)
 
 
 @pytest.mark.parametrize(
