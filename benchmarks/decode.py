@@ -49,7 +49,7 @@ def run(world: World, long: bool = False) -> Iterator[Line]:
         shutil.rmtree(landing)
         return seconds
 
-    seconds = rounds({"orjson": decode, "ours": lambda: ours(lambda b: sealer.seal(b)[0])}, 5)
+    seconds = rounds({"orjson": decode, "ours": lambda: ours(lambda b: sealer.seal(b)[0])}, 4)
     value, behind = ratio(seconds, "ours", "orjson")
     yield Line(
         f"decode, type, seal, write {len(bodies):,} dossiers / orjson", value, "<= 4", value <= 4, behind

@@ -101,7 +101,7 @@ def run(world: World, long: bool = False) -> Iterator[Line]:
 
     ways: dict[str, Callable[[], float | None]] = {"bare": bare}
     ways |= {case: partial(ours, case) for case in wanted}
-    seconds = rounds(ways, 4)
+    seconds = rounds(ways, 3)
     for case in wanted:
         value, behind = ratio(seconds, "bare", case)
         rate = table.num_rows / min(seconds[case])
