@@ -114,11 +114,13 @@ def forms(kind: str, value: str) -> Iterator[str]:
 def search(needles: Needles, places: Iterable[tuple[str, set[str]]]) -> dict[tuple[str, str], set[str]]:
     """{(class, value): places} of everything found."""
     found: dict[tuple[str, str], set[str]] = {}
+    known: dict[str, set[tuple[str, str]]] = {}  # most cells stand in Parquet, in raw and in statistics
     for place, texts in places:
         for text in texts:
-            for inner in unwrapped(text):
-                for hit in needles.found_in(inner):
-                    found.setdefault(hit, set()).add(place)
+            if text not in known:
+                known[text] = {hit for inner in unwrapped(text) for hit in needles.found_in(inner)}
+            for hit in known[text]:
+                found.setdefault(hit, set()).add(place)
     return found
 
 
