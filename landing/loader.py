@@ -48,6 +48,7 @@ class TableLoad:
     updated: int = 0
     unchanged: int = 0
     removed: int = 0
+    overtaken: int = 0
 
 
 @dataclass
@@ -154,7 +155,7 @@ def load(
         for spec in specs:
             if spec.name in manifest.tables:
                 outcome.tables[spec.name] = _merge(
-                    connection, spec, manifest, number, rejected.get(spec.name, [])
+                    connection, spec, manifest, number, rejected.get(spec.name, []), folder
                 )
         connection.execute(
             "insert into ops.load_log (load_number, batch_id, source_code, origin, interval_start, interval_end, "
@@ -208,6 +209,7 @@ def _merge(
     manifest: Manifest,
     number: int,
     rejected: list[dict[str, str | None]],
+    folder: Path,
 ) -> TableLoad:
     entry = manifest.tables[spec.name]
     result = TableLoad()
@@ -225,6 +227,7 @@ def _merge(
                 f"batch {manifest.batch_id}: {spec.name} has {result.staged} staged rows, the manifest says "
                 f"{entry.landed}; clear the staging task"
             )
+        result.overtaken = _drop_overtaken(connection, spec, manifest, folder)
         given = {
             "origin": manifest.origin,
             "batch": manifest.batch_id,
@@ -278,10 +281,53 @@ def _merge(
                 ),
                 given,
             )
-        result.unchanged = result.staged - result.inserted - result.updated
+        result.unchanged = result.staged - result.overtaken - result.inserted - result.updated
     if spec.complete_within:
         result.removed = _remove_vanished(connection, spec, manifest, number, rejected)
     return result
+
+
+def _drop_overtaken(connection: psycopg.Connection, spec: TableSpec, manifest: Manifest, folder: Path) -> int:
+    """Drop staged rows that a batch pulled later, but loaded earlier, has read again; how many.
+
+    A row's own `_pulled_at` does not tell: it stands still while later pulls find the row unchanged.
+    """
+    newer = connection.execute(
+        "select batch_id from ops.load_log where source_code = %s and pulled_at > %s",
+        (manifest.source_code, manifest.pulled_at),
+    ).fetchall()
+    staged = sql.Identifier(STAGE, staged_name(manifest.batch_id, spec.name))
+    columns = spec.complete_within or spec.key
+    dropped = 0
+    for (batch_id,) in newer:
+        try:
+            other = Manifest.read(folder.parent / batch_id)
+        except LandingError:
+            raise LandingError(
+                f"batch {manifest.batch_id} was overtaken by batch {batch_id}, which is not in the landing folder "
+                "any more, so it cannot be told what the later one has read. Clear the pull task; it reads anew."
+            ) from None
+        # Children vanish with their group: what counts is that the later batch has read the parent.
+        entry = other.tables.get(spec.parent or "") or other.tables.get(spec.name)
+        if entry is None or entry.file is None:
+            continue
+        keys = pq.read_table(folder.parent / batch_id / entry.file, columns=list(columns))
+        connection.execute("drop table if exists pg_temp.overtaking")
+        connection.execute(
+            sql.SQL("create temp table overtaking on commit drop as select {} from {} with no data").format(
+                _list(columns), staged
+            )
+        )
+        copy = sql.SQL("copy pg_temp.overtaking ({}) from stdin").format(_list(columns))
+        with connection.cursor() as cursor, cursor.copy(copy) as stream:
+            for row in zip(*(keys.column(c).to_pylist() for c in columns), strict=True):
+                stream.write_row(row)
+        dropped += connection.execute(
+            sql.SQL("delete from {} where ({}) in (select {} from pg_temp.overtaking)").format(
+                staged, _list(columns), _list(columns)
+            )
+        ).rowcount
+    return dropped
 
 
 @contextlib.contextmanager

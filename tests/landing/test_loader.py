@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,7 +84,7 @@ def test_a_batch_becomes_rows_with_origin_batch_and_load_number(tmp_path, databa
     done = bring(database, folder)
     assert (done.load_number, done.already) == (1, False)
     assert vars(done.tables["dossier"]) == {
-        "staged": 2, "inserted": 2, "updated": 0, "unchanged": 0, "removed": 0}  # fmt: skip
+        "staged": 2, "inserted": 2, "updated": 0, "unchanged": 0, "removed": 0, "overtaken": 0}  # fmt: skip
     assert query(
         database, "select distinct _origin, _batch_id, _load_number, _pulled_at from raw.dossier"
     ) == [("simulated", folder.name, 1, NOON)]
@@ -198,6 +199,34 @@ def test_an_older_pull_never_overwrites_a_newer_row(tmp_path, database):
     assert query(database, "select status_code, _pulled_at from raw.dossier") == [("5", LATER)]
     assert done.tables["dossier"].updated == 0
     assert 2 in steps_of(database, 1), "the newer pull's step was removed by the older one"
+
+
+def test_a_batch_overtaken_by_a_later_pull_that_found_nothing_new_changes_nothing(tmp_path, database):
+    first = write(tmp_path, [dossier(1, status_code="2")], [step(1, 1)], pulled_at=NOON)
+    stale = write(
+        tmp_path,
+        [dossier(1, status_code="1"), dossier(2)],
+        [step(1, 1), step(1, 2), step(2, 1)],
+        pulled_at=LATER,
+    )
+    newest = write(tmp_path, [dossier(1, status_code="2")], [step(1, 1)], pulled_at=MUCH_LATER)
+    bring(database, first)
+    bring(database, newest)
+    done = bring(database, stale)
+    assert query(database, "select dossier_id, status_code from raw.dossier order by 1")[0] == ("d1", "2")
+    assert steps_of(database, 1) == [1]
+    assert steps_of(database, 2) == [1], "what only the stale batch has read is not lost"
+    assert done.tables["dossier"].overtaken == 1
+    assert done.tables["dossier_step"].overtaken == 2
+
+
+def test_an_overtaken_batch_whose_overtaker_is_gone_asks_for_a_new_pull(tmp_path, database):
+    stale = write(tmp_path, [dossier(1)], [step(1, 1)], pulled_at=NOON)
+    newest = write(tmp_path, [dossier(1)], [step(1, 1)], pulled_at=LATER)
+    bring(database, newest)
+    shutil.rmtree(newest)
+    with pytest.raises(LandingError, match="overtaken.*Clear the pull task"):
+        bring(database, stale)
 
 
 def test_two_loads_at_once_are_both_done_in_the_order_of_their_numbers(tmp_path, database):
