@@ -139,7 +139,7 @@ def _forget_metadata() -> None:
 def _order(settings: Settings) -> list[str]:
     sources = read_sources(settings.sources_file).values()
     ingest = ["ingest_national_portal"] if any(s.kind == "national_portal" for s in sources) else []
-    ingest += [f"ingest_dossiers_{s.code}" for s in sources if s.kind == "dossiers"]
+    ingest += [f"ingest_{s.kind}_{s.code}" for s in sources if s.kind != "national_portal"]
     return [*ingest, "build_warehouse", "publish_open_data"]
 
 

@@ -7,6 +7,8 @@ the supervisor's configuration.
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import os
 import shutil
 import subprocess
@@ -295,24 +297,40 @@ class Supervisor:
 
     def down(self) -> None:
         """Stop everything of this home; returns when nothing is left."""
-        if self.alive():
-            pid_file = self._folder / "supervisord.pid"
-            pid = int(pid_file.read_text()) if pid_file.exists() else 0
-            # Airflow and the vault before PostgreSQL, so that they can say goodbye to it.
-            for name in [n for n in reversed(SERVICES) if n in self.running()]:
-                try:
-                    self._call().supervisor.stopProcess(name, True)
-                except xmlrpc.client.Fault:
-                    continue
-            self._call().supervisor.shutdown()
-            deadline = time.monotonic() + 60
-            while pid and Path(f"/proc/{pid}").exists():
-                if time.monotonic() > deadline:
-                    raise ServiceError(
-                        f"the supervisor (process {pid}) did not stop within 60 s; see {self.logs}"
-                    )
+        pid_file = self._folder / "supervisord.pid"
+        pid = int(pid_file.read_text()) if pid_file.exists() else 0
+        # Somebody else may be stopping the same supervisor: then it is gone before our call is answered.
+        with contextlib.suppress(OSError, http.client.HTTPException, xmlrpc.client.Error):
+            # Airflow and the vault before PostgreSQL, so that they can say goodbye to it; all at once.
+            others = self.running() - {"postgres"}
+            for name in others:
+                with contextlib.suppress(xmlrpc.client.Fault):
+                    self._call().supervisor.stopProcess(name, False)
+            deadline = time.monotonic() + 40
+            while time.monotonic() < deadline and self._states(others) & {"RUNNING", "STARTING", "STOPPING"}:
                 time.sleep(0.1)
+            self._call().supervisor.shutdown()
+        deadline = time.monotonic() + 60
+        while pid and _lives(pid):
+            if time.monotonic() > deadline:
+                raise ServiceError(
+                    f"the supervisor (process {pid}) did not stop within 60 s; see {self.logs}"
+                )
+            time.sleep(0.1)
+        pid_file.unlink(missing_ok=True)
         self._socket.unlink(missing_ok=True)
+
+    def _states(self, names: set[str]) -> set[str]:
+        return {i["statename"] for i in self._call().supervisor.getAllProcessInfo() if i["name"] in names}
+
+
+def _lives(pid: int) -> bool:
+    """Whether a supervisor of this project runs under `pid`; one that only waits to be reaped does not."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return words[0] != "Z" and b"supervisord" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def execute(settings: Settings, name: str) -> None:
