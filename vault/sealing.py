@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 TOKEN_VERSION = 1
+PREFIX = f"ref{TOKEN_VERSION}_"
 _NONCE = 12
 #: Numbers typed where none is known: they must never make two people one (irregularity 8).
 _PLACEHOLDER = re.compile(r"0*\d?|(\d)\1+|0?123456789(0|012)?")
@@ -53,7 +54,7 @@ def normalised_identity(value: str) -> str | None:
 
     12 digits are a CCCD, 9 a CMND, 10 or 13 a tax code; anything else keeps its letters in upper case.
     """
-    bare = re.sub(r"[\s.\-/]", "", value).upper()
+    bare = value if value.isdigit() else re.sub(r"[\s.\-/]", "", value).upper()
     if not bare or _PLACEHOLDER.fullmatch(bare):
         return None
     if bare.isdigit():
@@ -164,33 +165,36 @@ class Sealer:
         store: Ciphertexts,
         seen: set[str],
     ) -> list[str | None]:
+        # Neither an owner nor a field name can hold the separator, so no two inputs meet.
         field_bytes = b"\x1f" + name.encode() + b"\x1f"
         made: dict[tuple[str | None, str], str] = {}
         out: list[str | None] = []
-        blake2b, encrypt, key_bytes = hashlib.blake2b, self._cipher.encrypt, self._reference_key
-        # One call to the system for all nonces of the column.
-        nonces = os.urandom(_NONCE * len(values))
+        fresh: list[tuple[bytes, bytes]] = []
+        blake2b, key_bytes = hashlib.blake2b, self._reference_key
         owners: Iterable[str | None] = subjects if subjects is not None else [None] * len(values)
-        for value, owner in zip(values, owners, strict=True):
+        for key in zip(owners, values, strict=True):
+            owner, value = key
             if value is None:
                 out.append(None)
                 continue
-            key = (owner, value)
-            reference = made.get(key)
+            reference = made.get(key)  # type: ignore[arg-type]
             if reference is None:
-                # Neither an owner nor a field name can hold the separator, so no two inputs meet.
                 plain = value.encode()
-                message = (owner or "").encode() + field_bytes + plain
-                digest = blake2b(message, key=key_bytes, digest_size=16).hexdigest()
-                reference = made[key] = f"ref{TOKEN_VERSION}_{digest}"
+                message = (owner.encode() if owner else b"") + field_bytes + plain
+                reference = PREFIX + blake2b(message, key=key_bytes, digest_size=16).hexdigest()
+                made[key] = reference  # type: ignore[index]
                 if reference not in seen:
                     seen.add(reference)
-                    at = len(made) * _NONCE
-                    nonce = nonces[at - _NONCE : at]
                     store.references.append(reference)
-                    store.fields.append(name)
-                    store.payloads.append(nonce + encrypt(nonce, plain, reference.encode()))
+                    fresh.append((reference.encode(), plain))
             out.append(reference)
+        # One call to the system for all nonces of the column.
+        nonces = os.urandom(_NONCE * len(fresh))
+        encrypt = self._cipher.encrypt
+        for at, (bound_to, plain) in zip(range(0, len(nonces), _NONCE), fresh, strict=True):
+            nonce = nonces[at : at + _NONCE]
+            store.payloads.append(nonce + encrypt(nonce, plain, bound_to))
+        store.fields += [name] * len(fresh)
         return out
 
     def _store(self, reference: str, name: str, value: str, store: Ciphertexts, seen: set[str]) -> None:
