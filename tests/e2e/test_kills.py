@@ -68,7 +68,9 @@ def test_a_run_killed_and_repeated_ends_like_an_undisturbed_one(
         process = installation.start("run", "--period", PERIOD)
         deadline = time.monotonic() + 600
         while not moment(installation):
-            assert process.poll() is None, f"the run ended before {moment.__name__} was seen"
+            if process.poll() is not None:
+                said = process.stdout.read() if process.stdout else ""
+                pytest.fail(f"the run ended before {moment.__name__} was seen: {said[-2500:]}")
             assert time.monotonic() < deadline
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
