@@ -48,8 +48,8 @@ lint: $(READY)  ## ruff, mypy, sqlfluff, yamllint
 	@$(VENV)/bin/yamllint --strict .
 	@$(VENV)/bin/sqlfluff lint --processes 2 dbt/models dbt/tests
 
-test: lint  ## Lint, then all tests but the slow proofs
-	@$(PY) -m pytest -m "not prove" -q
+test: lint  ## Lint, then all tests but the slow proofs (two files at a time)
+	@$(PY) -m pytest -m "not prove" -q -n 2 --dist loadfile
 
 prove: $(READY)  ## The slow proofs: kills, load, a clean clone
 	@$(PY) -m pytest -m prove -q
