@@ -14,7 +14,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -26,6 +26,7 @@ import requests
 import requests.adapters
 
 from connectors.contract import Contract, contract
+from connectors.mapping import Path, declared_keys, flatten, undeclared
 from connectors.typing import MissingColumn, Reject, Typed, repeated_rows, typed_batch
 
 
@@ -420,6 +421,29 @@ class Connector:
         )
 
     # --- typing --------------------------------------------------------------------------------------
+
+    def take(
+        self,
+        chunk: Chunk,
+        table: str,
+        records: Sequence[Any],
+        mapping: Mapping[str, str | Path],
+        ignored: Sequence[str] = (),
+    ) -> Typed:
+        """Nested records of one table into `chunk`: mapped, typed, undeclared values to quarantine.
+
+        Keys of `ignored` are known and not wanted; any other key that no column takes is undeclared.
+        """
+        columns, paths = flatten(records, mapping)
+        result = self.typed(chunk, table, columns, records, paths)
+        found = undeclared(records, declared_keys(mapping, ignored), self.report.counts[table].undeclared)
+        for position, extra in found:
+            values = {k: columns[k][position] for k in contract(table).key}
+            key = {k: str(v) if isinstance(v, str | int) else None for k, v in values.items()}
+            chunk.quarantine.append(
+                Quarantined(table, key, ", ".join(extra), "undeclared", orjson.dumps(extra))
+            )
+        return result
 
     def typed(
         self,

@@ -20,7 +20,7 @@ from urllib.parse import quote
 import orjson
 
 from connectors.base import Chunk, Connector, Quarantined, Request, SourceChanged
-from connectors.mapping import Path, Reader, flatten
+from connectors.mapping import Path, Reader
 
 _LEVELS = {"4": "full", "3": "partial", "2": "information", 4: "full", 3: "partial", 2: "information"}
 
@@ -316,8 +316,7 @@ class IGate(Connector):
         self.counted_window("agencies", read)
         self.report.counts["agency"].announced = self.report.windows[-1]["announced_after"]
         chunk = Chunk()
-        columns, paths = flatten(records, _AGENCY)
-        self.typed(chunk, "agency", columns, records, paths)
+        self.take(chunk, "agency", records, _AGENCY, ("id", "parent.id"))
         return chunk
 
     # --- typing --------------------------------------------------------------------------------------

@@ -19,7 +19,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from connectors.base import Chunk, Connector, Request, SourceChanged, SourceUnavailable
+from connectors.base import (
+    Chunk,
+    Connector,
+    PagingError,
+    Request,
+    SourceChanged,
+    SourceRefused,
+    SourceUnavailable,
+)
 from connectors.mapping import Path, flatten
 from connectors.typing import MISSING
 
@@ -62,7 +70,7 @@ _SPAN = re.compile(r"(\d{4}-\d{2}-\d{2})/(\d{4}-\d{2}-\d{2})")
 NATIONAL = "national"
 
 
-class PeriodError(ValueError):
+class PeriodError(SourceRefused, ValueError):
     """A period is written in a form the evaluation API has no words for."""
 
 
@@ -112,20 +120,26 @@ class Evaluation:
 def _span(period: str) -> tuple[dt.date, dt.date]:
     """First and last day of a period, both included."""
     if m := _SPAN.fullmatch(period):
-        return dt.date.fromisoformat(m[1]), dt.date.fromisoformat(m[2])
+        try:
+            first, last = dt.date.fromisoformat(m[1]), dt.date.fromisoformat(m[2])
+        except ValueError:
+            raise PeriodError(f"period {period!r} holds a day that does not exist") from None
+        if first > last:
+            raise PeriodError(f"period {period!r} ends before it starts")
+        return first, last
     m = _PERIOD.fullmatch(period)
     if not m:
         raise PeriodError(f"period {period!r}: expected 2026, 2026-Q3, 2026-08 or 2026-07-01/2026-09-30")
     year = int(m["year"])
     if m["month"]:
-        first, months = int(m["month"]), 1
+        month, months = int(m["month"]), 1
     elif m["quarter"]:
-        first, months = int(m["quarter"]) * 3 - 2, 3
+        month, months = int(m["quarter"]) * 3 - 2, 3
     else:
-        first, months = 1, 12
-    after = first + months
+        month, months = 1, 12
+    after = month + months
     end = dt.date(year + (after > 12), (after - 1) % 12 + 1, 1)
-    return dt.date(year, first, 1), end - dt.timedelta(days=1)
+    return dt.date(year, month, 1), end - dt.timedelta(days=1)
 
 
 class NationalPortal(Connector):
@@ -142,9 +156,22 @@ class NationalPortal(Connector):
 
     def chunks(self, request: Request) -> Iterator[Chunk]:
         """The whole catalogue in chunks, then each evaluation asked for in the source's options."""
+        questions = [self._question(q) for q in self.endpoint.options.get("evaluations", [])]
         yield from self._procedures(request)
-        for question in self.endpoint.options.get("evaluations", []):
-            yield self._evaluation(Evaluation(**question))
+        for question in questions:
+            yield self._evaluation(question)
+
+    def _question(self, option: Any) -> Evaluation:
+        # Before the first call: a slip in the list of sources should not cost a whole catalogue.
+        try:
+            question = Evaluation(**{k: str(v) for k, v in dict(option).items()})
+            question.body()
+        except (TypeError, ValueError) as e:
+            raise PeriodError(
+                f"{self.source_code}: option evaluations in the list of sources: {e}. Expected endpoint, period, and "
+                "root (the unit's UUID) for all but the ranking of the country."
+            ) from None
+        return question
 
     def post(self, path: str, body: dict[str, Any], absent: frozenset[int] = frozenset()) -> Any:
         """`data` of the envelope, None for a status in `absent`; SourceChanged if it is no such envelope."""
@@ -176,6 +203,7 @@ class NationalPortal(Connector):
     def _list(self) -> tuple[int | None, list[str], int | None]:
         keys: list[str] = []
         cursor, first = "", None
+        passed: set[str] = set()
         while True:
             data = self.post(
                 self.list_path,
@@ -191,6 +219,12 @@ class NationalPortal(Connector):
             following = data.get("lastId")
             if not items or not following or following == cursor:
                 return first, keys, total
+            if following in passed:
+                raise PagingError(
+                    self._say("POST", self.list_path, "its cursor goes round in a circle")
+                    + " Nothing was landed. Run the task again; if it repeats, the portal's paging has changed."
+                )
+            passed.add(following)
             cursor = following
 
     def _procedure_chunk(self, ids: list[str], details: list[Any]) -> Chunk:
@@ -246,6 +280,9 @@ class NationalPortal(Connector):
         head = data.get("parent") if shape in ("progress", "online", "payment") else data.get("overview")
         if not isinstance(head, dict):
             raise SourceChanged(self._say("POST", path, "the answer holds neither overview nor parent"))
+        if "departmentId" not in head and head.get("departmentCode"):
+            # The ranking's overview names a unit by its code alone; the country has none.
+            head = {**head, "departmentId": question.root}
         answered = head.get("departmentId") or NATIONAL
         if answered != question.root:
             raise SourceUnavailable(

@@ -1,4 +1,4 @@
-"""One DAG for each dossier system in the list of sources: dossiers of a day into raw."""
+"""One DAG for each system of the province in the list of sources: its records of a day into raw."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from ops.sources import read_sources
 DOC = """
 ### Pull dossiers from **{title}** (`{code}`, origin: {origin})
 
-`pull` reads every window the source's search offers for the interval and every dossier still held as open,
-has the vault seal them, and lands Parquet with a manifest whose counts balance. `stage`, `check` and `load`
-bring the batch into `raw` exactly once.
+`pull` reads what the source holds for the interval (of a dossier system: every window its search offers, and
+every dossier still held as open), has the vault seal it, and lands Parquet with a manifest whose counts balance.
+`stage`, `check` and `load` bring the batch into `raw` exactly once.
 
-**Backfill:** `airflow backfill create --dag-id ingest_dossiers_{code} --from-date ... --to-date ...`.
+**Backfill:** `airflow backfill create --dag-id ingest_{kind}_{code} --from-date ... --to-date ...`.
 **When it fails** the last line of the task's log says what was looked for, where, and what to do; clearing the
 task is always safe.
 """
 
 for source in read_sources(Settings().sources_file).values():
-    if source.kind != "dossiers":
+    if source.kind == "national_portal":
         continue
+    dag_id = f"ingest_{source.kind}_{source.code}"
     # No end_date for a system that froze: Airflow would then also refuse a run asked for by hand; `pull` skips
     # days on which the source held nothing. Ticks at midnight make intervals of whole days, which the monthly
     # figures count by; what reaches the source later is caught by the margin of the next days.
-    globals()[f"ingest_dossiers_{source.code}"] = ingest_dag(
-        f"ingest_dossiers_{source.code}",
+    globals()[dag_id] = ingest_dag(
+        dag_id,
         source.code,
         source.connection,
         source.schedule,
         DOSSIERS,
         start_date=dt.datetime.combine(source.active_from, dt.time(), VIETNAM),
-        doc_md=DOC.format(title=source.title, code=source.code, origin=source.origin),
-        tags=["ingest", "dossiers", source.origin],
+        doc_md=DOC.format(title=source.title, code=source.code, kind=source.kind, origin=source.origin),
+        tags=["ingest", source.kind, source.origin],
     )

@@ -40,7 +40,8 @@ class Case:
 
     `server` is a fixture of tests/conftest.py, or ``module:function`` that gives a context manager of a base
     URL. `rows` is the key of the list in a page, `lists` parts of the paths of its lists. `path` follows the
-    server's address. `announces`: whether the source says how many records its lists hold.
+    server's address. `announces`: whether the source says how many records its lists hold. `options` go before
+    those of the list of sources; pages and chunks must be so small that two chunks take five calls or more.
     """
 
     code: str
