@@ -63,6 +63,8 @@ def table_yaml(contract: OpenDataContractStandard, table: SchemaObject) -> dict[
                 f"complete it in {CONTRACTS}."
             )
         custom = {item.property: item.value for item in column.customProperties or []}
+        if custom.get("seal") == "drop":
+            continue  # never written, so there is no such column in raw
         columns.append(
             (column.name, warehouse_type(column.physicalType, custom.get("seal")), column.description)
         )
