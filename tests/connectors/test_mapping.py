@@ -99,7 +99,7 @@ def shaped(mapping: dict[str, str | Path]) -> st.SearchStrategy[dict[str, Any]]:
 
 @given(record=st.one_of(shaped(MAPPING), ANYTHING))
 @example(record={"procedure": {}, "code": 1, "level": 4})
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=70, deadline=None)
 def test_the_compiled_reader_reads_as_flatten_does(record: Any) -> None:
     reader = Reader(MAPPING, ["procedure.id"])
     extra: list[dict[str, Any]] = []
@@ -142,7 +142,7 @@ def check(connector: Any, chunk: Chunk, table: str, asked: int) -> None:
 @example(records=[GOOD | {"task": [None, 5, "x", [], {}]}])
 @example(records=[None, None])
 @example(records=[[], GOOD])
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=70, deadline=None)
 def test_dossiers_of_any_shape_are_rows_rejects_or_a_missing_column(records: list[Any]) -> None:
     connector = igate()
     ids = [f"{position:024d}" for position in range(len(records))]
@@ -219,7 +219,7 @@ def portal() -> NationalPortal:
 @given(records=st.lists(st.one_of(SPOILED_PROCEDURE, ANYTHING), min_size=1, max_size=3))
 @example(records=[PROCEDURE | {"executionMethods": 5, "resultsDetails": {"name": 1}}])
 @example(records=[PROCEDURE | {"executionMethods": {"fees": [None, {"value": True}]}}])
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=70, deadline=None)
 def test_procedures_of_any_shape_are_rows_rejects_or_a_missing_column(records: list[Any]) -> None:
     connector = portal()
     ids = [f"p{position}" for position in range(len(records))]
@@ -258,7 +258,7 @@ UNIT = st.dictionaries(
         ),
     )
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_evaluations_of_any_shape_are_rows_rejects_or_an_error(endpoint: str, data: Any) -> None:
     connector = Answering("national_portal", Endpoint("http://127.0.0.1:1"))
     connector.answer = {"code": "OK", "data": data, "message": "OK"}

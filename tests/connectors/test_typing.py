@@ -71,7 +71,7 @@ def year_is_padded(moment: dt.datetime, form: str) -> str:
 
 @pytest.mark.parametrize("form", FORMS)
 @given(moment=SECONDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_every_form_met_gives_the_moment_back(form: str, moment: dt.datetime) -> None:
     pattern, exact = FORMS[form]
     if exact in ("day", "minute"):
@@ -84,7 +84,7 @@ def test_every_form_met_gives_the_moment_back(form: str, moment: dt.datetime) ->
 
 
 @given(moment=SECONDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_utc_with_z_and_epoch_milliseconds_are_moments(moment: dt.datetime) -> None:
     utc = moment.astimezone(dt.UTC)
     assert parse_timestamp(utc.strftime("%Y-%m-%dT%H:%M:%S.000Z")) == moment
@@ -114,7 +114,7 @@ def test_what_is_no_moment_is_refused_without_being_quoted(value: Any) -> None:
 
 
 @given(day=st.dates(dt.date(1880, 1, 1), dt.date(2099, 12, 31)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_day_is_the_same_in_every_form(day: dt.date) -> None:
     for form in ("%d/%m/%Y", "%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%d/%m/%Y 00:00:00", "%Y-%m-%dT23:59:59"):
         text = day.strftime(form)
@@ -235,7 +235,7 @@ def slow(values: list[Any], of: Column) -> tuple[list[Any], set[int]]:
 @example(values=["0x10"])
 @example(values=[1.5])
 @example(values=[1.0, True, "1"])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=90, deadline=None)
 def test_the_fast_path_says_what_the_slow_one_says(of: Column, values: list[Any]) -> None:
     given_values = [None if v is MISSING else v for v in values]
     array, wrong = typed_column(given_values, of)
