@@ -19,7 +19,7 @@ install: $(READY)  ## Install everything into .venv (the other commands do this 
 $(READY): requirements.lock requirements-bootstrap.txt
 	@command -v $(PYTHON) >/dev/null || { echo "kho chung: looked for $(PYTHON) on PATH and found none; install Python 3.11, or set PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "Installing into $(VENV) (once, about a minute)"
-	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-bootstrap.txt
 	@$(VENV)/bin/uv pip sync --quiet --python $(PY) --require-hashes requirements.lock
 	@touch $@
