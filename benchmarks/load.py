@@ -33,7 +33,7 @@ def landed(table: pa.Table, landing: Path) -> Path:
     known = contract("dossier")
     now = dt.datetime.now(dt.UTC)
     with BatchWriter(landing, "igate_tien_giang") as writer:
-        for batch in table.to_batches(max_chunksize=64 * 1024):
+        for batch in table.to_batches(max_chunksize=2_000):
             writer.write("dossier", batch, known.landed_schema)
         return writer.finish(
             source_code="igate_tien_giang", origin="simulated", dialect="igate", interval=(now, now), pulled_at=now,
