@@ -21,7 +21,9 @@ $(READY): requirements.lock requirements-bootstrap.txt
 	@echo "Installing into $(VENV) (once, about a minute)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-bootstrap.txt
-	@$(VENV)/bin/uv pip sync --quiet --python $(PY) --require-hashes requirements.lock
+	@# uv takes seconds; pip takes minutes, but knows the mirrors and certificates of a pip.conf.
+	@$(VENV)/bin/uv pip sync --quiet --system-certs --python $(PY) --require-hashes requirements.lock \
+	  || $(PY) -m pip install --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	@touch $@
 
 run: $(READY)  ## Pull, load, build, check, publish once (PERIOD=2024-06, 2024, or 2025-06-16/2025-07-15)
@@ -59,12 +61,12 @@ bench: $(READY) $(BENCH)  ## Speed side by side, as ratios from one run
 
 $(BENCH): benchmarks/requirements.lock $(READY)
 	@$(VENV)/bin/uv venv --quiet --clear --python $(PY) .venv-bench
-	@$(VENV)/bin/uv pip sync --quiet --python .venv-bench/bin/python --require-hashes benchmarks/requirements.lock
+	@$(VENV)/bin/uv pip sync --quiet --system-certs --python .venv-bench/bin/python --require-hashes benchmarks/requirements.lock
 	@touch $@
 
 lock: $(READY)  ## Resolve requirements.in again, with hashes
-	@$(VENV)/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --python-version 3.11 requirements.in -o requirements.lock
-	@$(VENV)/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 -c requirements.lock benchmarks/requirements.in -o benchmarks/requirements.lock
+	@$(VENV)/bin/uv pip compile --system-certs --quiet --generate-hashes --no-emit-index-url --python-version 3.11 requirements.in -o requirements.lock
+	@$(VENV)/bin/uv pip compile --system-certs --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 -c requirements.lock benchmarks/requirements.in -o benchmarks/requirements.lock
 
 clean: $(READY)  ## Stop everything and remove all state (var/ or KHOCHUNG_HOME)
 	@$(PY) -m ops down
