@@ -225,7 +225,7 @@ def test_an_overtaken_batch_whose_overtaker_is_gone_asks_for_a_new_pull(tmp_path
     newest = write(tmp_path, [dossier(1)], [step(1, 1)], pulled_at=LATER)
     bring(database, newest)
     shutil.rmtree(newest)
-    with pytest.raises(LandingError, match="overtaken.*Clear the pull task"):
+    with pytest.raises(LandingError, match=r"overtaken.*Clear the pull task"):
         bring(database, stale)
 
 
