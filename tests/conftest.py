@@ -122,6 +122,7 @@ def start_vault(database_url: str, home: Path) -> Vault:
         "VAULT_SOCKET": str(socket_folder / "v.sock"),
         "VAULT_KEYS": str(home / "keys"),
         "VAULT_TOKEN_FILE": str(home / "token"),
+        "VAULT_AGREEMENTS": str(home / "agreements"),
     }
     process = subprocess.Popen([sys.executable, "-m", "vault"], env=environment, cwd=PROJECT)
     wait_for(lambda: (socket_folder / "v.sock").exists() or process.poll() is not None)

@@ -1,6 +1,7 @@
 """``python -m vault``: serve on a local socket.
 
-Environment: VAULT_DATABASE_URL, VAULT_SOCKET, VAULT_KEYS (folder), VAULT_TOKEN_FILE (made if absent).
+Environment: VAULT_DATABASE_URL, VAULT_SOCKET, VAULT_KEYS (folder), VAULT_TOKEN_FILE (made if absent),
+VAULT_AGREEMENTS (folder of agreement records; without it nothing is ever disclosed).
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ def main() -> None:
     token = _bearer(Path(_setting("VAULT_TOKEN_FILE")))
     socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     socket.unlink(missing_ok=True)
-    uvicorn.run(application(store, token), uds=str(socket), log_level="warning", access_log=False)
+    folder = os.environ.get("VAULT_AGREEMENTS", "")
+    agreements = Path(folder) if folder else None
+    uvicorn.run(application(store, token, agreements), uds=str(socket), log_level="warning", access_log=False)
 
 
 if __name__ == "__main__":

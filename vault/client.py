@@ -1,4 +1,4 @@
-"""Callers' side of the vault: seal a batch, hand over a quarantine. Keeps nothing."""
+"""Callers' side of the vault: seal a batch, hand over a quarantine, read for a purpose. Keeps nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 import pyarrow as pa
+
+from vault.purposes import Disclosure, NoAgreement, QuotaSpent
 
 ARROW = "application/vnd.apache.arrow.stream"
 
@@ -62,6 +64,25 @@ class VaultClient:
             writer.write_table(table)
         self._call("POST", "/v1/quarantine", sink.getvalue().to_pybytes())
 
+    def disclose(self, purpose: str, people: Sequence[tuple[str, str]] = ()) -> tuple[list[Disclosure], int]:
+        """Number and name of at most 20 (token, reference of a name), and what is left of today's quota.
+
+        Every reading is recorded under the purpose's agreement; without people only the quota is told. Raises
+        NoAgreement, QuotaSpent, or VaultRefused.
+        """
+        table = pa.table(
+            {
+                "token": pa.array([t for t, _ in people], pa.string()),
+                "name_reference": pa.array([n for _, n in people], pa.string()),
+            }
+        ).replace_schema_metadata({"purpose": purpose})
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        answer = self._call("POST", "/v1/disclose", sink.getvalue().to_pybytes())
+        given = pa.ipc.open_stream(answer.content).read_all()
+        return [Disclosure(**row) for row in given.to_pylist()], int(given.schema.metadata[b"quota_left"])
+
     def _call(self, method: str, path: str, body: bytes) -> httpx.Response:
         deadline = time.monotonic() + self.patience
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": ARROW}
@@ -74,7 +95,10 @@ class VaultClient:
                 if answer.status_code == 200:
                     return answer
                 if answer.status_code < 500:
-                    raise VaultRefused(f"the vault refused {path}: {answer.json().get('error')}")
+                    said = str(answer.json().get("error"))
+                    if path == "/v1/disclose" and answer.status_code in (403, 429):
+                        raise NoAgreement(said) if answer.status_code == 403 else QuotaSpent(said)
+                    raise VaultRefused(f"the vault refused {path}: {said}")
                 trouble = f"HTTP {answer.status_code}"
             # Sealing the same batch again gives the same references, so a repeat does no harm.
             if time.monotonic() > deadline:

@@ -1,9 +1,11 @@
-"""The vault's own database: ciphertexts by reference, the quarantine, wrapped data keys, the fingerprint."""
+"""The vault's own database: ciphertexts by reference, the quarantine, disclosures, data keys, the fingerprint."""
 
 from __future__ import annotations
 
 import os
 import threading
+import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import adbc_driver_postgresql.dbapi as adbc
@@ -11,7 +13,8 @@ import pyarrow as pa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vault.keys import KeyProvider, KeyTrouble, derive, fingerprint
-from vault.sealing import Ciphertexts, Sealer
+from vault.purposes import PURPOSES, Agreement, Disclosure, Purpose, QuotaSpent
+from vault.sealing import Ciphertexts, Sealer, normalised_identity
 
 _SCHEMA = """
 create table if not exists meta (name text primary key, value text not null);
@@ -23,8 +26,17 @@ create table if not exists quarantine (id bigint generated always as identity pr
     source_code text not null, table_name text not null, key text not null, field text not null,
     kind text not null check (kind in ('reject', 'undeclared')), payload bytea not null,
     batch_id text not null, created_at timestamptz not null default now());
-create unique index if not exists quarantine_once on quarantine (batch_id, table_name, key, field, kind)
+create unique index if not exists quarantine_once on quarantine (batch_id, table_name, key, field, kind);
+create table if not exists disclosure (request_id uuid primary key, purpose text not null, document text not null,
+    officer_code text not null, token text not null, outcome text not null check (outcome in
+    ('disclosed', 'not_held', 'other_paper', 'refused')), at timestamptz not null default clock_timestamp());
+create index if not exists disclosure_given on disclosure (purpose, at) where outcome = 'disclosed'
 """
+#: Readings given since midnight in Vietnam.
+_GIVEN_TODAY = (
+    "select count(*) as n from disclosure where purpose = $1 and outcome = 'disclosed' and "
+    "at >= date_trunc('day', now() at time zone 'Asia/Ho_Chi_Minh') at time zone 'Asia/Ho_Chi_Minh'"
+)
 _WRAP = b"kho-chung/data-key"
 
 
@@ -114,7 +126,7 @@ class Store:
             self._with_connection(work)
 
     def reveal(self, references: list[str]) -> dict[str, str]:
-        """Clear values by reference, for tests of the vault itself; the vault's API does not offer it."""
+        """Clear values by reference, for `disclose` and for tests; the vault's API does not offer it."""
         if not references:
             return {}
         listed = ", ".join("'" + r.replace("'", "") + "'" for r in references)
@@ -123,6 +135,75 @@ class Store:
         return {
             r["reference"]: self.sealer.decrypt(r["payload"], r["reference"].encode()).decode() for r in rows
         }
+
+    def disclose(
+        self, agreement: Agreement, people: Sequence[tuple[str, str]]
+    ) -> tuple[list[Disclosure], int]:
+        """Number and name of each (token, reference of a name), and what is left of today's quota.
+
+        Every reading is recorded and committed before this returns. Raises QuotaSpent, and gives and records
+        nothing, where more persons have values than the quota still allows.
+        """
+        purpose = PURPOSES[agreement.purpose]
+        values = self.reveal([reference for pair in people for reference in pair])
+        given = [
+            Disclosure(token, outcome, str(uuid.uuid4()), number, name)
+            for token, reference in people
+            for outcome, number, name in [self._judge(purpose, token, reference, values)]
+        ]
+        wanted = sum(1 for d in given if d.outcome == "disclosed")
+        left: list[int] = []
+
+        def work(connection: adbc.Connection) -> None:
+            with connection.cursor() as cursor:
+                # One reading of the quota at a time, or two callers would both take its last place.
+                cursor.execute("lock table disclosure in exclusive mode")
+                cursor.execute(_GIVEN_TODAY, (agreement.purpose,))
+                left[:] = [agreement.daily_quota - cursor.fetchall()[0][0]]
+                if wanted <= left[0]:
+                    for d in given:
+                        cursor.execute(
+                            "insert into disclosure (request_id, purpose, document, officer_code, token, outcome) "
+                            "values ($1::text::uuid, $2, $3, $4, $5, $6)",
+                            (d.request_id, agreement.purpose, agreement.document, agreement.officer_code,
+                             d.token, d.outcome),
+                        )  # fmt: skip
+            connection.commit()
+
+        with self._lock:
+            self._with_connection(work)
+        if wanted > left[0]:
+            raise QuotaSpent(
+                f"{agreement.purpose}: {max(left[0], 0)} of the {agreement.daily_quota} readings a day of document "
+                f"{agreement.document} are left, {wanted} were asked for; the count starts anew at midnight"
+            )
+        return given, left[0] - wanted
+
+    def _judge(
+        self, purpose: Purpose, token: str, reference: str, values: dict[str, str]
+    ) -> tuple[str, str | None, str | None]:
+        """(outcome, number, name) of one person; `values` are the clear ones by reference.
+
+        The name must be the one sealed as this person's name: otherwise any reference at all, an address or
+        somebody else's telephone, could be read under the purpose. Sealing both again tells.
+        """
+        if token not in values or reference not in values:
+            return "not_held", None, None
+        number, name = values[token], values[reference]
+        kind, _, digits = (normalised_identity(number) or "").partition(":")
+        marks = {purpose.identity: ("identifying", "token"), purpose.name: ("sensitive", "reference")}
+        schema = pa.schema(
+            [
+                pa.field(column, pa.string(), metadata={"classification": privacy, "seal": seal})
+                for column, (privacy, seal) in marks.items()
+            ],
+            metadata={"subject": purpose.identity},
+        )
+        batch = pa.RecordBatch.from_arrays([pa.array([number]), pa.array([name])], schema=schema)
+        again, _ = self.sealer.seal(batch)
+        if [column[0].as_py() for column in again.columns] != [token, reference]:
+            return "refused", None, None
+        return ("disclosed", digits, name) if kind in purpose.kinds else ("other_paper", None, None)
 
     def count(self, table: str) -> int:
         """Number of rows of one of the vault's tables."""
