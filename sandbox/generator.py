@@ -2,10 +2,11 @@
 
 `tien_giang` is Tiền Giang's system (2020-01-01 to 2020-04-13, 2024, and 2025 until it froze on 30 June);
 `dong_thap` is the system of the new Đồng Tháp from 1/7/2025, which also holds what was then open in Tiền Giang
-and in old Đồng Tháp (`dong_thap_cu`, a world that no server plays). Numbers of dossiers are calibrated by
-published figures: 158,485 received in Tiền Giang in the first 104 days of 2020 (ICTVietnam 17/09/2021), 184,457
-a year in old Đồng Tháp (CAND 2024), about 37,000 received and 27,000 of them online in the new Đồng Tháp in
-its first 21 days (baoxaydung.vn 26/07/2025).
+and in old Đồng Tháp (`dong_thap_cu`, which the OpenCPS server plays). Numbers of dossiers are calibrated by
+published figures: 158,485 received in Tiền Giang in the first 104 days of 2020 (ICTVietnam 17/09/2021); 184,457
+received and 125,174 of them online in old Đồng Tháp in 2024 (CAND 2024), 51.91 % online in its first quarter
+(Báo Đồng Tháp 26/03/2024); about 37,000 received and 27,000 of them online in the new Đồng Tháp in its first 21
+days (baoxaydung.vn 26/07/2025).
 
 All times are local seconds since 1970-01-01 00:00 Asia/Ho_Chi_Minh; -1 means "none".
 """
@@ -64,6 +65,10 @@ class World:
     provinces: tuple[tuple[int, float], ...]
     freeze: int = FAR
     takes_over: tuple[str, ...] = ()
+    #: (first month, last month, dossiers filed online in them), where such a number was published.
+    online_exactly: tuple[tuple[int, int, int], ...] = ()
+    #: Share of online filings refused at the desk; 0 where a system gives those no date of receipt.
+    refusals: float = 0.013
 
     @property
     def merged(self) -> bool:
@@ -82,7 +87,9 @@ WORLDS = {
     "dong_thap_cu": World(
         "dong_thap_cu", 2, "H20", ((date(2024, 1, 1), date(2025, 6, 30)),),
         (date(2024, 1, 1), date(2024, 12, 31), 184_457),
-        {2024: 0.6786, 2025: 0.7}, {2024: 0.66, 2025: 0.75}, ((87, 1.0),), FREEZE,
+        {2025: 0.73}, {2024: 0.66, 2025: 0.75}, ((87, 1.0),), FREEZE,
+        # 51.91 % of the 41,786 received in the first quarter; 125,174 in the whole year.
+        online_exactly=((202401, 202403, 21_691), (202404, 202412, 103_483)), refusals=0.0,
     ),
     "dong_thap": World(
         "dong_thap", 3, "H20", ((date(2025, 7, 1), date(2025, 12, 31)),),
@@ -240,6 +247,52 @@ def month_bounds(month: int) -> tuple[int, int]:
     return day_number(date(y, m, 1)), day_number(following)
 
 
+def _received(world: str, month: int) -> tuple[I64, I64]:
+    """Return the days of a month on which a world received dossiers, and how many on each."""
+    w = WORLDS[world]
+    period = next(i for i, (a, b) in enumerate(w.periods)
+                  if a.year * 100 + a.month <= month <= b.year * 100 + b.month)  # fmt: skip
+    start = day_number(w.periods[period][0])
+    low, high = month_bounds(month)
+    counts = day_counts(world, period)
+    days = np.arange(max(low, start), min(high, start + len(counts)), dtype=np.int64)
+    return days, counts[days - start]
+
+
+def _keys(world: str, month: int) -> U64:
+    return keys_for(f"{SEED}:{world}:{month}", int(_received(world, month)[1].sum()))
+
+
+def _procedure(w: World, key: U64) -> I64:
+    p = procedures(w.suffix)
+    found = np.searchsorted(np.cumsum(p.weight), uniform(key, "procedure"), side="right")
+    return np.minimum(found, len(p.codes) - 1)
+
+
+@lru_cache(maxsize=8)
+def _online_below(world: str, first: int, last: int, count: int) -> float:
+    """Return the chance below which just `count` dossiers of these months are online, of those that can be."""
+    w = WORLDS[world]
+    capable = procedures(w.suffix).can[:, 1]
+    chances = []
+    for month in months(world):
+        if first <= month <= last:
+            key = _keys(world, month)
+            chances.append(uniform(key, "online")[capable[_procedure(w, key)]])
+    return float(np.partition(np.concatenate(chances), count)[count])
+
+
+def _online(w: World, key: U64, procedure: I64, month: int) -> NDArray[np.bool_]:
+    """Tell which dossiers are filed online: where the procedure allows it, in the province's published share."""
+    p = procedures(w.suffix)
+    capable = p.can[:, 1]
+    below = min(0.995, w.online_share.get(month // 100, 0) / float(p.weight[capable].sum()))
+    for first, last, count in w.online_exactly:
+        if first <= month <= last:
+            below = _online_below(w.name, first, last, count)
+    return capable[procedure] & (uniform(key, "online") < below)
+
+
 def person_commune(person: I64) -> I64:
     """Return the old commune (index in `communes()`) in which each person lives."""
     c = communes()
@@ -261,16 +314,8 @@ def mix_person(person: I64) -> U64:
 @lru_cache(maxsize=40)
 def month_block(world: str, month: int) -> Block:
     """Return the dossiers a world received in a month, without migrated ones."""
-    w = WORLDS[world]
-    period = next(i for i, (a, b) in enumerate(w.periods)
-                  if a.year * 100 + a.month <= month <= b.year * 100 + b.month)  # fmt: skip
-    start = day_number(w.periods[period][0])
-    low, high = month_bounds(month)
-    counts = day_counts(world, period)
-    days = np.arange(max(low, start), min(high, start + len(counts)), dtype=np.int64)
-    counts = counts[days - start]
-    n = int(counts.sum())
-    key = keys_for(f"{SEED}:{world}:{month}", n)
+    days, counts = _received(world, month)
+    key = _keys(world, month)
     day = np.repeat(days, counts)
 
     u = uniform(key, "hour")
@@ -279,22 +324,15 @@ def month_block(world: str, month: int) -> Block:
     share = np.where(u < 0.6, (u / 0.6) ** 1.25 * HALF, late).astype(np.int64)
     accepted = day * DAY + np.where(share < HALF, MORNING + share, AFTERNOON + share - HALF)
     order = np.lexsort((key, accepted))
-    key, accepted, day = key[order], accepted[order], day[order]
-    year = month // 100
-    return _draw(w, key, accepted, day, year)
+    return _draw(WORLDS[world], key[order], accepted[order], day[order], month)
 
 
-def _draw(w: World, key: U64, accepted: I64, day: I64, year: int) -> Block:
+def _draw(w: World, key: U64, accepted: I64, day: I64, month: int) -> Block:
     p = procedures(w.suffix)
     cal = calendar()
-    n = len(key)
-    procedure = np.minimum(np.searchsorted(np.cumsum(p.weight), uniform(key, "procedure"), side="right"),
-                           len(p.codes) - 1)  # fmt: skip
-
-    # Channel: online where the procedure allows it, so that the province's published share comes out.
-    capable = p.can[:, 1]
-    online_if = min(0.995, w.online_share[year] / float(p.weight[capable].sum()))
-    online = capable[procedure] & (uniform(key, "online") < online_if)
+    n, year = len(key), month // 100
+    procedure = _procedure(w, key)
+    online = _online(w, key, procedure, month)
     post = ~online & p.can[procedure, 2] & (uniform(key, "post") < 0.06)
     channel = np.where(online, 2, np.where(post, 3, 1))
     term = channel - 1
@@ -341,7 +379,7 @@ def _draw(w: World, key: U64, accepted: I64, day: I64, year: int) -> Block:
 
     # Endings.
     fate = uniform(key, "fate")
-    rejected = online & (fate < 0.013)
+    rejected = online & (fate < w.refusals)
     withdrawn = (fate >= 0.013) & (fate < 0.021)
     stopped = (fate >= 0.021) & (fate < 0.0245)
     ending = np.where(rejected, REJECTED, np.where(withdrawn, WITHDRAWN, np.where(stopped, STOPPED, 0)))
