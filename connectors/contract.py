@@ -11,7 +11,8 @@ them is an error, because a silent default would let a personal value through.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -68,6 +69,9 @@ class Column:
     allowed_values: tuple[object, ...] | None
     minimum: float | None
     compare: bool
+    #: Its heading in files and forms, and every custom property, for a connector that goes by them.
+    business_name: str = ""
+    custom: Mapping[str, object] = field(default_factory=dict, hash=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Contract:
     complete_within: tuple[str, ...]
     reject_share: float
     indexed: tuple[str, ...] = ()
+    custom: Mapping[str, object] = field(default_factory=dict, hash=False, compare=False)
 
     @property
     def landed_columns(self) -> tuple[Column, ...]:
@@ -205,6 +210,8 @@ def _column(prop: SchemaProperty, where: str) -> Column:
         allowed_values=tuple(allowed) if isinstance(allowed, list) else None,
         minimum=float(minimum) if isinstance(minimum, int | float) else None,
         compare=custom.get("compare", True) is not False,
+        business_name=prop.businessName or "",
+        custom=custom,
     )
 
 
@@ -252,6 +259,7 @@ def read_contract(path: Path) -> Contract:
         complete_within=_names(custom.get("completeWithin")),
         reject_share=float(str(custom.get("rejectShare", 0))),
         indexed=_names(custom.get("indexed")),
+        custom=custom,
     )
 
 
@@ -262,6 +270,11 @@ def contract(name: str) -> Contract:
     if found.name != name:
         raise ContractError(f"{name}.yaml declares the table {found.name!r}")
     return found
+
+
+def required(table: str) -> tuple[str, ...]:
+    """Names of the columns a record of `table` may not lack."""
+    return tuple(c.name for c in contract(table).columns if c.required)
 
 
 def contract_names() -> list[str]:
