@@ -5,22 +5,30 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
+import orjson
 import pyarrow as pa
 
 from connectors.base import Chunk, Endpoint
-from connectors.igate import Detail, IGate
+from connectors.igate import IGate, detail_shape
 from vault.sealing import Sealer
 
 Seal = Callable[[pa.RecordBatch], pa.RecordBatch]
 
 
+def _ids(bodies: list[bytes]) -> list[str]:
+    # A pull knows which dossier it asked for; here it stands at the beginning of each page.
+    return [body[7:31].decode() for body in bodies]
+
+
 def chunks(bodies: list[bytes]) -> Iterator[Chunk]:
     """The connector's own path from bytes to typed batches, in its own chunk size."""
     connector = IGate("igate_tien_giang", Endpoint("http://nowhere"))
+    first = [orjson.loads(body) for body in bodies[: connector.learn_from]]
+    connector._layout = detail_shape().learn(first)
     size = connector.chunk_size
     for at in range(0, len(bodies), size):
-        details = [Detail.read(body) for body in bodies[at : at + size]]
-        chunk = connector._chunk([str(d.row[0]) for d in details], list(details))
+        part = bodies[at : at + size]
+        chunk = connector._chunk(_ids(part), [connector._read(body) for body in part])
         if chunk.rejects or chunk.quarantine:
             raise RuntimeError(f"a page broke its contract: {chunk.rejects[:1]}")
         yield chunk

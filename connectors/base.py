@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import urljoin, urlsplit
@@ -96,6 +96,8 @@ class Chunk:
     tables: dict[str, pa.RecordBatch] = dataclasses.field(default_factory=dict)
     rejects: list[Reject] = dataclasses.field(default_factory=list)
     quarantine: list[Quarantined] = dataclasses.field(default_factory=list)
+    #: Tables of which at least one record was read: their columns are known to be sent.
+    shown: set[str] = dataclasses.field(default_factory=set)
 
 
 @dataclass
@@ -356,6 +358,23 @@ class Connector:
         with ThreadPoolExecutor(self.concurrency) as pool:
             return list(pool.map(function, items))
 
+    def calls_ahead(
+        self, function: Callable[[Any], Any], parts: Sequence[Sequence[Any]]
+    ) -> Iterator[list[Any]]:
+        """`map_calls` of each part, with the next part's calls under way while the caller works on this one's."""
+        if self.concurrency == 1:
+            yield from ([function(i) for i in part] for part in parts)
+            return
+        with ThreadPoolExecutor(self.concurrency) as pool:
+            try:
+                ahead: list[Future[Any]] = []
+                for part in [*parts, ()]:
+                    done, ahead = ahead, [pool.submit(function, i) for i in part]
+                    if done:
+                        yield [f.result() for f in done]
+            finally:
+                pool.shutdown(cancel_futures=True)
+
     # --- paging --------------------------------------------------------------------------------------
 
     def read_pages(
@@ -454,11 +473,20 @@ class Connector:
         paths: dict[str, str] | None = None,
         refused: dict[int, str] | None = None,
     ) -> Typed:
-        """Type one table into `chunk`: rejects are counted, their payloads go to quarantine."""
+        """Type one table into `chunk`, behind what it holds of it: rejects are counted, and go to quarantine.
+
+        `columns` are lists of values, or Arrow arrays where they were decoded so.
+        """
         known: Contract = contract(table)
         count = self.report.counts[table]
-        columns["source_code"] = [self.source_code] * len(records)
-        result = typed_batch(known, columns, paths, refused)
+        columns["source_code"] = pa.repeat(self.source_code, len(records))
+        before = chunk.tables.get(table)
+        result = typed_batch(known, columns, paths, refused, seen=table in chunk.shown)
+        if len(records):
+            chunk.shown.add(table)
+        if before is not None:
+            both = pa.Table.from_batches([before, result.batch]).combine_chunks()
+            result.batch = (both.to_batches() or [before])[0]
         repeated = repeated_rows(result.batch, known.key)
         if repeated:
             count.duplicates += len(repeated)

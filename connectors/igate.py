@@ -12,15 +12,24 @@ the detail beyond the search item, and the sign-in grant. All guesses stand in t
 from __future__ import annotations
 
 import datetime as dt
+import functools
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar
 from urllib.parse import quote
 
+import msgspec
+import numpy as np
 import orjson
+import pyarrow as pa
 
 from connectors.base import Chunk, Connector, Quarantined, Request, SourceChanged
-from connectors.mapping import Path, Reader
+from connectors.bulk import Layout, NotOfThisShape, Shape
+from connectors.contract import required
+from connectors.mapping import Path, flatten, listed, undeclared
+from connectors.typing import MISSING
 
 _LEVELS = {"4": "full", "3": "partial", "2": "information", 4: "full", 3: "partial", 2: "information"}
 
@@ -81,9 +90,6 @@ _IGNORED = (
     "processingAgency.id",
     "processingAgency.name",
     "applicant.data.village.name",
-    "task",
-    "dossierFormFile",
-    "dossierFee",
 )
 _METHODS = {"truc-tuyen": "online", "tien-mat": "cash", "chuyen-khoan": "transfer"}
 #: table -> (list in the detail, mapping, ignored); guessed like GUESSED_DETAIL.
@@ -132,12 +138,6 @@ _CHILDREN: dict[str, tuple[str, dict[str, str | Path], tuple[str, ...]]] = {
         (),
     ),
 }
-#: A migrated dossier alone has previousCode; absent is not missing.
-_READERS = {
-    "dossier": Reader(_DOSSIER, _IGNORED, optional=("previous_code",)),
-    **{t: Reader(mapping, ignored) for t, (_, mapping, ignored) in _CHILDREN.items()},
-}
-_LISTS = [(key, _READERS[table]) for table, (key, _, _) in _CHILDREN.items()]
 _AGENCY: dict[str, str | Path] = {
     "agency_code": "code",
     "agency_name": "name[vi]",
@@ -147,51 +147,57 @@ _AGENCY: dict[str, str | Path] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Detail:
-    """One dossier as rows: of itself, of each list in `_CHILDREN`, and what no contract knows."""
+#: A migrated dossier alone has previousCode; absent is not missing.
+_OPTIONAL = ("previous_code",)
 
-    #: As received; decoded again if a record is rejected, which costs less than to keep every one decoded.
+
+@functools.cache
+def detail_shape() -> Shape:
+    """The shape of a detail, with its three lists."""
+    lists = [
+        (key, Shape(table, m, ignored, required(table))) for table, (key, m, ignored) in _CHILDREN.items()
+    ]
+    return Shape("dossier", _DOSSIER, _IGNORED, required("dossier"), lists)
+
+
+class Detail(msgspec.Struct, gc=False):
+    """One dossier as received, and decoded where it is odd (see `connectors.bulk`)."""
+
     content: bytes
-    row: tuple[Any, ...]
-    children: list[list[tuple[Any, ...]]]
-    undeclared: list[tuple[str, dict[str, Any]]]
+    record: dict[str, Any] | None = None
 
     @classmethod
-    def read(cls, content: bytes) -> Detail:
-        """Decode and read one answer; JSONDecodeError if it is cut. What is no dossier lacks everything."""
+    def read(cls, content: bytes, layout: Layout | None = None) -> Detail:
+        """JSONDecodeError if the answer is cut. What is no dossier lacks everything."""
+        if layout is not None and layout.accepts(content):
+            return cls(content)
         answer = orjson.loads(content)
-        record = answer if isinstance(answer, dict) else {}
-        extra: list[dict[str, Any]] = []
-        row = _READERS["dossier"].read(record, extra)
-        undeclared = [("dossier", e) for e in extra]
-        children: list[list[tuple[Any, ...]]] = []
-        for table, (key, reader) in zip(_CHILDREN, _LISTS, strict=True):
-            extra = []
-            children.append([reader.read(child, extra) for child in _listed(record, key)])
-            undeclared += [(table, e) for e in extra]
-        return cls(content, row, children, undeclared)
+        return cls(content, answer if isinstance(answer, dict) else {})
 
-
-def _listed(record: dict[str, Any], key: str) -> list[Any]:
-    """Entries of a list in a record; what is no list is one entry, for typing to reject."""
-    value = record.get(key) or []
-    return value if isinstance(value, list) else [value]
+    def entry(self, key: str, index: int) -> Any:
+        """The record, or one entry of its list `key`: decoded once more, for the few that are rejected."""
+        record = orjson.loads(self.content)
+        return listed(record[key])[index] if key else record
 
 
 @dataclass
-class _Again(Sequence[Any]):
-    """Records by position, decoded again where one is asked for."""
+class _Origin(Sequence[Any]):
+    """The record that each row of a table came from."""
 
-    decode: list[tuple[Detail | None, Any, int]] = field(default_factory=list)
+    ids: list[str]
+    details: Sequence[Detail | None]
+    key: str
+    owners: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.decode)
+        return len(self.owners)
 
     def __getitem__(self, position: Any) -> Any:
-        detail, key, index = self.decode[position]
-        record = {"id": key} if detail is None else orjson.loads(detail.content)
-        return record if index < 0 else _listed(record, key)[index]
+        owner = int(self.owners[position])
+        detail = self.details[owner]
+        if detail is None:
+            return {"id": self.ids[owner]}
+        return detail.entry(self.key, position - int(np.searchsorted(self.owners, owner)))
 
 
 class IGate(Connector):
@@ -206,6 +212,9 @@ class IGate(Connector):
     token_path: ClassVar[str] = "/auth/realms/digo/protocol/openid-connect/token"  # noqa: S105 - a path
     #: The three windows the search offers. A dossier may stand in several; it is read once.
     windows: ClassVar[tuple[str, ...]] = ("accepted", "appointment", "result-returned")
+    #: So many details show the form of each value; they are read one after another.
+    learn_from: ClassVar[int] = 40
+    _layout: Layout | None = None
 
     def login(self) -> str:
         """A token of the realm; [guess] client credentials."""
@@ -246,13 +255,18 @@ class IGate(Connector):
         count.announced = announced if self._announces() else None
         count.duplicates += announced - len(wanted)
         ids = list(wanted)
-        for position in range(0, len(ids), self.chunk_size):
-            part = ids[position : position + self.chunk_size]
-            details = self.map_calls(self._detail, part)
+        wanted.clear()
+        # The first few are read leniently and show in which form this installation sends each value.
+        first = ids[: self.learn_from]
+        details = [self._detail(i) for i in first]
+        self._layout = detail_shape().learn([d.record for d in details if d is not None])
+        yield self._chunk(first, details)
+        parts = [ids[p : p + self.chunk_size] for p in range(len(first), len(ids), self.chunk_size)]
+        done = len(first)
+        for part, details in zip(parts, self.calls_ahead(self._detail, parts), strict=True):
+            done += len(part)
             yield self._chunk(part, details)
-            request.on_progress(
-                f"{self.source_code}: {min(position + self.chunk_size, len(ids)):,} of {len(ids):,} dossiers"
-            )
+            request.on_progress(f"{self.source_code}: {done:,} of {len(ids):,} dossiers")
 
     # --- reading -------------------------------------------------------------------------------------
 
@@ -297,7 +311,10 @@ class IGate(Connector):
 
     def _detail(self, dossier_id: str) -> Any:
         path = f"/pa/dossier/{quote(dossier_id, safe='')}/--online"
-        return self.call("GET", path, absent=frozenset({404}), read=Detail.read)
+        return self.call("GET", path, absent=frozenset({404}), read=self._read)
+
+    def _read(self, content: bytes) -> Detail:
+        return Detail.read(content, self._layout)
 
     def _agencies(self) -> Chunk:
         records: list[Any] = []
@@ -323,46 +340,81 @@ class IGate(Connector):
 
     def _chunk(self, ids: list[str], details: Sequence[Detail | None]) -> Chunk:
         chunk = Chunk()
-        # A dossier the source no longer has keeps its place, so that the balance stays honest.
-        gone = {p: "the source no longer has this dossier" for p, d in enumerate(details) if d is None}
-        reader = _READERS["dossier"]
-        rows = [reader.read({"id": i}, []) if d is None else d.row for i, d in zip(ids, details, strict=True)]
-        records = _Again([(d, i, -1) for i, d in zip(ids, details, strict=True)])
-        columns = reader.columns(rows)
-        own_ids = columns["dossier_id"]
-        gone |= {
-            p: "the source answered with another dossier"
-            for p, (asked, own) in enumerate(zip(ids, own_ids, strict=True))
-            if isinstance(own, str) and own != asked
-        }
-        result = self.typed(chunk, "dossier", columns, records, reader.paths, gone)
-        bad = {r.position for r in result.rejects}
-        for number, (table, (key, _, _)) in enumerate(_CHILDREN.items()):
-            reader = _READERS[table]
-            rows = []
-            owners: list[int] = []
-            for position, detail in enumerate(details):
-                if detail is not None and (listed := detail.children[number]):
-                    rows += listed
-                    owners += [position] * len(listed)
-            flat = reader.columns(rows)
-            flat["dossier_id"] = [own_ids[o] for o in owners]
-            places = _Again([(d, key, i) for d in details if d for i in range(len(d.children[number]))])
-            refused = {p: "its dossier was rejected" for p, o in enumerate(owners) if o in bad} if bad else {}
-            paths = {c: f"{key}[].{p}" for c, p in reader.paths.items()}
-            self.typed(chunk, table, flat, places, paths, refused)
-        self._quarantine_undeclared(chunk, ids, details)
+        clean = [p for p, d in enumerate(details) if d is not None and d.record is None]
+        if clean and self._layout is not None:
+            try:
+                found = self._layout.read([d.content for p in clean if (d := details[p])])
+            except NotOfThisShape:
+                details = [d and Detail.read(d.content) for d in details]
+                clean = []
+            else:
+                part = [ids[p] for p in clean], [details[p] for p in clean]
+                self._part(chunk, *part, {t: (r.columns, r.owners) for t, r in found.items()})
+        if len(clean) < len(ids):
+            taken = set(clean)
+            odd = [p for p in range(len(ids)) if p not in taken]
+            self._odd(chunk, [ids[p] for p in odd], [details[p] for p in odd])
         return chunk
 
-    def _quarantine_undeclared(self, chunk: Chunk, ids: list[str], details: Sequence[Detail | None]) -> None:
-        for dossier_id, detail in zip(ids, details, strict=True):
-            for table, extra in detail.undeclared if detail else ():
-                self.report.counts[table].undeclared.update(dict.fromkeys(extra, 1))
-                chunk.quarantine.append(
-                    Quarantined(
-                        table, {"dossier_id": dossier_id}, ", ".join(extra), "undeclared", orjson.dumps(extra)
-                    )
+    def _odd(self, chunk: Chunk, ids: list[str], details: Sequence[Detail | None]) -> None:
+        """Dossiers that do not keep to the shape, or that the source no longer has."""
+        shape = detail_shape()
+        records = [{"id": i} if d is None else d.record or {} for i, d in zip(ids, details, strict=True)]
+        columns, _ = flatten(records, shape.mapping)
+        for name in _OPTIONAL:
+            columns[name] = [None if v is MISSING else v for v in columns[name]]
+        found: dict[str, tuple[Any, np.ndarray]] = {"dossier": (columns, np.arange(len(ids)))}
+        self._quarantine_undeclared(chunk, "dossier", shape, ids, records)
+        for key, entry in shape.lists.items():
+            lists = [listed(r.get(key)) for r in records]
+            owners = np.repeat(np.arange(len(ids)), [len(entries) for entries in lists])
+            flat = list(chain.from_iterable(lists))
+            found[entry.table] = (flatten(flat, entry.mapping)[0], owners)
+            self._quarantine_undeclared(chunk, entry.table, entry, [ids[o] for o in owners], flat)
+        self._part(chunk, ids, details, found)
+
+    def _part(
+        self,
+        chunk: Chunk,
+        ids: list[str],
+        details: Sequence[Detail | None],
+        found: dict[str, tuple[dict[str, Any], np.ndarray]],
+    ) -> None:
+        """Type dossiers and what belongs to them; `found` is {table: (columns, position of each row's dossier)}."""
+        shape = detail_shape()
+        columns, owners = found["dossier"]
+        own_ids = columns["dossier_id"]
+        # A dossier the source no longer has keeps its place, so that the balance stays honest.
+        gone = {p: "the source no longer has this dossier" for p, d in enumerate(details) if d is None}
+        answered = own_ids.to_pylist() if isinstance(own_ids, pa.Array) else own_ids
+        gone |= {
+            p: "the source answered with another dossier"
+            for p, (asked, own) in enumerate(zip(ids, answered, strict=True))
+            if isinstance(own, str) and own != asked
+        }
+        origin = _Origin(ids, details, "", owners)
+        bad = {r.position for r in self.typed(chunk, "dossier", columns, origin, shape.paths, gone).rejects}
+        for key, entry in shape.lists.items():
+            columns, owners = found[entry.table]
+            columns["dossier_id"] = (
+                own_ids.take(pa.array(owners))
+                if isinstance(own_ids, pa.Array)
+                else [own_ids[o] for o in owners]
+            )
+            refused = {p: "its dossier was rejected" for p, o in enumerate(owners) if o in bad} if bad else {}
+            paths = {c: f"{key}[].{p}" for c, p in entry.paths.items()}
+            self.typed(chunk, entry.table, columns, _Origin(ids, details, key, owners), paths, refused)
+
+    def _quarantine_undeclared(
+        self, chunk: Chunk, table: str, shape: Shape, ids: Sequence[str], records: Sequence[Any]
+    ) -> None:
+        for position, extra in undeclared(records, shape.known, Counter()):
+            self.report.counts[table].undeclared.update(dict.fromkeys(extra, 1))
+            chunk.quarantine.append(
+                Quarantined(
+                    table, {"dossier_id": ids[position]}, ", ".join(extra), "undeclared", orjson.dumps(extra)
                 )
+            )
 
 
 def _iso(moment: dt.datetime) -> str:

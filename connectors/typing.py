@@ -12,11 +12,12 @@ import decimal
 import functools
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -28,14 +29,8 @@ EARLIEST, LATEST = dt.datetime(1990, 1, 1, tzinfo=dt.UTC), dt.datetime(2100, 1, 
 _ABSENT = frozenset({"", "--", "null", "NULL"})
 
 
-class Missing:
-    """Marks a key the source did not send at all, which differs from sending null."""
-
-    def __repr__(self) -> str:
-        return "MISSING"
-
-
-MISSING = Missing()
+#: Marks a key the source did not send at all, which differs from sending null.
+MISSING = msgspec.UNSET
 
 
 class MissingColumn(Exception):
@@ -195,14 +190,23 @@ def _absent() -> pa.Array:
     return pa.array(sorted(_ABSENT))
 
 
-def _texts(values: list[Any]) -> pa.Array:
-    """Values as trimmed NFC text, absent ones null; numbers keep their digits. Raises where unclear."""
+def _as_array(values: list[Any] | pa.Array) -> pa.Array:
+    """Values as text; whole numbers keep their digits. Raises where unclear."""
+    if isinstance(values, pa.Array):
+        if not (pa.types.is_string(values.type) or pa.types.is_integer(values.type)):
+            raise pa.ArrowTypeError("neither text nor whole numbers")
+        return values.cast(pa.string())
     try:
-        array = pa.array(values, pa.string())
+        return pa.array(values, pa.string())
     except pa.ArrowTypeError:
         if any(type(v) is not int for v in values if v is not None):
             raise
-        array = pa.array(values, pa.int64()).cast(pa.string())
+        return pa.array(values, pa.int64()).cast(pa.string())
+
+
+def _texts(values: list[Any] | pa.Array) -> pa.Array:
+    """Values as trimmed NFC text, absent ones null; numbers keep their digits. Raises where unclear."""
+    array = _as_array(values)
     data = array.buffers()[2]
     raw = data.to_pybytes() if data is not None else b""
     if b"\x00" in raw:
@@ -224,9 +228,16 @@ def _within(array: pa.Array, low: Any, high: Any) -> bool:
 _DAY_FIRST = r"^([0-9]{2})/([0-9]{2})/([0-9]{4})$"
 
 
-def _fast(values: list[Any], to: pa.DataType) -> pa.Array | None:
+def _fast(values: list[Any] | pa.Array, to: pa.DataType) -> pa.Array | None:
     """The whole column in a few Arrow calls, or None where a value needs a closer look."""
     try:
+        if isinstance(values, pa.Array) and not pa.types.is_string(values.type):
+            if values.type == to:
+                return values
+            if pa.types.is_integer(values.type) and pa.types.is_integer(to):
+                return values.cast(to)
+            if pa.types.is_boolean(to) or not pa.types.is_integer(values.type):
+                return _fast(values.to_pylist(), to)
         if pa.types.is_string(to):
             return _texts(values)
         if pa.types.is_timestamp(to):
@@ -237,9 +248,10 @@ def _fast(values: list[Any], to: pa.DataType) -> pa.Array | None:
             array = pc.replace_substring_regex(_texts(values), _DAY_FIRST, r"\3-\2-\1").cast(to)
             return array if _within(array, dt.date(1880, 1, 1), dt.date(2100, 1, 1)) else None
         if pa.types.is_boolean(to):
-            return pa.array([_BOOLEAN_FAST[v] for v in values], to)
+            plain = values.to_pylist() if isinstance(values, pa.Array) else values
+            return pa.array([_BOOLEAN_FAST[v] for v in plain], to)
         if pa.types.is_integer(to):
-            types = {type(v) for v in values}
+            types = {str} if isinstance(values, pa.Array) else {type(v) for v in values}
             if types <= {int, type(None)}:
                 return pa.array(values, to)
             if not types <= {str, type(None)}:  # Arrow would cut 1.5 to 1 without a word
@@ -248,7 +260,10 @@ def _fast(values: list[Any], to: pa.DataType) -> pa.Array | None:
             # Arrow reads 0x10 as 16.
             return None if pc.any(pc.match_substring_regex(array, "[xX]")).as_py() else array.cast(to)
         if pa.types.is_decimal(to):
-            if any(v is not None and type(v) is not int for v in values):
+            if isinstance(values, pa.Array):
+                if not pa.types.is_integer(values.type):
+                    return None
+            elif any(v is not None and type(v) is not int for v in values):
                 return None
             return pa.array(values, pa.int64()).cast(pa.decimal128(38, to.scale)).cast(to)
     except (pa.ArrowException, UnicodeEncodeError, OverflowError, TypeError, KeyError):
@@ -281,7 +296,7 @@ def _parser(to: pa.DataType) -> Callable[[Any], Any]:
 
 
 def typed_column(
-    values: list[Any], column: Column, array: pa.Array | None = None
+    values: list[Any] | pa.Array, column: Column, array: pa.Array | None = None
 ) -> tuple[pa.Array, dict[int, str]]:
     """`values` as an Arrow array of the column's clear type, and {position: what is wrong}.
 
@@ -294,7 +309,7 @@ def typed_column(
     if array is None:
         parse = _parser(to)
         out: list[Any] = []
-        for position, value in enumerate(values):
+        for position, value in enumerate(values.to_pylist() if isinstance(values, pa.Array) else values):
             if value is None or value is MISSING or (isinstance(value, str) and value.strip() in _ABSENT):
                 out.append(None)
                 continue
@@ -325,16 +340,18 @@ def typed_column(
 
 def typed_batch(
     contract: Contract,
-    columns: dict[str, list[Any]],
+    columns: Mapping[str, list[Any] | pa.Array],
     source_paths: dict[str, str] | None = None,
     refused: dict[int, str] | None = None,
+    seen: bool = False,
 ) -> Typed:
-    """Type `columns` (one list for each contract column, all of one length) against `contract`.
+    """Type `columns` (a list or array for each contract column, all of one length) against `contract`.
 
     A list may hold MISSING for a key the source did not send. Records in `refused` ({position: reason})
     are rejected whatever they hold, such as children of a rejected parent.
 
-    Raises MissingColumn when a required column is absent from every record.
+    Raises MissingColumn when a required column is absent from every record, unless other records read with
+    these had it (`seen`).
     """
     names = [c.name for c in contract.columns]
     length = len(next(iter(columns.values()))) if columns else 0
@@ -345,10 +362,10 @@ def typed_batch(
         if values is None:
             values = [MISSING] * length
         array = _fast(values, column.clear_type)
-        if array is None and MISSING in values:
+        if array is None and isinstance(values, list) and MISSING in values:
             # Records already refused, such as a dossier the source no longer has, say nothing of its shape.
             asked = [v for p, v in enumerate(values) if p not in refused] if refused else values
-            if column.required and asked and all(v is MISSING for v in asked):
+            if column.required and asked and not seen and all(v is MISSING for v in asked):
                 path = (source_paths or {}).get(column.name, column.name)
                 raise MissingColumn(
                     f"required column {contract.name}.{column.name} is missing: looked for {path!r} in "

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from connectors.base import Chunk, Endpoint, PagingError, SourceChanged, SourceError
 from connectors.igate import _DOSSIER, Detail, IGate
-from connectors.mapping import Path, Reader, declared_keys, flatten, undeclared
+from connectors.mapping import Path, declared_keys, flatten, undeclared
 from connectors.national_portal import EVALUATIONS, Evaluation, NationalPortal
 from connectors.typing import MISSING, MissingColumn
 
@@ -95,18 +95,6 @@ def shaped(mapping: dict[str, str | Path]) -> st.SearchStrategy[dict[str, Any]]:
         return st.fixed_dictionaries({}, optional={**fields, "la": ANYTHING})
 
     return below("")
-
-
-@given(record=st.one_of(shaped(MAPPING), ANYTHING))
-@example(record={"procedure": {}, "code": 1, "level": 4})
-@settings(max_examples=70, deadline=None)
-def test_the_compiled_reader_reads_as_flatten_does(record: Any) -> None:
-    reader = Reader(MAPPING, ["procedure.id"])
-    extra: list[dict[str, Any]] = []
-    columns = reader.columns([reader.read(record, extra)])
-    assert columns == flatten([record], MAPPING)[0]
-    expected = undeclared([record], declared_keys(MAPPING, ["procedure.id"]), Counter())
-    assert extra == [values for _, values in expected]
 
 
 CHILD_LISTS = ("task", "dossierFormFile", "dossierFee")
