@@ -366,6 +366,14 @@ class Register(Store):
             self.items.update(((n, r), item) for r, (_, item, _) in zip(wanted, done, strict=True))
         return [self.items[place] for place in zip(numbers, rows, strict=True)]
 
+    def detail(self, number: int, row: int) -> bytes:
+        """Return a detail; the next listed rows are encoded with it, for they are asked for next."""
+        if (number, row) not in self.cache:
+            near = [r for r in range(row + 1, row + 4_000) if (number, r) in self.items]
+            rows = [row, *[r for r in near if (number, r) not in self.cache][:199]]
+            self.fetch([number] * len(rows), rows)
+        return self.cache[(number, row)][1]
+
     def _search(self, query: dict[str, str]) -> tuple[I64, I64]:
         e = self.encoder
         spans = {w: (read_day(query.get(f"from{w}Date")), read_day(query.get(f"to{w}Date"))) for w in WINDOWS}
@@ -491,7 +499,7 @@ def create_app(client_id: str, client_secret: str, now: datetime | None = None) 
             number, row = place
             whole = store.block(number)
             if row < len(whole) and whole.accepted[row] <= store.now:
-                return 200, store.fetch([number], [row], ahead=200)[0][1]
+                return 200, store.detail(number, row)
         return 404, b'{"code":404,"description":"Not Found"}'
 
     async def health(request: Request) -> Response:
