@@ -1,0 +1,527 @@
+"""Tables that agencies drop as files: population counts, yearly indices, reports of vertical agencies.
+
+Publishes: whatever lies in a folder (a share, an SFTP target), as CSV or XLSX; one source is one folder and
+one contract. Misbehaves: every office has its own headings, encodings, number and date forms, titles and
+signatures; files are sent twice, corrected, sent half. Whom to call: the office named in the list of sources.
+
+A new table needs a contract and an entry in the list of sources, no code (docs/drop-a-file.md). Only
+aggregates come this way: a contract with personal columns, or a file that looks like a list of persons, is
+refused. The folder itself is the record: what was taken lies unchanged in ``da-nhan/<end of the run's
+interval>/``, what was refused stays with a message beside it, ``<name>.tu-choi.txt``.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import datetime as dt
+import hashlib
+import re
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import unquote, urlsplit
+
+import orjson
+import pyarrow as pa
+
+from connectors.base import Chunk, Connector, Endpoint, Quarantined, Request, SourceError, SourceRefused
+from connectors.cells import Unclear, Writing, as_decimal, decimal_mark, plain
+from connectors.contract import contract
+from connectors.sheet_tables import (
+    Layout,
+    Miss,
+    Records,
+    Words,
+    find,
+    fold,
+    is_number,
+    letter,
+    looks_like_persons,
+    records,
+)
+from connectors.sheets import UNPACKED_LIMIT, Reading, Refused, readings
+from connectors.typing import VIETNAM, Reject
+
+ARCHIVE = "da-nhan"
+REFUSAL, RECEIPT = ".tu-choi.txt", ".da-nhan.txt"
+#: Names of copies under way, of Excel's locks, of what file managers leave.
+_PASSING = re.compile(
+    r"~\$.*|\..*|.*\.(part|partial|tmp|temp|filepart|crdownload|download|!ut)|thumbs\.db|desktop\.ini|.*~",
+    re.IGNORECASE,
+)
+_IDENTITY = re.compile(r"(?<![0-9])0[0-9]{11}(?![0-9])")
+_LISTED = 30
+_IN_VIETNAMESE = (
+    ("required, but empty", "bắt buộc nhưng để trống"),
+    ("not one of the allowed values", "không thuộc các giá trị cho phép"),
+    ("below the minimum", "nhỏ hơn mức tối thiểu"),
+    ("not a ", "không đọc được đúng kiểu dữ liệu"),
+)
+
+
+class NothingDropped(SourceError):
+    """No new file lies in the folder: nothing to do, and no failure."""
+
+
+class FilesRefused(SourceRefused):
+    """Every new file was refused; messages lie beside them."""
+
+
+@dataclass
+class Dropped:
+    """One file of the folder: `day` is its place in the archive, None while it waits."""
+
+    path: Path
+    name: str
+    day: str | None
+    sha256: str = ""
+    content: bytes = field(default=b"", repr=False)
+    state: tuple[int, int, int] = (0, 0, 0)
+
+
+@dataclass
+class Understood:
+    """A file as columns of one table: plain values, where each record stands, what else was in it."""
+
+    reading: Reading
+    writing: Writing
+    columns: dict[str, list[Any]]
+    wrong: dict[int, tuple[str, Unclear]]
+    sheets: list[tuple[Layout, Records]]
+    skipped: list[str]
+
+    def places(self) -> list[tuple[str, int]]:
+        """(sheet, row as Excel numbers it) of each record."""
+        return [(r.sheet, row) for _, r in self.sheets for row in r.rows]
+
+
+class FileDrop(Connector):
+    """One folder of files for one table; `tables` comes from the list of sources."""
+
+    dialect: ClassVar[str] = "file_drop"
+    #: A file that changed within this many seconds is looked at again after them, and left if it grew.
+    settle_seconds: ClassVar[float] = 30.0
+    largest_file: ClassVar[int] = 200 * 1024 * 1024
+
+    def __init__(self, source_code: str, endpoint: Endpoint) -> None:
+        super().__init__(source_code, endpoint)
+        (self.table,) = self.tables
+        self.words = Words(contract(self.table))
+        parts = urlsplit(endpoint.base_url)
+        if parts.scheme != "file" or parts.netloc or not parts.path.startswith("/"):
+            raise SourceRefused(
+                f"{source_code}: its Airflow connection must be a folder such as file:///srv/nhan-tep/dan-so."
+            )
+        self.folder = Path(unquote(parts.path))
+        options = endpoint.options
+        self.settle = float(options.get("settle_seconds", self.settle_seconds))
+        self._taken: list[Dropped] = []
+        self._archive_day = ""
+
+    # --- the folder ----------------------------------------------------------------------------------
+
+    def chunks(self, request: Request) -> Iterator[Chunk]:
+        """Every new file, and again what earlier runs of this interval or later ones took, newest first.
+
+        A record that stands in two files counts as it is in the newer one. Raises NothingDropped where there
+        is nothing new, FilesRefused where nothing of what is new can be taken.
+        """
+        self._archive_day = f"{request.interval.end.astimezone(VIETNAM):%Y-%m-%d}"
+        files = [*self._waiting(), *self._archived(self._archive_day)]
+        refused: list[str] = []
+        seen: set[tuple[Any, ...]] = set()
+        for file in files:
+            try:
+                chunk = self._chunk(file, seen if len(files) > 1 else None)
+            except Refused as e:
+                if file.day is not None:
+                    raise SourceRefused(
+                        f"{self.source_code}: {file.path} was taken before and does not fit the contract any more: {e}"
+                    ) from None
+                self._refuse(file, e)
+                refused.append(file.name)
+                self.report.notes.append(f"refused {file.name}: {' '.join(e.en.splitlines()[:3])}")
+                continue
+            if file.day is None:
+                self._taken.append(file)
+            yield from _sliced(chunk, self.table)
+            request.on_progress(f"{self.source_code}: read {file.name}")
+        if not self.report.windows:
+            if refused:
+                raise FilesRefused(
+                    f"{self.source_code}: nothing to take in {self.folder}: {'; '.join(self.report.notes)}. Each "
+                    f"refused file has a message beside it (*{REFUSAL}); put a corrected file in its place."
+                )
+            raise NothingDropped(f"{self.source_code}: no new file in {self.folder}")
+
+    def landed(self) -> None:
+        """Move the files just landed into the archive, unchanged; called once their batch stands."""
+        folder = self.folder / ARCHIVE / self._archive_day
+        for file in self._taken:
+            try:
+                if _state(file.path) != file.state:
+                    continue  # replaced meanwhile: the next run takes what lies there now
+                folder.mkdir(parents=True, exist_ok=True)
+                kept = file.path.rename(folder / f"{file.sha256[:16]}_{file.name}")
+                kept.chmod(0o444)
+                (self.folder / (file.name + REFUSAL)).unlink(missing_ok=True)
+            except FileNotFoundError:
+                continue
+            except OSError as e:
+                raise self._no_rights(folder, e) from None
+        self._taken = []
+
+    def _waiting(self) -> list[Dropped]:
+        """Files that wait and stand still, newest first; those taken or refused before are passed over."""
+        try:
+            found = [
+                p for p in self.folder.iterdir()
+                if p.is_file() and not p.is_symlink() and not _PASSING.fullmatch(p.name)
+                and not p.name.endswith((REFUSAL, RECEIPT))
+            ]  # fmt: skip
+            before = {p: _state(p) for p in found}
+            if any(time.time() - changed / 1e9 < self.settle for _, _, changed in before.values()):
+                time.sleep(self.settle)
+        except FileNotFoundError:
+            raise SourceRefused(
+                f"{self.source_code}: looked for the folder {self.folder} and found none. Make it, or correct this "
+                "source's Airflow connection."
+            ) from None
+        except OSError as e:
+            raise self._no_rights(self.folder, e) from None
+        archived = {p.name.partition("_")[0] for p in (self.folder / ARCHIVE).glob("*/*")}
+        waiting = []
+        for path in sorted(found, key=lambda p: (before[p][1], p.name), reverse=True):
+            open_in_excel = (path.parent / f"~${path.name}").exists()
+            try:
+                if open_in_excel or _state(path) != before[path]:
+                    self.report.notes.append(
+                        f"{path.name} is still being written; it is left for the next run"
+                    )
+                    continue
+                file = Dropped(path, path.name, None, state=before[path])
+                if file.state[0] > self.largest_file:
+                    with path.open("rb") as opened:
+                        file.sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+                else:
+                    file.content = path.read_bytes()
+                    file.sha256 = hashlib.sha256(file.content).hexdigest()
+            except FileNotFoundError:
+                continue
+            except OSError as e:
+                raise self._no_rights(path, e) from None
+            if self._answered(file):
+                continue
+            if file.sha256[:16] in archived:
+                self._answer(
+                    file, RECEIPT,
+                    "Tệp này đã được nhận trước đây (nội dung giống hệt), không cần gửi lại.\n"
+                    "This very file was taken before; there is no need to send it again.\n",
+                )  # fmt: skip
+                self.report.notes.append(f"{path.name} was taken before")
+                continue
+            waiting.append(file)
+        return waiting
+
+    def _archived(self, day: str) -> list[Dropped]:
+        """What runs of this interval or later ones took, newest first: a run again gives the same rows."""
+        files = []
+        for path in (self.folder / ARCHIVE).glob("*/*_*"):
+            start, _, name = path.name.partition("_")
+            if path.parent.name >= day:
+                content = path.read_bytes()
+                sha = hashlib.sha256(content).hexdigest()
+                if sha[:16] != start:
+                    raise SourceRefused(
+                        f"{self.source_code}: {path} was changed after it was taken (its checksum is not the one in "
+                        "its name). Files in the archive are immutable: restore it."
+                    )
+                files.append(Dropped(path, name, path.parent.name, sha, content, _state(path)))
+        return sorted(files, key=lambda f: (f.day, f.state[1], f.name), reverse=True)
+
+    def _answered(self, file: Dropped) -> bool:
+        """Whether a message beside the file is about what the file holds now."""
+        for suffix in (REFUSAL, RECEIPT):
+            beside = self.folder / (file.name + suffix)
+            if beside.exists() and f"sha256: {file.sha256}" in beside.read_text(
+                encoding="utf-8", errors="replace"
+            ):
+                return True
+        return False
+
+    def _refuse(self, file: Dropped, why: Refused) -> None:
+        self._answer(
+            file, REFUSAL,
+            f"Tệp {file.name} chưa được nhận vào kho dữ liệu.\n\nLý do: {why.vi}\n\n"
+            "Hãy sửa rồi gửi lại tệp (cùng tên hoặc tên khác). Không dòng nào của tệp đã được ghi nhận.\n\n"
+            f"---\n{file.name} was not taken.\n\nReason: {why.en}\n\nCorrect it and send it again. No row of it "
+            "was taken.\n",
+        )  # fmt: skip
+
+    def _answer(self, file: Dropped, suffix: str, text: str) -> None:
+        beside = self.folder / (file.name + suffix)
+        now = dt.datetime.now(VIETNAM)
+        try:
+            beside.write_text(
+                # With a BOM, so that Notepad shows the letters.
+                f"{text}\n{now:%d/%m/%Y %H:%M} sha256: {file.sha256}\n",
+                encoding="utf-8-sig",
+                newline="\r\n",
+            )
+        except OSError as e:
+            raise self._no_rights(beside, e) from None
+
+    def _no_rights(self, path: Path, e: OSError) -> SourceRefused:
+        return SourceRefused(
+            f"{self.source_code}: {path}: {e.strerror or type(e).__name__}. This user must read, write and rename in "
+            f"{self.folder}."
+        )
+
+    # --- one file ------------------------------------------------------------------------------------
+
+    def _chunk(self, file: Dropped, seen: set[tuple[Any, ...]] | None) -> Chunk:
+        """One file as a typed chunk; Refused if it cannot be taken as a whole."""
+        known = contract(self.table)
+        if file.state[0] > self.largest_file:
+            limit = f"{self.largest_file >> 20} MB"
+            raise Refused(
+                f"tệp lớn hơn {limit}; hãy chia nhỏ.", f"the file is larger than {limit}; split it."
+            )
+        understood = self._understood(file.content)
+        places = understood.places()
+        _check_totals(understood, self.endpoint.options.get("totals", "check") == "check")
+        refused = {p: f"{column}: {why.en}" for p, (column, why) in understood.wrong.items()}
+        told = {p: (column, why.vi) for p, (column, why) in understood.wrong.items()}
+        for p, other in _contradictions(understood.columns, known.key).items():
+            sheet, row = places[other]
+            at = f"{sheet}!{row}" if sheet else str(row)
+            refused.setdefault(p, "another row of the file has the same key and other values")
+            told.setdefault(p, ("", f"trùng khóa với dòng {at} nhưng khác giá trị"))
+        raw = [
+            {**{n: v[p] for n, v in understood.columns.items()}, "_file": file.name, "_sheet": s, "_row": r}
+            for p, (s, r) in enumerate(places)
+        ]
+        chunk = Chunk()
+        count = self.report.counts[self.table]
+        before = dataclasses.replace(count)
+        result = self.typed(chunk, self.table, understood.columns, raw, None, refused)
+        if len(result.rejects) > known.reject_share * len(places):
+            self.report.counts[self.table] = before
+            raise _too_many(result.rejects, told, places, self.words)
+        chunk.rejects = [
+            dataclasses.replace(r, key=_placed(r.key, file, places[r.position])) for r in result.rejects
+        ]
+        chunk.quarantine = [
+            dataclasses.replace(q, key=_placed(q.key, file, places[r.position]))
+            for q, r in zip(chunk.quarantine, result.rejects, strict=True)
+        ]
+        self._quarantine_undeclared(chunk, file, understood)
+        if seen is not None:
+            batch = chunk.tables[self.table]
+            keys = list(zip(*(batch.column(k).to_pylist() for k in known.key), strict=True))
+            chunk.tables[self.table] = batch.filter(pa.array([k not in seen for k in keys], pa.bool_()))
+            count.duplicates += batch.num_rows - chunk.tables[self.table].num_rows
+            seen.update(keys)
+        count.announced = (count.announced or 0) + len(places)
+        self.report.windows.append(
+            {
+                "window": f"file {file.name}", "sha256": file.sha256, "reading": understood.reading.how,
+                "announced_before": len(places), "announced_after": len(places), "received": len(places),
+                "left_out": [
+                    {"sheet": r.sheet, "why": why, "rows": len(rows), "first": rows[0]}
+                    for _, r in understood.sheets for why, rows in r.left_out.items()
+                ],
+                "sheets_skipped": understood.skipped,
+            }
+        )  # fmt: skip
+        return chunk
+
+    def _understood(self, content: bytes) -> Understood:
+        """The table in a file, by the first reading of its bytes in which the contract's headings stand."""
+        best = Miss(-1, "tệp trống", "the file is empty")
+        where = ""
+        for reading in readings(content, self.endpoint.options.get("encoding"), UNPACKED_LIMIT):
+            found = [(sheet, find(sheet, self.words)) for sheet in reading.sheets]
+            layouts = [f for _, f in found if isinstance(f, Layout)]
+            missed = [(s.name, f) for s, f in found if isinstance(f, Miss)]
+            # Two known headings are a table of this kind that went wrong, not a page of instructions.
+            wrong = [(name, miss) for name, miss in missed if miss.score > 1] if layouts else missed
+            for name, miss in wrong:
+                if miss.score > best.score or layouts:
+                    best, where = miss, name
+            if layouts and not wrong:
+                return self._columns(reading, layouts, [name for name, _ in missed])
+            if layouts:
+                break
+        vi, en = (f"trang '{where}': ", f"sheet '{where}': ") if where else ("", "")
+        raise Refused(vi + best.vi + ".", en + best.en + ".")
+
+    def _columns(self, reading: Reading, layouts: list[Layout], skipped: list[str]) -> Understood:
+        persons = [p for layout in layouts for p in looks_like_persons(layout)]
+        sheets = [(layout, records(layout)) for layout in layouts]
+        if persons or any(_has_identity(r) for _, r in sheets):
+            where = f" (cột {', '.join(persons)})" if persons else ""
+            raise Refused(
+                f"tệp có dữ liệu từng người{where}. Ở đây chỉ nhận số liệu tổng hợp; hãy xóa tệp khỏi thư mục "
+                "này ngay.",
+                "the file holds data on single persons. Only aggregates are taken here; remove the file from this "
+                "folder at once.",
+            )
+        if not any(r.rows for _, r in sheets):
+            raise Refused(
+                "dưới dòng tiêu đề không có dòng dữ liệu nào.", "there is no row of data below the headings."
+            )
+        names = list(dict.fromkeys(n for _, r in sheets for n in r.columns))
+        cells = {
+            n: [c for _, r in sheets for c in (r.columns[n] if n in r.columns else [None] * len(r.rows))]
+            for n in names
+        }
+        if reading.is_assumed and not _headings_tell(layouts) and _beyond_ascii(cells):
+            raise Refused(
+                "không rõ bảng mã chữ Việt của tệp. Hãy lưu lại dạng CSV UTF-8.",
+                "the encoding of its Vietnamese letters cannot be told. Save it as CSV UTF-8.",
+            )
+        table = contract(self.table)
+        numbers = [c for c in self.words.columns if c.name in cells and is_number(c)]
+        said = self.endpoint.options.get("decimal_mark") or table.custom.get("decimalMark")
+        written = (
+            (v, pa.types.is_integer(c.clear_type))
+            for c in numbers
+            for v in cells[c.name]
+            if isinstance(v, str)
+        )
+        writing = Writing(decimal_mark(written, str(said) if said else None), layouts[0].sheet.since_1904)
+        wrong: dict[int, tuple[str, Unclear]] = {}
+        for name in names:
+            cells[name], bad = plain(cells[name], table.column(name), writing)
+            for position, why in bad.items():
+                wrong.setdefault(position, (name, why))
+        return Understood(reading, writing, cells, wrong, sheets, skipped)
+
+    def _quarantine_undeclared(self, chunk: Chunk, file: Dropped, understood: Understood) -> None:
+        for _, r in understood.sheets:
+            for position, extra in r.undeclared:
+                self.report.counts[self.table].undeclared.update(dict.fromkeys(extra, 1))
+                key = _placed({}, file, (r.sheet, r.rows[position]))
+                chunk.quarantine.append(
+                    Quarantined(
+                        self.table, key, ", ".join(extra), "undeclared", orjson.dumps(extra, default=str)
+                    )
+                )
+
+
+# --- checks -----------------------------------------------------------------------------------------
+
+
+def _contradictions(columns: dict[str, list[Any]], key: Sequence[str]) -> dict[int, int]:
+    """{record: another one with the same key and other values}; which of them is right nobody can tell."""
+    keys = list(zip(*(columns[k] for k in key if k in columns), strict=True))
+    first: dict[tuple[Any, ...], int] = {}
+    found: dict[int, int] = {}
+    for position, own in enumerate(keys):
+        other = first.setdefault(own, position)
+        if other != position and any(v[position] != v[other] for v in columns.values()):
+            found[position] = other
+            found.setdefault(other, position)
+    return found
+
+
+def _check_totals(understood: Understood, wanted: bool) -> None:
+    """Refused where a total row is not the sum of the rows right above it or right below it."""
+    start = 0
+    for layout, r in understood.sheets:
+        of = {at: name for name, at in layout.columns.items()} | dict.fromkeys(
+            layout.spread, layout.measure or ""
+        )
+        for position, name in of.items() if wanted and r.totals else ():
+            column = layout.words.contract.column(name)
+            if not pa.types.is_integer(column.clear_type) or column.custom.get("additive") is False:
+                continue
+            own = [i for i, at in enumerate(r.positions) if at in (None, position)]
+            values = [as_decimal(understood.columns[name][start + i], None) or 0 for i in own]
+            sums = [0]
+            for v in values:
+                sums.append(sums[-1] + int(v))
+            first = {s: i for i, s in reversed(list(enumerate(sums)))}
+            last = {s: i for i, s in enumerate(sums)}
+            for row, before, cells in r.totals:
+                total = as_decimal(cells.get(position), understood.writing.mark)
+                at = bisect.bisect_left(own, before)
+                if total is None or first.get(sums[at] - int(total), at + 1) <= at:
+                    continue
+                if last.get(sums[at] + int(total), at - 1) < at:
+                    place = f"trang '{r.sheet}', " if r.sheet else ""
+                    raise Refused(
+                        f"{place}dòng tổng {row}, cột {letter(position)}: không bằng tổng các dòng liền trên hoặc liền "
+                        "dưới. Có thể thiếu dòng, hoặc dấu ngăn nghìn bị hiểu khác.",
+                        f"the total in row {row}, column {letter(position)}, is not the sum of the rows next to it. "
+                        "Rows may be missing, or marks for thousands may mean something else.",
+                    )
+        start += len(r.rows)
+
+
+def _too_many(
+    rejects: Sequence[Reject], told: dict[int, tuple[str, str]], places: list[tuple[str, int]], words: Words
+) -> Refused:
+    """The refusal of a file with more wrong records than its contract allows: where and why, never the values."""
+    lines: dict[tuple[str, str], None] = {}  # a row spread out is many records, and told once
+    for r in rejects:
+        sheet, row = places[r.position]
+        column, why = told.get(r.position, (r.field, ""))
+        why = why or next((v for e, v in _IN_VIETNAMESE if r.reason.startswith(e)), r.reason)
+        vi = f"dòng {row}" + (f", cột {words.label(column)}" if column else "") + f": {why}"
+        en = f"row {row}: {r.field} {r.reason}".replace(":  ", ": ")
+        lines[(f"trang '{sheet}', {vi}", f"sheet '{sheet}', {en}") if sheet else (vi, en)] = None
+    vis, ens = ([f"- {pair[i]}" for pair in list(lines)[:_LISTED]] for i in (0, 1))
+    if len(lines) > _LISTED:
+        vis.append(f"- và {len(lines) - _LISTED:,} chỗ khác")
+        ens.append(f"- and {len(lines) - _LISTED:,} more")
+    return Refused(
+        f"{len(rejects):,} trên {len(places):,} bản ghi không đúng quy định:\n" + "\n".join(vis),
+        f"{len(rejects):,} of {len(places):,} records break the contract:\n" + "\n".join(ens),
+    )
+
+
+def _placed(key: dict[str, str | None], file: Dropped, place: tuple[str, int]) -> dict[str, str | None]:
+    return {**key, "_file": file.name, "_sheet": place[0], "_row": str(place[1])}
+
+
+def _has_identity(found: Records) -> bool:
+    """Whether any text of the records looks like a citizen's identity number."""
+    texts: Iterable[Any] = [
+        *(c for column in found.columns.values() for c in column),
+        *(c for _, extra in found.undeclared for c in extra.values()),
+    ]
+    return any(isinstance(t, str) and _IDENTITY.search(t) for t in texts)
+
+
+def _headings_tell(layouts: list[Layout]) -> bool:
+    """Whether a heading that was known has letters beyond ASCII: then the encoding is the right one."""
+    return any(
+        not fold(row[p]).isascii()
+        for x in layouts
+        for row in x.sheet.rows[x.top : x.bottom + 1]
+        for p in (*x.columns.values(), *x.spread)
+        if p < len(row) and row[p] is not None
+    )
+
+
+def _beyond_ascii(columns: dict[str, list[Any]]) -> bool:
+    return any(isinstance(c, str) and not c.isascii() for cells in columns.values() for c in cells)
+
+
+def _sliced(chunk: Chunk, table: str, size: int = 50_000) -> Iterator[Chunk]:
+    """The chunk in pieces that the vault takes easily."""
+    batch = chunk.tables[table]
+    yield dataclasses.replace(chunk, tables={table: batch.slice(0, size)})
+    for start in range(size, batch.num_rows, size):
+        yield Chunk({table: batch.slice(start, size)})
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """Size, and when content and file last changed: any write changes one of them."""
+    s = path.stat()
+    return s.st_size, s.st_mtime_ns, s.st_ctime_ns
