@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 
-from wiring import DOSSIERS, NATIONAL_PORTAL, WAREHOUSE, chained_dag
+from wiring import CITIZEN_CHECKS, DOSSIERS, NATIONAL_PORTAL, WAREHOUSE, chained_dag
 
 from ops.settings import VIETNAM
 
 # An asset is a doorbell: events may merge, so the build reads the load log for what is new.
 build_warehouse = chained_dag(
     "build_warehouse",
-    DOSSIERS | NATIONAL_PORTAL,
+    DOSSIERS | NATIONAL_PORTAL | CITIZEN_CHECKS,
     ["build", "check_warehouse"],
     WAREHOUSE,
     start_date=dt.datetime(2020, 1, 1, tzinfo=VIETNAM),

@@ -11,6 +11,7 @@ from airflow.sdk import Asset, CronDataIntervalTimetable, Param, dag, get_curren
 TIMEZONE = "Asia/Ho_Chi_Minh"
 DOSSIERS = Asset("kho-chung/raw/dossiers")
 NATIONAL_PORTAL = Asset("kho-chung/raw/national-portal")
+CITIZEN_CHECKS = Asset("kho-chung/raw/citizen-checks")
 WAREHOUSE = Asset("kho-chung/warehouse")
 OPEN_DATA = Asset("kho-chung/open-data")
 
@@ -101,25 +102,37 @@ def address(connection_id: str) -> Any:
 
 
 def ingest_dag(
-    dag_id: str, source_code: str, connection_id: str, cron: str, asset: Asset, **options: Any
+    dag_id: str,
+    source_code: str,
+    connection_id: str,
+    schedule: Any,
+    asset: Asset,
+    step: str = "pull",
+    **options: Any,
 ) -> Any:
-    """Pull, stage, check, load for one source."""
+    """Pull, stage, check, load for one source.
+
+    A cron gives each run its data interval; anything else gives none, and `step` then finds out what to pull.
+    """
+    timed = isinstance(schedule, str)
 
     @dag(
         dag_id=dag_id,
-        schedule=CronDataIntervalTimetable(cron, timezone=TIMEZONE),
+        schedule=CronDataIntervalTimetable(schedule, timezone=TIMEZONE) if timed else schedule,
         catchup=False,
         # One run of a source at a time: a source's owner agreed to one reader.
         max_active_runs=1,
         dagrun_timeout=dt.timedelta(hours=6),
         default_args=DEFAULTS,
-        params={"period": PERIOD},
+        params={"period": PERIOD} if timed else {},
         **options,
     )
     def ingest() -> None:
         @task
         def pull() -> str:
-            return enter("pull", source_code, interval(), address(connection_id))
+            if timed:
+                return enter(step, source_code, interval(), address(connection_id))
+            return enter(step, source_code, lambda: address(connection_id))
 
         @task
         def stage(folder: str) -> dict:

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from sandbox.chance import I64, integer, keys_for, uniform
+from sandbox.chance import I64, U64, integer, keys_for, uniform
 from sandbox.generator import (
     DAY,
     SEED,
@@ -77,6 +77,23 @@ def officers(world: str) -> list[list[tuple[str, str]]]:
             for a in range(len(listed))]  # fmt: skip
 
 
+def birth_dates(keys: U64) -> tuple[I64, I64, I64]:
+    """Return (year, month, day) of birth for each person's key."""
+    year = 1948 + (60 * np.sqrt(uniform(keys, "born")) * 0.97).astype(np.int64)
+    return year, integer(keys, "birth month", 12) + 1, integer(keys, "birthday", 28) + 1
+
+
+def identity_tails(keys: U64) -> I64:
+    """Return the nine digits after 003 of a citizen's number for each person's key; two persons may share one.
+
+    The first digit is century and sex (0/1 born before 2000, 2/3 since), two of the year follow.
+    """
+    year, _, _ = birth_dates(keys)
+    woman = uniform(keys, "sex") < 0.5
+    head = (np.where(year >= 2000, 2, 0) + woman) * 100 + year % 100
+    return head * 1_000_000 + integer(keys, "number", 1_000_000)
+
+
 class Applicants:
     """Personal values of the applicants of some rows, as parallel lists."""
 
@@ -85,13 +102,9 @@ class Applicants:
         citizen = applicant == 1
         human = full_names(keys)
         trade = integer(keys, "trade", len(TRADES)).tolist()
-        born = 1948 + (60 * np.sqrt(uniform(keys, "born")) * 0.97).astype(np.int64)
-        day = integer(keys, "birthday", 28) + 1
-        month = integer(keys, "birth month", 12) + 1
-        woman = uniform(keys, "sex") < 0.5
-        tail = integer(keys, "number", 1_000_000)
-        # Digit 4 of a citizen's number: century and sex (0/1 born before 2000, 2/3 since).
-        century = np.where(born >= 2000, 2, 0) + woman
+        born, month, day = birth_dates(keys)
+        number = identity_tails(keys)
+        tail = number % 1_000_000
         tax = integer(keys, "tax code", 100_000_000)
         dummy = (uniform(key, "dummy") < 0.004) & citizen
         phone = integer(keys, "phone", 100_000_000)
@@ -115,7 +128,7 @@ class Applicants:
         ):
             if is_citizen:
                 self.name.append(person_name)
-                self.number.append(DUMMY if dummy[i] else f"003{century[i]}{born[i] % 100:02d}{tail[i]:06d}")
+                self.number.append(DUMMY if dummy[i] else f"003{number[i]:09d}")
                 self.birthday.append(None if no_birth[i] else f"{day[i]:02d}/{month[i]:02d}/{born[i]}")
             else:
                 words = " ".join(person_name.split()[-2:])
@@ -150,7 +163,9 @@ def persons(world: str, start: int | datetime, end: int | datetime) -> dict[str,
         if not len(part):
             continue
         a = Applicants(part.person, part.applicant, part.key)
-        for kind, values in (("identity_number", a.number), ("name", a.name), ("phone", a.phone),
+        # [seen] OpenCPS gives names of applicants in capitals; elsewhere in its answers they stand as they are.
+        capitals = [n.upper() for n in a.name] if world == "dong_thap_cu" else []
+        for kind, values in (("identity_number", a.number), ("name", a.name + capitals), ("phone", a.phone),
                              ("email", a.email), ("address", a.address), ("birthday", a.birthday),
                              ("file_name", a.slug)):  # fmt: skip
             found[kind].update(v for v in values if v)

@@ -193,8 +193,22 @@ def dong_thap() -> Iterator[Sandbox]:
 
 
 @pytest.fixture(scope="session")
+def dong_thap_cu() -> Iterator[Sandbox]:
+    sandbox, process = start_sandbox("opencps")
+    yield sandbox
+    stop(process)
+
+
+@pytest.fixture(scope="session")
 def portal() -> Iterator[Sandbox]:
     sandbox, process = start_sandbox("portal", SANDBOX_SIMULATED_EVALUATION="1")
+    yield sandbox
+    stop(process)
+
+
+@pytest.fixture(scope="session")
+def population() -> Iterator[Sandbox]:
+    sandbox, process = start_sandbox("population")
     yield sandbox
     stop(process)
 
@@ -203,7 +217,7 @@ def portal() -> Iterator[Sandbox]:
 def no_faults(request: pytest.FixtureRequest) -> Iterator[None]:
     """Leave each sandbox without faults for the next test."""
     yield
-    for name in ("tien_giang", "dong_thap", "portal"):
+    for name in ("tien_giang", "dong_thap", "dong_thap_cu", "portal", "population"):
         if name in request.fixturenames:
             sandbox = request.getfixturevalue(name)
             if hasattr(sandbox, "fault"):  # the sandbox's own tests know these names as plain addresses

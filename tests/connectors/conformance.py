@@ -27,6 +27,8 @@ from connectors.base import Connector, Endpoint, Interval, PullReport, Request
 from ops.settings import PROJECT, VIETNAM
 from ops.sources import Source, read_sources
 
+from .citizens import checked
+
 
 def span(start: str, end: str) -> Interval:
     """Half-open interval of Vietnamese time."""
@@ -55,6 +57,8 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
     announces: bool = True
     name: str = ""
+    #: Class attributes of the connector, such as a `chunks` that says whom to ask about.
+    policy: dict[str, Any] = field(default_factory=dict)
 
     @property
     def source(self) -> Source:
@@ -73,13 +77,16 @@ class Case:
 
     def connect(self, base_url: str, *, policy: dict[str, Any] | None = None, **options: Any) -> Connector:
         """A connector that reaches `base_url`, with class attributes of `policy` and short pauses."""
-        kind = type(self.connector.__name__, (self.connector,), {"backoff": 0.01, **(policy or {})})
+        kind = type(
+            self.connector.__name__, (self.connector,), {"backoff": 0.01, **self.policy, **(policy or {})}
+        )
         secret = options.pop("secret", self.secret)
         wanted = {**self.source.options, "evaluations": [], **self.options, **options}
         return kind(self.code, Endpoint(base_url + self.path, self.login, secret, wanted))
 
 
-IGATE: dict[str, Any] = {"login": "kho-chung", "secret": "sandbox-secret-of-the-tests", "rows": "content"}
+CLIENT: dict[str, Any] = {"login": "kho-chung", "secret": "sandbox-secret-of-the-tests"}
+IGATE: dict[str, Any] = {**CLIENT, "rows": "content"}
 MORNING = span("2025-06-30T09:00", "2025-06-30T09:10")
 CASES = [
     Case("igate_tien_giang", "tien_giang", MORNING, **IGATE, lists=("/pa/dossier/search", "/ba/agency"),
@@ -89,6 +96,9 @@ CASES = [
          options={"margin_days": 0, "page_size": 25, "chunk_size": 30, "spec": "slice"}),
     Case("national_portal", "portal", MORNING, rows="items", path="/api/v1", lists=("/list-all-",),
          options={"chunk_size": 15}),
+    Case("population", "population", MORNING, **CLIENT, rows="none", lists=(), policy={"chunks": checked}),
+    Case("opencps_dong_thap", "dong_thap_cu", span("2024-01-02", "2024-01-03"), **{**IGATE, "rows": "data"},
+         lists=("/dossiers?", "/dictitems?"), options={"margin_days": 0, "page_size": 100, "chunk_size": 30}),
     # A new connector joins here, by one line.
 ]  # fmt: skip
 
