@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import shutil
@@ -18,10 +17,7 @@ def _up(settings: Settings) -> None:
 
     supervisor = services.Supervisor(settings)
     run.prepare(settings, supervisor)
-    login = settings.home / "secrets" / "airflow-login"
-    password = settings.secret("airflow-admin")
-    login.write_text(json.dumps({"admin": password}))
-    login.chmod(0o600)
+    password = run.write_login(settings)
     supervisor.start(
         ["airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"], 180
     )
@@ -33,6 +29,20 @@ def _up(settings: Settings) -> None:
             print(f"Sandbox   http://127.0.0.1:{port}/   {source}")
     print("Warehouse make psql, or: make -s url")
     print("Stop      make down")
+
+
+def _prepare(settings: Settings) -> None:
+    from ops import run
+
+    postgres.prepare(settings)
+    run.migrate_airflow(settings)
+    run.write_login(settings)
+    print("ready: logins, databases, Airflow's metadata, secrets")
+
+
+def _airflow(settings: Settings, words: list[str]) -> None:
+    command = [*services.SERVICES["airflow-api-server"].command(settings)[:1], *words]
+    os.execve(command[0], command, services.SERVICES["airflow-api-server"].environment(settings))  # noqa: S606
 
 
 def _url(settings: Settings) -> None:
@@ -80,8 +90,18 @@ def main() -> int:
     )
     psql = commands.add_parser("psql", help="enter the warehouse")
     psql.add_argument("words", nargs=argparse.REMAINDER)
-    execute = commands.add_parser("exec", help="become a service (called by the supervisor)")
+    airflow = commands.add_parser("airflow", help="Airflow's own command in this installation")
+    airflow.add_argument("words", nargs=argparse.REMAINDER)
+    commands.add_parser(
+        "prepare", help="make logins, databases and secrets on a given server; safe to repeat"
+    )
+    execute = commands.add_parser(
+        "exec", help="become a service (called by the supervisor and by containers)"
+    )
     execute.add_argument("service")
+    health = commands.add_parser("health", help="exit code 0 if a service answers")
+    health.add_argument("service")
+    commands.add_parser("sandbox", help="run every stand-in, in the foreground")
     given = parser.parse_args()
     try:
         settings = Settings()
@@ -109,8 +129,16 @@ def main() -> int:
             print("\n".join(f"export {k}={shlex.quote(v)}" for k, v in env.items()))
         elif given.command == "clean":
             _clean(settings)
+        elif given.command == "airflow":
+            _airflow(settings, given.words)
+        elif given.command == "prepare":
+            _prepare(settings)
         elif given.command == "exec":
             services.execute(settings, given.service)
+        elif given.command == "health":
+            return 0 if services.healthy(settings, given.service) else 1
+        elif given.command == "sandbox":
+            return services.sandboxes(settings)
     except (SettingsError, services.ServiceError) as e:
         print(f"kho chung: {e}", file=sys.stderr)
         return 1

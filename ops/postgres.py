@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import psycopg
 from psycopg import sql
@@ -137,7 +137,7 @@ def admin_url(settings: Settings) -> str:
 def prepare(settings: Settings) -> None:
     """Roles and databases: warehouse, Airflow's metadata, the vault's; safe to run again.
 
-    On a server of the province the URL's user needs CREATEDB, or the databases exist already.
+    On a server of the province POSTGRES_ADMIN_URL makes them, or WAREHOUSE_URL's user has CREATEDB, or they exist.
     """
     if settings.embedded:
         with psycopg.connect(admin_url(settings), autocommit=True) as connection:
@@ -154,8 +154,38 @@ def prepare(settings: Settings) -> None:
             ):
                 _database(connection, database, owner)
     else:
+        if settings.get("POSTGRES_ADMIN_URL"):
+            _make_on_server(settings)
         _check_server(settings)
     _check_locale(settings)
+
+
+def _make_on_server(settings: Settings) -> None:
+    """A login and a database for each of the three URLs; a password that changed there is changed here."""
+    admin = settings.get("POSTGRES_ADMIN_URL")
+    try:
+        connection = psycopg.connect(admin, autocommit=True, connect_timeout=10)
+    except psycopg.Error as e:
+        where = admin.rpartition("@")[2]
+        raise SettingsError(
+            f"looked for PostgreSQL at {where} (POSTGRES_ADMIN_URL) and could not enter: {str(e).splitlines()[0]}"
+        ) from None
+    with connection:
+        for url in (settings.warehouse_url, settings.airflow_database_url, settings.vault_database_url):
+            parts = urlsplit(url)
+            database = parts.path.strip("/")
+            name, password = unquote(parts.username or ""), unquote(parts.password or "")
+            if not name or not password:
+                raise SettingsError(
+                    f"looked for a user and a password in the URL of the database {database} and found none; "
+                    "prepare makes no login without them"
+                )
+            _role(connection, name, password)
+            # A login that stood there before may have another password; the URL's is the one to come.
+            connection.execute(
+                sql.SQL("alter role {} password {}").format(sql.Identifier(name), sql.Literal(password))
+            )
+            _database(connection, database, name)
 
 
 def _role(connection: psycopg.Connection, name: str, password: str) -> None:

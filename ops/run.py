@@ -72,9 +72,18 @@ def prepare(settings: Settings, supervisor: Supervisor) -> list[str]:
     return started
 
 
+def write_login(settings: Settings) -> str:
+    """Give admin on Airflow's page its password, in the file Airflow reads; the password."""
+    login = settings.home / "secrets" / "airflow-login"
+    password = settings.admin_password
+    login.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(login, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
+        f.write(json.dumps({"admin": password}))
+    return password
+
+
 def _prepare_airflow(settings: Settings) -> None:
     import importlib.metadata
-    import subprocess
 
     version = importlib.metadata.version("apache-airflow")
     marker = settings.home / "airflow" / f"migrated-{version}"
@@ -82,13 +91,20 @@ def _prepare_airflow(settings: Settings) -> None:
     if marker.exists() and marker.read_text() == identity:
         return
     marker.parent.mkdir(parents=True, exist_ok=True)
+    migrate_airflow(settings)
+    marker.write_text(identity)
+
+
+def migrate_airflow(settings: Settings) -> None:
+    """Bring Airflow's metadata to this version; seconds also where nothing is to do."""
+    import subprocess
+
     airflow = str(Path(sys.executable).parent / "airflow")
     done = subprocess.run(
         [airflow, "db", "migrate"], env=settings.child_env(), capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise ServiceError(f"airflow db migrate failed: {(done.stderr or done.stdout).strip()[-1200:]}")
-    marker.write_text(identity)
 
 
 def run(settings: Settings, period: Period) -> Path:

@@ -11,6 +11,8 @@ import contextlib
 import http.client
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import requests
 from supervisor.xmlrpc import SupervisorTransport
@@ -73,7 +76,7 @@ def _vault_environment(settings: Settings) -> dict[str, str]:
         "VAULT_DATABASE_URL": settings.vault_database_url,
         "VAULT_SOCKET": str(settings.vault_socket),
         "VAULT_KEYS": str(settings.home / "vault" / "keys"),
-        "VAULT_TOKEN_FILE": str(settings.home / "secrets" / "vault-api"),
+        "VAULT_TOKEN_FILE": str(settings.vault_token_file),
     }
 
 
@@ -83,7 +86,7 @@ def _sandbox_environment(settings: Settings) -> dict[str, str]:
         "PATH": os.environ.get("PATH", os.defpath),
         "PYTHONPATH": str(PROJECT),
         "SANDBOX_CLIENT_ID": "kho-chung",
-        "SANDBOX_CLIENT_SECRET": settings.secret("sandbox-client"),
+        "SANDBOX_CLIENT_SECRET": settings.sandbox_secret,
     }
 
 
@@ -107,12 +110,10 @@ def _sandbox(source: str, words: list[str]) -> Service:
 def _airflow(component: str) -> Service:
     def healthy(s: Settings) -> bool:
         if component == "api-server":
-            return _answers(f"http://127.0.0.1:{s.airflow_port}/api/v2/monitor/health")
+            return _answers(f"{s.airflow_url}/api/v2/monitor/health")
         key = component.replace("-", "_")
         try:
-            answer = requests.get(
-                f"http://127.0.0.1:{s.airflow_port}/api/v2/monitor/health", timeout=3
-            ).json()
+            answer = requests.get(f"{s.airflow_url}/api/v2/monitor/health", timeout=3).json()
         except (requests.RequestException, ValueError):
             return False
         return answer.get(key, {}).get("status") == "healthy"
@@ -154,17 +155,46 @@ SERVICES: dict[str, Service] = {
 }
 
 
+def _ping_worker(settings: Settings) -> bool:
+    from celery import Celery  # only in the image of docker-compose.yml
+
+    app = Celery(broker=settings.given["AIRFLOW__CELERY__BROKER_URL"])
+    return bool(app.control.ping(destination=[f"celery@{socket.gethostname()}"], timeout=5))
+
+
+#: Programs of an installation spread over containers or machines; one machine needs none of them.
+APART: dict[str, Service] = {
+    "airflow-worker": Service(
+        "airflow-worker",
+        # The log folder is shared, so that workers need not serve theirs; the home is shared too, and two
+        # workers must not take each other's file of a process id for their own.
+        lambda s: [
+            *_airflow("celery").command(s), "worker", "--skip-serve-logs", "--pid", "/tmp/worker.pid",  # noqa: S108
+        ],
+        lambda s: {**s.child_env(), **default_connections(s)},
+        _ping_worker,
+    ),
+    "sandbox": Service(
+        "sandbox",
+        lambda s: [sys.executable, "-m", "ops", "sandbox"],
+        lambda s: s.given,
+        lambda s: all(SERVICES[n].healthy(s) for n in SERVICES if n.startswith("sandbox-")),
+    ),
+}  # fmt: skip
+PROGRAMS = {**SERVICES, **APART}
+
+
 def default_connections(settings: Settings) -> dict[str, str]:
     """Airflow connections to the sandbox, for sources that were given none of their own."""
     if not settings.sandbox:
         return {}
-    secret = settings.secret("sandbox-client")
+    host, secret = settings.get("KHOCHUNG_SANDBOX_HOST"), quote(settings.sandbox_secret, safe="")
     found: dict[str, str] = {}
     for source, port in sandbox_ports(settings).items():
         name = f"AIRFLOW_CONN_{source.upper()}"
         if name not in settings.given:
             path = "/api/v1" if source == "national_portal" else ""
-            found[name] = f"http://kho-chung:{secret}@127.0.0.1:{port}{path}"
+            found[name] = f"http://kho-chung:{secret}@{host}:{port}{path}"
     return found
 
 
@@ -335,11 +365,42 @@ def _lives(pid: int) -> bool:
 
 def execute(settings: Settings, name: str) -> None:
     """Become the program of a service (called by the supervisor)."""
-    service = SERVICES.get(name)
-    if service is None:
-        raise SettingsError(f"no service {name!r}; known are {', '.join(SERVICES)}")
+    service = _program(name)
     command = service.command(settings)
     if shutil.which(command[0]) is None:
         raise SettingsError(f"{name}: looked for the program {command[0]} and found none; run make install")
     os.chdir(PROJECT)
     os.execvpe(command[0], command, service.environment(settings))  # noqa: S606 - this is the point
+
+
+def healthy(settings: Settings, name: str) -> bool:
+    """Whether the program `name` answers, asked from where it runs (the health checks of containers)."""
+    return _program(name).healthy(settings)
+
+
+def _program(name: str) -> Service:
+    if name not in PROGRAMS:
+        raise SettingsError(f"no service {name!r}; known are {', '.join(PROGRAMS)}")
+    return PROGRAMS[name]
+
+
+def sandboxes(settings: Settings) -> int:
+    """Run every stand-in until one of them ends; a container restarts them together."""
+    services = [s for n, s in SERVICES.items() if n.startswith("sandbox-")]
+    running = {
+        s.name: subprocess.Popen(s.command(settings), env=s.environment(settings), cwd=PROJECT)
+        for s in services
+    }
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        while True:
+            for name, process in running.items():
+                if process.poll() is not None:
+                    print(f"kho chung: {name} ended with {process.returncode}", file=sys.stderr)
+                    return 1
+            time.sleep(0.5)
+    finally:
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait()

@@ -6,6 +6,7 @@ hands out is known to `secrets_in_use`, so that logs can be cleaned of them.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
@@ -31,8 +32,22 @@ KNOWN: dict[str, tuple[str, str]] = {
         "Airflow's metadata; empty: database <warehouse>_airflow of the same server",
     ),
     "VAULT_DATABASE_URL": ("", "the vault's database; empty: database <warehouse>_vault of the same server"),
+    "VAULT_SOCKET": ("", "the vault's socket; empty: <home>/vault/vault.sock"),
+    "VAULT_TOKEN_FILE": ("", "file with the token of the vault's API; empty: <home>/secrets/vault-api"),
+    "POSTGRES_ADMIN_URL": (
+        "",
+        "an owner of the given server, for `python -m ops prepare` alone: it makes the logins and databases of "
+        "the three URLs",
+    ),
     "KHOCHUNG_SOURCES": ("ops/sources.yml", "list of sources"),
     "KHOCHUNG_SANDBOX": ("1", "1: sources without an Airflow connection use the sandbox; 0: they fail"),
+    "KHOCHUNG_SANDBOX_HOST": ("127.0.0.1", "machine the sandbox runs on"),
+    "SANDBOX_CLIENT_SECRET": ("", "what the sandbox's clients sign in with; empty: made at the first start"),
+    "AIRFLOW_ADMIN_PASSWORD": ("", "password of admin on Airflow's page; empty: made at the first start"),
+    "KHOCHUNG_AIRFLOW_URL": (
+        "",
+        "http://host:port at which tasks on other machines reach Airflow's API; empty: loopback",
+    ),
     "KHOCHUNG_POSTGRES_PORT": ("", "port of the embedded server; empty: the first free one from 54329"),
     "KHOCHUNG_AIRFLOW_PORT": ("", "port of Airflow's page; empty: the first free one from 8080"),
     "KHOCHUNG_SITE_PORT": ("", "port of the published site; empty: the first free one from 8090"),
@@ -167,26 +182,46 @@ class Settings:
         """A password made once under <home>/secrets."""
         path = self.home / "secrets" / name
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.parent.chmod(0o700)
+            aside = path.with_name(f".{name}-{secrets.token_hex(6)}")
             try:
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            except FileExistsError:
-                return path.read_text().strip()  # another process was faster
-            with os.fdopen(descriptor, "w") as f:
-                f.write(secrets.token_urlsafe(32))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.parent.chmod(0o700)
+                with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as f:
+                    f.write(secrets.token_urlsafe(32))
+                # Linked when whole: services that start together read one and the same secret.
+                with contextlib.suppress(FileExistsError):  # another process was faster
+                    os.link(aside, path)
+                aside.unlink()
+            except OSError as e:
+                raise SettingsError(
+                    f"cannot make the secret {name} in {path.parent}: {e.strerror}. Correct the rights of the folder "
+                    "(setting KHOCHUNG_HOME), or give the secret by its own setting (.env.example)"
+                ) from None
         return path.read_text().strip()
+
+    @property
+    def admin_password(self) -> str:
+        """Password of admin on Airflow's page."""
+        return self.get("AIRFLOW_ADMIN_PASSWORD") or self.secret("airflow-admin")
+
+    @property
+    def sandbox_secret(self) -> str:
+        """What the sandbox's clients sign in with."""
+        return self.get("SANDBOX_CLIENT_SECRET") or self.secret("sandbox-client")
 
     def secrets_in_use(self) -> list[str]:
         """Every secret value that must not stand in a log: made here, or inside a given URL."""
         folder = self.home / "secrets"
-        values = [p.read_text().strip() for p in folder.iterdir() if p.is_file()] if folder.exists() else []
+        paths = [p for p in folder.iterdir() if p.is_file() and p.name[0] != "."] if folder.exists() else []
+        if self.get("VAULT_TOKEN_FILE") and self.vault_token_file.exists():
+            paths.append(self.vault_token_file)
+        values = [p.read_text().strip() for p in paths]
         for name, value in self._given.items():
             if name.endswith("_URL") or name.startswith("AIRFLOW_CONN_"):
                 password = _password(value)
                 # As written in the URL, and as the server hears it.
                 values += [password, _unquote(password)]
-            elif re.search(r"PASSWORD|SECRET|TOKEN", name):
+            elif re.search(r"PASSWORD|SECRET|TOKEN", name) and not name.endswith("_FILE"):
                 values.append(value)
         return sorted({v for v in values if len(v) >= 8}, key=len, reverse=True)
 
@@ -275,10 +310,15 @@ class Settings:
 
     # --- environments of child processes -------------------------------------------------------------
 
+    @property
+    def airflow_url(self) -> str:
+        """Where tasks and health checks reach Airflow's API."""
+        return self.get("KHOCHUNG_AIRFLOW_URL").rstrip("/") or f"http://127.0.0.1:{self.airflow_port}"
+
     def airflow_env(self) -> dict[str, str]:
         """What Airflow reads; also turns its telemetry off."""
         url = self.airflow_database_url.replace("postgresql://", "postgresql+psycopg2://", 1)
-        base = f"http://127.0.0.1:{self.airflow_port}"
+        everywhere = bool(self.get("KHOCHUNG_AIRFLOW_URL"))
         home = self.home / "airflow"
         return {
             "AIRFLOW_HOME": str(home),
@@ -291,14 +331,15 @@ class Settings:
             "AIRFLOW__CORE__DEFAULT_TIMEZONE": "Asia/Ho_Chi_Minh",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__FERNET_KEY": _fernet(self.secret("airflow-fernet")),
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{base}/execution/",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.airflow_url}/execution/",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.home / "secrets" / "airflow-login"),
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
             # psycopg 3 speaks both ways, so no third driver is needed.
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": url.replace("+psycopg2", "+psycopg"),
-            "AIRFLOW__API__BASE_URL": base,
-            "AIRFLOW__API__HOST": "127.0.0.1",
+            # What a browser calls it; behind a proxy that is another address than the tasks'.
+            "AIRFLOW__API__BASE_URL": self._given.get("AIRFLOW__API__BASE_URL", self.airflow_url),
+            "AIRFLOW__API__HOST": "0.0.0.0" if everywhere else "127.0.0.1",  # noqa: S104 - asked for
             "AIRFLOW__API__PORT": str(self.airflow_port),
             "AIRFLOW__API__SECRET_KEY": self.secret("airflow-api"),
             "AIRFLOW__API__WORKERS": "1",
@@ -337,6 +378,8 @@ class Settings:
     @property
     def vault_socket(self) -> Path:
         """Socket of the vault. Unix sockets allow 107 bytes, so a deep home gets one under /tmp."""
+        if given := self.get("VAULT_SOCKET"):
+            return Path(given)
         path = self.home / "vault" / "vault.sock"
         if len(str(path)) <= 100:
             return path
@@ -345,12 +388,18 @@ class Settings:
     @property
     def vault_token(self) -> str:
         """Bearer token of the vault's API."""
-        path = self.home / "secrets" / "vault-api"
+        path = self.vault_token_file
         if not path.exists():
             raise SettingsError(
                 f"looked for the vault's token at {path} and found none; start the vault (make up)"
             )
         return path.read_text().strip()
+
+    @property
+    def vault_token_file(self) -> Path:
+        """Where the vault leaves its token for its callers."""
+        given = self.get("VAULT_TOKEN_FILE")
+        return Path(given) if given else self.home / "secrets" / "vault-api"
 
 
 def _password(address: str) -> str:

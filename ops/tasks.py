@@ -9,10 +9,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
-import fcntl
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -329,7 +327,7 @@ def publish(settings: Settings) -> dict[str, Any]:
     from expectations.gates import check_release
     from opendata.release import publish as release
 
-    with recorded(settings.home, "publish") as outcome:
+    with recorded(settings.home, "publish") as outcome, _one_at_a_time(settings, "publish"):
         _need_dossiers(settings)
         with psycopg.connect(settings.warehouse_url) as connection:
             row = connection.execute("select coalesce(max(load_number), 0) from ops.load_log").fetchone()
@@ -374,10 +372,10 @@ def _plain(value: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _one_at_a_time(settings: Settings, name: str) -> Iterator[None]:
-    """Let one process in at a time, on this machine; the next waits, which does no harm."""
-    path = settings.home / "locks" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as f:
-        fcntl.flock(f, fcntl.LOCK_EX)
-        f.write(str(os.getpid()))
+    """Let one process in at a time, on whichever machine; the next waits, and a death frees the lock."""
+    with contextlib.closing(psycopg.connect(settings.warehouse_url, autocommit=True)) as connection:
+        # A machine that vanished says no goodbye; the server would hold its lock for hours.
+        for setting, value in (("idle", 60), ("interval", 10), ("count", 6)):
+            connection.execute(f"set tcp_keepalives_{setting} = {value}")
+        connection.execute("select pg_advisory_lock(hashtextextended(%s, 0))", (f"kho-chung/{name}",))
         yield

@@ -43,7 +43,9 @@ def main() -> int:
         from sandbox.portal import create_app as create_portal
 
         app = create_portal()
-    uvicorn.run(app, host="127.0.0.1", port=options.port, log_level="warning", access_log=False)
+    # Loopback, unless it is the one program of a container.
+    host = os.environ.get("SANDBOX_BIND", "127.0.0.1")
+    uvicorn.run(app, host=host, port=options.port, log_level="warning", access_log=False)
     return 0
 
 
