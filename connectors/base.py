@@ -176,6 +176,9 @@ class Connector:
         """Everything the source holds for `request`, typed; raises SourceError or MissingColumn."""
         raise NotImplementedError
 
+    def landed(self) -> None:
+        """Called once the batch of `chunks` stands; a source that must be told so (a folder) overrides this."""
+
     # --- calls ---------------------------------------------------------------------------------------
 
     def login(self) -> str | None:
