@@ -89,6 +89,8 @@ class Understood:
     reading: Reading
     writing: Writing
     columns: dict[str, list[Any]]
+    #: The same as they were written.
+    cells: dict[str, list[Any]]
     wrong: dict[int, tuple[str, Unclear]]
     sheets: list[tuple[Layout, Records]]
     skipped: list[str]
@@ -96,6 +98,23 @@ class Understood:
     def places(self) -> list[tuple[str, int]]:
         """(sheet, row as Excel numbers it) of each record."""
         return [(r.sheet, row) for _, r in self.sheets for row in r.rows]
+
+
+@dataclass
+class _Written(Sequence[Any]):
+    """Records as they were written, made where one is asked for."""
+
+    understood: Understood
+    name: str
+    places: list[tuple[str, int]]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, position: Any) -> Any:
+        sheet, row = self.places[position]
+        cells = {n: v[position] for n, v in self.understood.cells.items()}
+        return {**cells, "_file": self.name, "_sheet": sheet, "_row": row}
 
 
 class FileDrop(Connector):
@@ -144,6 +163,7 @@ class FileDrop(Connector):
                 self._refuse(file, e)
                 refused.append(file.name)
                 self.report.notes.append(f"refused {file.name}: {' '.join(e.en.splitlines()[:3])}")
+                request.on_progress(f"{self.source_code}: {self.report.notes[-1]}")
                 continue
             if file.day is None:
                 self._taken.append(file)
@@ -300,14 +320,12 @@ class FileDrop(Connector):
             at = f"{sheet}!{row}" if sheet else str(row)
             refused.setdefault(p, "another row of the file has the same key and other values")
             told.setdefault(p, ("", f"trùng khóa với dòng {at} nhưng khác giá trị"))
-        raw = [
-            {**{n: v[p] for n, v in understood.columns.items()}, "_file": file.name, "_sheet": s, "_row": r}
-            for p, (s, r) in enumerate(places)
-        ]
         chunk = Chunk()
         count = self.report.counts[self.table]
         before = dataclasses.replace(count)
-        result = self.typed(chunk, self.table, understood.columns, raw, None, refused)
+        result = self.typed(
+            chunk, self.table, understood.columns, _Written(understood, file.name, places), None, refused
+        )
         if len(result.rejects) > known.reject_share * len(places):
             self.report.counts[self.table] = before
             raise _too_many(result.rejects, told, places, self.words)
@@ -395,11 +413,12 @@ class FileDrop(Connector):
         )
         writing = Writing(decimal_mark(written, str(said) if said else None), layouts[0].sheet.since_1904)
         wrong: dict[int, tuple[str, Unclear]] = {}
+        columns: dict[str, list[Any]] = {}
         for name in names:
-            cells[name], bad = plain(cells[name], table.column(name), writing)
+            columns[name], bad = plain(cells[name], table.column(name), writing)
             for position, why in bad.items():
                 wrong.setdefault(position, (name, why))
-        return Understood(reading, writing, cells, wrong, sheets, skipped)
+        return Understood(reading, writing, columns, cells, wrong, sheets, skipped)
 
     def _quarantine_undeclared(self, chunk: Chunk, file: Dropped, understood: Understood) -> None:
         for _, r in understood.sheets:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
@@ -78,7 +79,11 @@ def readings(content: bytes, encoding: str | None = None, limit: int = UNPACKED_
         )
     if len(content) > limit:
         raise _too_large(limit)
+    if not content.strip():
+        raise Refused("tệp trống.", "the file is empty.")
     for how, text, assumed in _decoded(content, encoding):
+        if not _is_text(text):
+            raise _unreadable(how)
         for separator in [s for s in SEPARATORS if s in text] or [","]:
             sheet = Sheet("", _rows(text, separator))
             yield Reading(f"{how}, {'tab' if separator == chr(9) else separator}", [sheet], assumed)
@@ -134,6 +139,11 @@ def _decode(content: bytes, name: str) -> str:
         return unicodedata.normalize("NFC", content.decode(name))
     except (UnicodeDecodeError, LookupError):
         raise _unreadable(name) from None
+
+
+def _is_text(text: str) -> bool:
+    """Whether `text` holds no control characters: pictures and programs do."""
+    return not re.search(r"[\x00-\x08\x0e-\x1f]", text[:100_000])
 
 
 def _unreadable(name: str) -> Refused:
