@@ -15,13 +15,14 @@ from benchmarks.world import Line, World, pages, ratio, rounds
 from connectors.contract import contract
 from landing.manifest import TableEntry
 from landing.writer import BatchWriter
+from ops.ahead import ahead
 
 
 def write(bodies: list[bytes], landing: Path, seal: Seal) -> Path:
     """Decode, type, seal, write and finish one batch; its folder."""
     rows: dict[str, int] = {}
     with BatchWriter(landing, "igate_tien_giang") as writer:
-        for chunk in chunks(bodies):
+        for chunk in ahead(chunks(bodies)):
             for table, batch in chunk.tables.items():
                 writer.write(table, seal(batch), contract(table).landed_schema)
                 rows[table] = rows.get(table, 0) + batch.num_rows

@@ -108,6 +108,9 @@ class Contract:
         meta = {"contract": self.name, "version": self.version}
         if self.subject:
             meta["subject"] = self.subject
+        elif self.complete_within:
+            # Rows of one parent share a ciphertext in the vault.
+            meta["group"] = self.complete_within[-1]
         return pa.schema(fields, metadata=meta)
 
     @property

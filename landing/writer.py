@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from landing.manifest import MANIFEST, LandingError, Manifest, TableEntry, file_sha256, new_batch_id
@@ -65,9 +66,16 @@ class BatchWriter:
     def write(self, table: str, sealed: pa.RecordBatch, schema: pa.Schema) -> None:
         """Append a sealed batch to the table's file. `schema` is the landed schema of its contract."""
         if table not in self._writers:
+            # A dictionary of references, which hardly repeat, would be made and thrown away.
+            repeating = [
+                name
+                for name, column in zip(sealed.schema.names, sealed.columns, strict=True)
+                if 2 * pc.count_distinct(column).as_py() < len(column)
+            ]
             self._writers[table] = pq.ParquetWriter(
-                self._aside / f"{table}.parquet", schema, compression="zstd", compression_level=1
-            )
+                self._aside / f"{table}.parquet", schema, compression="zstd", compression_level=1,
+                use_dictionary=repeating,
+            )  # fmt: skip
             self._rows[table] = 0
         if sealed.schema.names != schema.names or sealed.schema.types != schema.types:
             raise LandingError(f"a sealed batch of {table} does not have the columns of its contract")

@@ -1,26 +1,31 @@
 """Turn a clear Arrow batch into a sealed one, and the ciphertexts that must be stored before it lands.
 
 The batch itself says what to do: field metadata ``seal`` is token, reference, year or drop; schema metadata
-``subject`` names the identity column of the person a row is about. A field whose metadata name a personal
-class without a seal is refused.
+``subject`` names the identity column of the person a row is about, ``group`` the column whose equal values make
+rows belong together. A field whose metadata name a personal class without a seal is refused.
+
+All new values of a row, or of the rows of a group, are one AES-GCM ciphertext: a call for each value would cost
+more than all the rest. A reference is the proof of its own value: whoever moves it elsewhere is found out.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import hmac
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 TOKEN_VERSION = 1
 PREFIX = f"ref{TOKEN_VERSION}_"
-_NONCE = 12
+_NONCE, _DIGEST, _GROUP = 12, 16, 16
 #: Numbers typed where none is known: they must never make two people one (irregularity 8).
 _PLACEHOLDER = re.compile(r"0*\d?|(\d)\1+|0?123456789(0|012)?")
 
@@ -29,24 +34,16 @@ class SealingError(Exception):
     """A batch does not say how one of its personal columns is to be sealed."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Ciphertexts:
-    """Sealed values to store, each once: reference, field, AES-GCM nonce and ciphertext."""
+    """What must be stored before a sealed batch may land.
 
-    references: list[str] = field(default_factory=list)
-    fields: list[str] = field(default_factory=list)
-    payloads: list[bytes] = field(default_factory=list)
+    ``values``: reference, field, group_id, position; each reference once. ``groups``: id, payload (nonce and
+    AES-GCM ciphertext of the owner and all values of one row, or of the rows that belong together).
+    """
 
-    def table(self, key_version: int) -> pa.Table:
-        """Columns reference, field, key_version, payload (nonce followed by ciphertext)."""
-        return pa.table(
-            {
-                "reference": pa.array(self.references, pa.string()),
-                "field": pa.array(self.fields, pa.string()),
-                "key_version": pa.array([key_version] * len(self.references), pa.int16()),
-                "payload": pa.array(self.payloads, pa.binary()),
-            }
-        )
+    values: pa.Table
+    groups: pa.Table
 
 
 def normalised_identity(value: str) -> str | None:
@@ -82,47 +79,41 @@ class Sealer:
 
     def seal(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Ciphertexts]:
         """The batch with personal columns sealed, and what to store first."""
-        subject_name = (batch.schema.metadata or {}).get(b"subject", b"").decode()
-        store = Ciphertexts()
-        seen: set[str] = set()
-        arrays: list[pa.Array] = []
-        fields: list[pa.Field] = []
-        subjects: list[str | None] | None = None
+        meta = batch.schema.metadata or {}
+        subject_name = meta.get(b"subject", b"").decode()
         if subject_name and subject_name not in batch.schema.names:
             raise SealingError(f"the subject {subject_name!r} is no column of the batch")
         _check_types(batch.schema)
+        found = _Found(_groups(batch, meta.get(b"group", b"").decode()))
+        owners: pa.Array | None = None
         if subject_name:
-            subjects = self._tokens(subject_name, batch.column(subject_name).to_pylist(), store, seen)
+            owners = self._tokens(subject_name, batch.column(subject_name), found)
+        arrays: list[pa.Array] = []
+        fields: list[pa.Field] = []
         for column, spec in zip(batch.columns, batch.schema, strict=True):
-            meta = spec.metadata or {}
-            seal = meta.get(b"seal", b"").decode()
+            seal = (spec.metadata or {}).get(b"seal", b"").decode()
             if not seal:
-                if meta.get(b"classification", b"") != b"none":
+                if (spec.metadata or {}).get(b"classification", b"") != b"none":
                     raise SealingError(
                         f"column {spec.name!r} has the privacy class "
-                        f"{meta.get(b'classification', b'').decode() or 'unknown'!r} and no seal; "
+                        f"{(spec.metadata or {}).get(b'classification', b'').decode() or 'unknown'!r} and no seal; "
                         "give it both in its contract"
                     )
                 arrays.append(column)
-                fields.append(pa.field(spec.name, spec.type))
             elif seal == "token":
-                values = (
-                    subjects
-                    if spec.name == subject_name and subjects is not None
-                    else self._tokens(spec.name, column.to_pylist(), store, seen)
-                )
-                arrays.append(pa.array(values, pa.string()))
-                fields.append(pa.field(spec.name, pa.string()))
+                known = owners is not None and spec.name == subject_name
+                arrays.append(owners if known else self._tokens(spec.name, column, found))
             elif seal == "reference":
-                values = self._references(spec.name, column.to_pylist(), subjects, store, seen)
-                arrays.append(pa.array(values, pa.string()))
-                fields.append(pa.field(spec.name, pa.string()))
+                arrays.append(self._references(spec.name, column, owners, found))
             elif seal == "year":
                 arrays.append(pc.year(column).cast(pa.int16()))
-                fields.append(pa.field(spec.name, pa.int16()))
-            elif seal != "drop":
+            elif seal == "drop":
+                continue
+            else:
                 raise SealingError(f"column {spec.name!r} asks for the unknown seal {seal!r}")
-        return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields)), store
+            fields.append(pa.field(spec.name, arrays[-1].type))
+        sealed = pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+        return sealed, self._ciphertexts(found, owners)
 
     def encrypt(self, plain: bytes, bound_to: bytes) -> bytes:
         """Nonce and ciphertext of `plain`, readable only together with `bound_to`."""
@@ -141,66 +132,155 @@ class Sealer:
         digest = hmac.digest(self._token_key, normal.encode(), hashlib.sha256)
         return f"id{TOKEN_VERSION}_{digest[:16].hex()}"
 
-    def _tokens(
-        self, name: str, values: Iterable[str | None], store: Ciphertexts, seen: set[str]
-    ) -> list[str | None]:
-        made: dict[str, str | None] = {}
-        out: list[str | None] = []
-        for value in values:
-            if value is None:
-                out.append(None)
-                continue
-            if value not in made:
-                token = made[value] = self.token(value)
-                if token is not None:
-                    self._store(token, name, value, store, seen)
-            out.append(made[value])
-        return out
+    def open(self, payload: bytes, group_id: bytes) -> tuple[str | None, list[str]]:
+        """Owner and values of one group; InvalidTag if it was changed or stands under another id."""
+        owner, values = msgspec.msgpack.decode(self.decrypt(payload, group_id))
+        return owner, values
 
-    def _references(
-        self,
-        name: str,
-        values: list[str | None],
-        subjects: list[str | None] | None,
-        store: Ciphertexts,
-        seen: set[str],
-    ) -> list[str | None]:
+    def proves(self, reference: str, field: str, owner: str | None, value: str) -> bool:
+        """Whether `reference` is the one that this value of this field of this owner gets."""
+        if reference.startswith(PREFIX):
+            digest = self._digest(b"\x1f".join([(owner or "").encode(), field.encode(), value.encode()]))
+            made: str | None = PREFIX + digest.hex()
+        else:
+            made = self.token(value)
+        return made is not None and hmac.compare_digest(made, reference)
+
+    def _digest(self, message: bytes) -> bytes:
+        return hashlib.blake2b(message, key=self._reference_key, digest_size=_DIGEST).digest()
+
+    def _tokens(self, name: str, column: pa.Array, found: _Found) -> pa.Array:
+        coded = column.dictionary_encode()
+        tokens = pa.array([self.token(v) for v in coded.dictionary.to_pylist()], pa.string())
+        found.add(name, tokens, coded.dictionary, _first_rows(coded))
+        return tokens.take(coded.indices)
+
+    def _references(self, name: str, column: pa.Array, owners: pa.Array | None, found: _Found) -> pa.Array:
+        if owners is None:
+            coded = column.dictionary_encode()
+            values, rows = coded.dictionary, _first_rows(coded)
+            owner: pa.Array | str = ""
+        else:
+            present = column.is_valid()
+            values, rows = column.filter(present), pc.indices_nonzero(present).to_numpy().astype(np.int64)
+            owner = pc.fill_null(owners.filter(present), "")
         # Neither an owner nor a field name can hold the separator, so no two inputs meet.
-        field_bytes = b"\x1f" + name.encode() + b"\x1f"
-        made: dict[tuple[str | None, str], str] = {}
-        out: list[str | None] = []
-        fresh: list[tuple[bytes, bytes]] = []
-        blake2b, key_bytes = hashlib.blake2b, self._reference_key
-        owners: Iterable[str | None] = subjects if subjects is not None else [None] * len(values)
-        for key in zip(owners, values, strict=True):
-            owner, value = key
-            if value is None:
-                out.append(None)
-                continue
-            reference = made.get(key)  # type: ignore[arg-type]
-            if reference is None:
-                plain = value.encode()
-                message = (owner.encode() if owner else b"") + field_bytes + plain
-                reference = PREFIX + blake2b(message, key=key_bytes, digest_size=16).hexdigest()
-                made[key] = reference  # type: ignore[index]
-                if reference not in seen:
-                    seen.add(reference)
-                    store.references.append(reference)
-                    fresh.append((reference.encode(), plain))
-            out.append(reference)
-        # One call to the system for all nonces of the column.
-        nonces = os.urandom(_NONCE * len(fresh))
-        encrypt = self._cipher.encrypt
-        for at, (bound_to, plain) in zip(range(0, len(nonces), _NONCE), fresh, strict=True):
-            nonce = nonces[at : at + _NONCE]
-            store.payloads.append(nonce + encrypt(nonce, plain, bound_to))
-        store.fields += [name] * len(fresh)
-        return out
+        messages = pc.binary_join_element_wise(owner, name, values, "\x1f").cast(pa.binary())
+        blake2b, key = hashlib.blake2b, self._reference_key
+        digests = [blake2b(m, key=key, digest_size=_DIGEST).digest() for m in messages.to_pylist()]
+        references = _prefixed_hex(digests)
+        found.add(name, references, values, rows)
+        if owners is None:
+            return references.take(coded.indices)
+        places = np.full(len(column), -1)
+        places[rows] = np.arange(len(rows))
+        return references.take(pa.array(places, pa.int64(), mask=places < 0))
 
-    def _store(self, reference: str, name: str, value: str, store: Ciphertexts, seen: set[str]) -> None:
-        if reference in seen:
-            return
-        seen.add(reference)
-        store.references.append(reference)
-        store.fields.append(name)
-        store.payloads.append(self.encrypt(value.encode(), reference.encode()))
+    def _ciphertexts(self, found: _Found, owners: pa.Array | None) -> Ciphertexts:
+        """Every value found once, those of a group in one ciphertext."""
+        references, fields, values, rows = found.distinct()
+        groups = found.groups[rows]
+        order = np.argsort(groups, kind="stable")
+        starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+        sizes = np.diff(starts, append=len(order))
+        plain = values.take(pa.array(order)).to_pylist()
+        if owners is None:
+            owning: list[str | None] = [None] * len(starts)
+        else:
+            owning = owners.take(pa.array(rows[order][starts])).to_pylist()
+        # One call to the system for all of them.
+        random = os.urandom((_GROUP + _NONCE) * len(starts))
+        ids, payloads = [], []
+        encode, encrypt = msgspec.msgpack.Encoder().encode, self._cipher.encrypt
+        for number, (owner, start, size) in enumerate(
+            zip(owning, starts.tolist(), sizes.tolist(), strict=True)
+        ):
+            at = number * (_GROUP + _NONCE)
+            group_id, nonce = random[at : at + _GROUP], random[at + _GROUP : at + _GROUP + _NONCE]
+            ids.append(group_id)
+            payloads.append(nonce + encrypt(nonce, encode((owner, plain[start : start + size])), group_id))
+        id_array = pa.array(ids, pa.binary())
+        positions = np.arange(len(order)) - np.repeat(starts, sizes)
+        return Ciphertexts(
+            pa.table(
+                {
+                    "reference": references.take(pa.array(order)),
+                    "field": fields.take(pa.array(order)),
+                    "group_id": id_array.take(pa.array(np.repeat(np.arange(len(starts)), sizes))),
+                    "position": pa.array(positions, pa.int32()),
+                }
+            ),
+            pa.table({"id": id_array, "payload": pa.array(payloads, pa.binary())}),
+        )
+
+
+@dataclass
+class _Found:
+    """Values to seal: what each became, and the row it stood in first."""
+
+    #: Group of each row of the batch.
+    groups: np.ndarray
+    parts: list[tuple[str, pa.Array, pa.Array, np.ndarray]] = dataclasses.field(default_factory=list)
+
+    def add(self, name: str, references: pa.Array, values: pa.Array, rows: np.ndarray) -> None:
+        """`values` of the field `name`, which became `references`; a placeholder became null."""
+        if references.null_count:
+            valid = references.is_valid()
+            references, values = references.filter(valid), values.filter(valid)
+            rows = rows[valid.to_numpy(zero_copy_only=False)]
+        self.parts.append((name, references, values, rows))
+
+    def distinct(self) -> tuple[pa.Array, pa.Array, pa.Array, np.ndarray]:
+        """References, fields, values and rows; each reference once, as it was met first."""
+        if not self.parts:
+            return pa.array([], pa.string()), pa.array([], pa.string()), pa.array([], pa.string()), _NO_ROWS
+        references = pa.concat_arrays([p[1] for p in self.parts])
+        fields = pa.concat_arrays([pa.repeat(p[0], len(p[1])) for p in self.parts])
+        values = pa.concat_arrays([p[2] for p in self.parts])
+        rows = np.concatenate([p[3] for p in self.parts])
+        first = _first_rows(references.dictionary_encode())
+        if len(first) < len(references):
+            kept = pa.array(first)
+            references, fields, values, rows = (
+                references.take(kept),
+                fields.take(kept),
+                values.take(kept),
+                rows[first],
+            )
+        return references, fields, values, rows
+
+
+_NO_ROWS = np.array([], np.int64)
+
+
+def _groups(batch: pa.RecordBatch, name: str) -> np.ndarray:
+    """A number for each row: rows of equal `name` belong together; without one, each row for itself."""
+    if not name:
+        return np.arange(batch.num_rows)
+    if name not in batch.schema.names:
+        raise SealingError(f"the group {name!r} is no column of the batch")
+    return batch.column(name).dictionary_encode(null_encoding="encode").indices.to_numpy()
+
+
+def _first_rows(coded: pa.DictionaryArray) -> np.ndarray:
+    """Position at which each entry of the dictionary is met first."""
+    indices = coded.indices
+    positions = np.arange(len(indices))
+    if indices.null_count:
+        valid = indices.is_valid().to_numpy(zero_copy_only=False)
+        positions, indices = positions[valid], indices.drop_null()
+    return positions[np.unique(indices.to_numpy(), return_index=True)[1]]
+
+
+def _prefixed_hex(digests: list[bytes]) -> pa.Array:
+    """``ref1_`` and the digest in hexadecimal, as one array."""
+    raw = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, _DIGEST)
+    text = np.empty((len(raw), len(PREFIX) + 2 * _DIGEST), np.uint8)
+    text[:, : len(PREFIX)] = np.frombuffer(PREFIX.encode(), np.uint8)
+    text[:, len(PREFIX) :] = _HEX[raw].reshape(len(raw), 2 * _DIGEST)
+    offsets = np.arange(len(raw) + 1, dtype=np.int32) * text.shape[1]
+    return pa.StringArray.from_buffers(len(raw), pa.py_buffer(offsets), pa.py_buffer(text.tobytes()))
+
+
+#: Two hexadecimal digits for each byte.
+_HEX = np.array([list(f"{b:02x}".encode()) for b in range(256)], np.uint8)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vault.keys import KeyProvider, KeyTrouble, derive, fingerprint
@@ -20,8 +21,10 @@ _SCHEMA = """
 create table if not exists meta (name text primary key, value text not null);
 create table if not exists data_key (version smallint primary key, wrapped bytea not null,
     created_at timestamptz not null default now());
+create table if not exists sealed_group (id bytea primary key, key_version smallint not null,
+    payload bytea not null, created_at timestamptz not null default now());
 create table if not exists sealed_value (reference text primary key, field text not null,
-    key_version smallint not null, payload bytea not null, created_at timestamptz not null default now());
+    group_id bytea not null, position integer not null);
 create table if not exists quarantine (id bigint generated always as identity primary key,
     source_code text not null, table_name text not null, key text not null, field text not null,
     kind text not null check (kind in ('reject', 'undeclared')), payload bytea not null,
@@ -101,8 +104,28 @@ class Store:
 
     def keep(self, ciphertexts: Ciphertexts) -> None:
         """Store sealed values that are not stored yet; committed when this returns."""
-        if ciphertexts.references:
-            self._insert("sealed_value", ciphertexts.table(self.key_version), "(reference)")
+        if not ciphertexts.values.num_rows:
+            return
+
+        def work(connection: adbc.Connection) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("drop table if exists pg_temp.incoming_value, pg_temp.incoming_group")
+                cursor.adbc_ingest("incoming_value", ciphertexts.values, mode="create", temporary=True)
+                cursor.adbc_ingest("incoming_group", ciphertexts.groups, mode="create", temporary=True)
+                # A group of which every value is held already is not stored again.
+                cursor.execute(
+                    "with fresh as (insert into sealed_value (reference, field, group_id, position) "  # noqa: S608
+                    "select reference, field, group_id, position from pg_temp.incoming_value "
+                    "on conflict (reference) do nothing returning group_id) "
+                    "insert into sealed_group (id, key_version, payload) "
+                    f"select id, {int(self.key_version)}, payload from pg_temp.incoming_group "
+                    "where id in (select group_id from fresh)"
+                )
+                cursor.execute("drop table pg_temp.incoming_value, pg_temp.incoming_group")
+            connection.commit()
+
+        with self._lock:
+            self._with_connection(work)
 
     def quarantine(self, rows: pa.Table) -> None:
         """Store payloads: columns source_code, table_name, key, field, kind, payload, batch_id."""
@@ -131,10 +154,23 @@ class Store:
             return {}
         listed = ", ".join("'" + r.replace("'", "") + "'" for r in references)
         with self._lock:
-            rows = self._rows(f"select reference, payload from sealed_value where reference in ({listed})")  # noqa: S608
-        return {
-            r["reference"]: self.sealer.decrypt(r["payload"], r["reference"].encode()).decode() for r in rows
-        }
+            rows = self._rows(
+                "select v.reference, v.field, v.position, v.group_id, g.payload from sealed_value v "  # noqa: S608
+                f"join sealed_group g on g.id = v.group_id where v.reference in ({listed})"
+            )
+        opened: dict[bytes, tuple[str | None, list[str]]] = {}
+        found: dict[str, str] = {}
+        for r in rows:
+            group = r["group_id"]
+            if group not in opened:
+                opened[group] = self.sealer.open(r["payload"], group)
+            owner, values = opened[group]
+            value = values[r["position"]] if r["position"] < len(values) else ""
+            # The ciphertext proves itself; the row that says where a value stands in it is proved here.
+            if not self.sealer.proves(r["reference"], r["field"], owner, value):
+                raise InvalidTag
+            found[r["reference"]] = value
+        return found
 
     def disclose(
         self, agreement: Agreement, people: Sequence[tuple[str, str]]

@@ -301,22 +301,49 @@ def test_separators_never_change_a_token(digits, gaps):
     assert sealer.token(spaced) == sealer.token(digits)
 
 
-def test_a_ciphertext_moved_to_another_reference_does_not_open(vault):
-    sealed = vault.client.seal(batch(PERSON | {"applicant_id_number": "003099000077"}))
+MOVES = {
+    "the ciphertext of another group": "update sealed_group set payload = (select g.payload from sealed_group g join "
+    "sealed_value v on v.group_id = g.id where v.reference = %(other)s) where id = (select group_id from "
+    "sealed_value where reference = %(phone)s)",
+    "another group": "update sealed_value set group_id = (select group_id from sealed_value where reference = "
+    "%(other)s) where reference = %(phone)s",
+    "another place in its group": "update sealed_value set position = (select position from sealed_value where "
+    "reference = %(name)s) where reference = %(phone)s",
+    "no place in its group": "update sealed_value set position = 99 where reference = %(phone)s",
+    "another field": "update sealed_value set field = 'applicant_name' where reference = %(phone)s",
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_a_ciphertext_moved_elsewhere_does_not_open(vault, move):
+    number = 70 + list(MOVES).index(move)
+    mine = PERSON | {"applicant_id_number": f"0030990000{number}", "dossier_id": "mine"}
+    other = PERSON | {"applicant_id_number": f"0030990001{number}", "dossier_id": "other"}
+    sealed = vault.client.seal(batch(mine, other))
     name, phone = (sealed.column(c)[0].as_py() for c in ("applicant_name", "applicant_phone"))
-    phone_before = _payload(vault, phone)
+    store = store_of(vault)
+    assert store.reveal([phone]) == {phone: PERSON["applicant_phone"]}
     with psycopg.connect(vault.database_url) as connection:
-        connection.execute(
-            "update sealed_value set payload = (select payload from sealed_value where reference = %s) "
-            "where reference = %s",
-            (name, phone),
+        moved = connection.execute(
+            MOVES[move], {"name": name, "phone": phone, "other": sealed.column("applicant_phone")[1].as_py()}
         )
-    assert _payload(vault, phone) != phone_before
+        assert moved.rowcount == 1
     with pytest.raises(InvalidTag):
-        store_of(vault).reveal([phone])
+        store.reveal([phone])
 
 
-def _payload(vault: Any, reference: str) -> bytes:
-    with psycopg.connect(vault.database_url) as connection:
-        row = connection.execute("select payload from sealed_value where reference = %s", (reference,))
-        return row.fetchone()[0]
+def test_rows_of_one_dossier_share_a_ciphertext_and_each_value_is_stored_once():
+    paper = contract("dossier_paper").clear_schema
+    rows = [
+        {"source_code": "s", "dossier_id": d, "paper_no": n, "paper_name": "Đơn", "is_result": False,
+         "file_name": f"don_{d}_{n}.pdf", "file_url": "/fi/file/1"}
+        for d in ("a", "b") for n in (1, 2)
+    ]  # fmt: skip
+    sealed, ciphertexts = Sealer(b"t" * 32, b"r" * 32, b"d" * 32).seal(
+        pa.RecordBatch.from_pylist(rows, schema=paper)
+    )
+    assert len(set(sealed.column("file_name").to_pylist())) == 4
+    assert len(set(sealed.column("file_url").to_pylist())) == 1
+    assert ciphertexts.values.num_rows == 5
+    assert ciphertexts.groups.num_rows == 2
+    assert ciphertexts.values["position"].to_pylist() == [0, 1, 2, 0, 1]
