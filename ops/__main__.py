@@ -99,8 +99,6 @@ def main() -> int:
         "exec", help="become a service (called by the supervisor and by containers)"
     )
     execute.add_argument("service")
-    health = commands.add_parser("health", help="exit code 0 if a service answers")
-    health.add_argument("service")
     commands.add_parser("sandbox", help="run every stand-in, in the foreground")
     given = parser.parse_args()
     try:
@@ -135,8 +133,6 @@ def main() -> int:
             _prepare(settings)
         elif given.command == "exec":
             services.execute(settings, given.service)
-        elif given.command == "health":
-            return 0 if services.healthy(settings, given.service) else 1
         elif given.command == "sandbox":
             return services.sandboxes(settings)
     except (SettingsError, services.ServiceError) as e:

@@ -12,7 +12,6 @@ import http.client
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,12 +22,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import requests
 from supervisor.xmlrpc import SupervisorTransport
 
-from ops import postgres
+from ops import health, postgres
 from ops.settings import PROJECT, Settings, SettingsError
-from vault.client import VaultClient
 
 SANDBOXES = {
     "igate_tien_giang": ["igate", "--world", "tien_giang"],
@@ -51,21 +48,6 @@ class Service:
     environment: Callable[[Settings], dict[str, str]]
     healthy: Callable[[Settings], bool]
     stop_signal: str = "TERM"
-
-
-def _answers(url: str) -> bool:
-    try:
-        return requests.get(url, timeout=3).status_code == 200
-    except requests.RequestException:
-        return False
-
-
-def _vault_healthy(settings: Settings) -> bool:
-    try:
-        client = VaultClient(settings.vault_socket, settings.vault_token, patience=0)
-        return client.health()["status"] == "ok"
-    except Exception:  # any failure means: not yet
-        return False
 
 
 def _vault_environment(settings: Settings) -> dict[str, str]:
@@ -103,26 +85,16 @@ def _sandbox(source: str, words: list[str]) -> Service:
         f"sandbox-{source.replace('_', '-')}",
         lambda s: [sys.executable, "-m", "sandbox", *words, "--port", str(port(s))],
         _sandbox_environment,
-        lambda s: _answers(f"http://127.0.0.1:{port(s)}/__sandbox__/health"),
+        lambda s: bool(health.answers(f"http://127.0.0.1:{port(s)}/__sandbox__/health")),
     )
 
 
 def _airflow(component: str) -> Service:
-    def healthy(s: Settings) -> bool:
-        if component == "api-server":
-            return _answers(f"{s.airflow_url}/api/v2/monitor/health")
-        key = component.replace("-", "_")
-        try:
-            answer = requests.get(f"{s.airflow_url}/api/v2/monitor/health", timeout=3).json()
-        except (requests.RequestException, ValueError):
-            return False
-        return answer.get(key, {}).get("status") == "healthy"
-
     return Service(
         f"airflow-{component}",
         lambda s: [str(Path(sys.executable).parent / "airflow"), component],
         lambda s: {**s.child_env(), **default_connections(s)},
-        healthy,
+        health.airflow(component),
     )
 
 
@@ -142,24 +114,17 @@ SERVICES: dict[str, Service] = {
             lambda s: postgres.ready(postgres.admin_url(s)),
             stop_signal="INT",  # fast shutdown: sessions end, nothing is lost
         ),
-        Service("vault", lambda s: [sys.executable, "-m", "vault"], _vault_environment, _vault_healthy),
+        Service("vault", lambda s: [sys.executable, "-m", "vault"], _vault_environment, health.vault),
         *(_sandbox(source, words) for source, words in SANDBOXES.items()),
         *(_airflow(component) for component in AIRFLOW),
         Service(
             "site",
             _site_command,
             lambda s: {"PATH": os.defpath, "PYTHONPATH": str(PROJECT)},
-            lambda s: _answers(f"http://127.0.0.1:{s.site_port}/__health__"),
+            lambda s: bool(health.answers(f"http://127.0.0.1:{s.site_port}/__health__")),
         ),
     )
 }
-
-
-def _ping_worker(settings: Settings) -> bool:
-    from celery import Celery  # only in the image of docker-compose.yml
-
-    app = Celery(broker=settings.given["AIRFLOW__CELERY__BROKER_URL"])
-    return bool(app.control.ping(destination=[f"celery@{socket.gethostname()}"], timeout=5))
 
 
 #: Programs of an installation spread over containers or machines; one machine needs none of them.
@@ -172,13 +137,13 @@ APART: dict[str, Service] = {
             *_airflow("celery").command(s), "worker", "--skip-serve-logs", "--pid", "/tmp/worker.pid",  # noqa: S108
         ],
         lambda s: {**s.child_env(), **default_connections(s)},
-        _ping_worker,
+        health.worker,
     ),
     "sandbox": Service(
         "sandbox",
         lambda s: [sys.executable, "-m", "ops", "sandbox"],
         lambda s: s.given,
-        lambda s: all(SERVICES[n].healthy(s) for n in SERVICES if n.startswith("sandbox-")),
+        health.sandbox,
     ),
 }  # fmt: skip
 PROGRAMS = {**SERVICES, **APART}
@@ -371,11 +336,6 @@ def execute(settings: Settings, name: str) -> None:
         raise SettingsError(f"{name}: looked for the program {command[0]} and found none; run make install")
     os.chdir(PROJECT)
     os.execvpe(command[0], command, service.environment(settings))  # noqa: S606 - this is the point
-
-
-def healthy(settings: Settings, name: str) -> bool:
-    """Whether the program `name` answers, asked from where it runs (the health checks of containers)."""
-    return _program(name).healthy(settings)
 
 
 def _program(name: str) -> Service:

@@ -267,6 +267,11 @@ class Settings:
         """First of the sandbox's three ports."""
         return self.port("KHOCHUNG_SANDBOX_PORT", 9101, _PORTS_OF["KHOCHUNG_SANDBOX_PORT"])
 
+    @property
+    def sandbox_ports(self) -> range:
+        """All ports of the sandbox."""
+        return range(self.sandbox_port, self.sandbox_port + _PORTS_OF["KHOCHUNG_SANDBOX_PORT"])
+
     # --- databases -----------------------------------------------------------------------------------
 
     @property
