@@ -155,13 +155,17 @@ def _forget_metadata() -> None:
 def _order(settings: Settings) -> list[str]:
     sources = read_sources(settings.sources_file).values()
     ingest = ["ingest_national_portal"] if any(s.kind == "national_portal" for s in sources) else []
-    ingest += [f"ingest_{s.kind}_{s.code}" for s in sources if s.kind != "national_portal"]
+    ingest += [
+        f"ingest_{s.kind}_{s.code}" for s in sources if s.kind not in ("national_portal", "population")
+    ]
+    # After the dossiers: it asks about the citizens they name.
+    ingest += ["ingest_population"] if any(s.kind == "population" for s in sources) else []
     return [*ingest, "build_warehouse", "publish_open_data"]
 
 
 def _run_dag(dag_id: str, settings: Settings, period: Period) -> str:
     dag = _dag(dag_id, settings)
-    ingest = dag_id.startswith("ingest_")
+    ingest = "period" in dag.params
     # Manual runs of one logical date share one DagRun row, so each run takes its own moment.
     done = dag.test(
         logical_date=dt.datetime.now(dt.UTC),

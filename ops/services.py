@@ -31,6 +31,7 @@ SANDBOXES = {
     "igate_tien_giang": ["igate", "--world", "tien_giang"],
     "igate_dong_thap": ["igate", "--world", "dong_thap"],
     "national_portal": ["portal"],
+    "population": ["population"],
 }
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
 
@@ -59,6 +60,7 @@ def _vault_environment(settings: Settings) -> dict[str, str]:
         "VAULT_SOCKET": str(settings.vault_socket),
         "VAULT_KEYS": str(settings.home / "vault" / "keys"),
         "VAULT_TOKEN_FILE": str(settings.vault_token_file),
+        "VAULT_AGREEMENTS": str(settings.agreements),
     }
 
 

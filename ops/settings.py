@@ -40,6 +40,10 @@ KNOWN: dict[str, tuple[str, str]] = {
         "the three URLs",
     ),
     "KHOCHUNG_SOURCES": ("ops/sources.yml", "list of sources"),
+    "KHOCHUNG_AGREEMENTS": (
+        "",
+        "folder of agreement records, under which clear values may be read; empty: <home>/agreements",
+    ),
     "KHOCHUNG_SANDBOX": ("1", "1: sources without an Airflow connection use the sandbox; 0: they fail"),
     "KHOCHUNG_SANDBOX_HOST": ("127.0.0.1", "machine the sandbox runs on"),
     "SANDBOX_CLIENT_SECRET": ("", "what the sandbox's clients sign in with; empty: made at the first start"),
@@ -53,12 +57,12 @@ KNOWN: dict[str, tuple[str, str]] = {
     "KHOCHUNG_SITE_PORT": ("", "port of the published site; empty: the first free one from 8090"),
     "KHOCHUNG_SANDBOX_PORT": (
         "",
-        "first of three ports of the sandbox; empty: the first free ones from 9101",
+        "first of four ports of the sandbox; empty: the first free ones from 9101",
     ),
     "PERIOD": (DEFAULT_PERIOD, "what `make run` pulls: 2024-06, 2024, or 2025-06-16/2025-07-15"),
 }
 #: Settings that stand for several ports in a row.
-_PORTS_OF = {"KHOCHUNG_SANDBOX_PORT": 3}
+_PORTS_OF = {"KHOCHUNG_SANDBOX_PORT": 4}
 
 
 class SettingsError(Exception):
@@ -147,6 +151,13 @@ class Settings:
     def sources_file(self) -> Path:
         """The list of sources."""
         return self._path("KHOCHUNG_SOURCES")
+
+    @property
+    def agreements(self) -> Path:
+        """Folder of agreement records; the vault reads it, too."""
+        return (
+            self._path("KHOCHUNG_AGREEMENTS") if self.get("KHOCHUNG_AGREEMENTS") else self.home / "agreements"
+        )
 
     @property
     def landing(self) -> Path:
@@ -264,7 +275,7 @@ class Settings:
 
     @cached_property
     def sandbox_port(self) -> int:
-        """First of the sandbox's three ports."""
+        """First of the sandbox's four ports."""
         return self.port("KHOCHUNG_SANDBOX_PORT", 9101, _PORTS_OF["KHOCHUNG_SANDBOX_PORT"])
 
     @property

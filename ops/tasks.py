@@ -97,28 +97,40 @@ def pull(settings: Settings, code: str, interval: Interval, address: Address) ->
         request = Request(clipped, lambda: _still_open(settings, code, type(connector)), _say)
         folder = land(settings.landing, entry, connector, request, vault)
         manifest = Manifest.read(folder)
-        outcome.details |= {
-            "batch_id": manifest.batch_id,
-            "origin": manifest.origin,
-            "calls": manifest.calls,
-            "retries": manifest.retries,
-            "notes": manifest.notes,
-            "tables": {
-                t: {
-                    "announced": "unknown" if e.announced is None else e.announced,
-                    "landed": e.landed,
-                    "rejected": e.rejected,
-                    "duplicates": e.duplicates,
-                    "undeclared": e.undeclared,
-                }
-                for t, e in manifest.tables.items()
-            },
-        }
+        outcome.details |= batch_details(manifest)
         main = manifest.tables[connector.tables[0] if len(connector.tables) < 2 else _main_table(connector)]
         _say(
             f"{code}: landed {main.landed:,} records as batch {manifest.batch_id} ({manifest.calls:,} calls)"
         )
         return str(folder)
+
+
+def batch_details(manifest: Manifest) -> dict[str, Any]:
+    """What a landed batch came to, for its outcome record."""
+    return {
+        "batch_id": manifest.batch_id,
+        "origin": manifest.origin,
+        "calls": manifest.calls,
+        "retries": manifest.retries,
+        "notes": manifest.notes,
+        "tables": {
+            t: {
+                "announced": "unknown" if e.announced is None else e.announced,
+                "landed": e.landed,
+                "rejected": e.rejected,
+                "duplicates": e.duplicates,
+                "undeclared": e.undeclared,
+            }
+            for t, e in manifest.tables.items()
+        },
+    }
+
+
+def check_citizens(settings: Settings, code: str, address: Callable[[], Address]) -> str:
+    """Ask the population database about citizens within the day's quota; the folder of the batch."""
+    from ops import population
+
+    return population.check_citizens(settings, code, address)
 
 
 def _main_table(connector: Connector) -> str:
