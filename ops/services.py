@@ -32,6 +32,7 @@ SANDBOXES = {
     "igate_dong_thap": ["igate", "--world", "dong_thap"],
     "national_portal": ["portal"],
     "population": ["population"],
+    "opencps_dong_thap": ["opencps"],
 }
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
 

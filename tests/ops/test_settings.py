@@ -256,13 +256,15 @@ def test_the_sandbox_stands_in_only_where_no_connection_was_given(tmp_path):
         tmp_path, KHOCHUNG_SANDBOX_PORT="29301", AIRFLOW_CONN_IGATE_DONG_THAP="https://id:pw@igate.example.vn"
     )
     assert sandbox_ports(given) == {
-        "igate_tien_giang": 29301, "igate_dong_thap": 29302, "national_portal": 29303, "population": 29304}  # fmt: skip
+        "igate_tien_giang": 29301, "igate_dong_thap": 29302, "national_portal": 29303, "population": 29304,
+        "opencps_dong_thap": 29305}  # fmt: skip
     made = default_connections(given)
     secret = given.secret("sandbox-client")
     assert made == {
         "AIRFLOW_CONN_IGATE_TIEN_GIANG": f"http://kho-chung:{secret}@127.0.0.1:29301",
         "AIRFLOW_CONN_NATIONAL_PORTAL": f"http://kho-chung:{secret}@127.0.0.1:29303/api/v1",
         "AIRFLOW_CONN_POPULATION": f"http://kho-chung:{secret}@127.0.0.1:29304",
+        "AIRFLOW_CONN_OPENCPS_DONG_THAP": f"http://kho-chung:{secret}@127.0.0.1:29305",
     }
     assert default_connections(settings(tmp_path, KHOCHUNG_SANDBOX="0")) == {}
 
