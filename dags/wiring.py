@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from airflow.sdk import Asset, CronDataIntervalTimetable, Param, dag, get_current_context, task
 
@@ -93,6 +94,8 @@ def address(connection_id: str) -> Any:
             f"{PROJECT / '.env'}, Airflow's page under Admin, Connections) and found none. Make it with the source's "
             "address, user and secret, or set KHOCHUNG_SANDBOX=1 to use the sandbox."
         ) from None
+    if found.conn_type == "file":  # file:///srv/folder, or as JSON with the folder as its host
+        return Address("file://" + quote(f"/{found.schema or (found.host or '').lstrip('/')}"))
     scheme = found.conn_type if found.conn_type in ("http", "https") else found.schema or "https"
     port = f":{found.port}" if found.port else ""
     # Airflow's URI form puts the path of an address into `schema`.

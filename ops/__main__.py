@@ -61,8 +61,8 @@ def _psql(settings: Settings, words: list[str]) -> None:
 def _clean(settings: Settings) -> None:
     """Remove what this project made in its home, and nothing else that may lie there."""
     made = (
-        "airflow", "data-docs", "dbt", "landing", "locks", "logs", "open-data", "outcomes", "ports.json", "postgres",
-        "run-summary.json", "secrets", "supervisor", "vault",
+        "airflow", "data-docs", "dbt", "drop", "landing", "locks", "logs", "open-data", "outcomes", "ports.json",
+        "postgres", "run-summary.json", "secrets", "supervisor", "vault",
     )  # fmt: skip
     for name in made:
         path = settings.home / name

@@ -19,7 +19,7 @@ from typing import Any
 
 from ops import postgres
 from ops.outcomes import RUN_ID, Outcome, read_outcomes
-from ops.services import SANDBOXES, ServiceError, Supervisor, default_connections
+from ops.services import SANDBOXES, ServiceError, Supervisor, default_connections, drop_samples
 from ops.settings import PROJECT, Period, Settings
 from ops.sources import read_sources
 
@@ -69,6 +69,7 @@ def prepare(settings: Settings, supervisor: Supervisor) -> list[str]:
     postgres.prepare(settings)
     started += supervisor.start([n for n in needed_services(settings) if n != "postgres"])
     _prepare_airflow(settings)
+    drop_samples(settings)
     return started
 
 

@@ -34,6 +34,8 @@ SANDBOXES = {
     "population": ["population"],
     "opencps_dong_thap": ["opencps"],
 }
+#: Sources whose stand-in drops files: the module that writes them.
+DROPS = {"population_counts": "sandbox.population_counts"}
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
 
 
@@ -163,7 +165,33 @@ def default_connections(settings: Settings) -> dict[str, str]:
         if name not in settings.given:
             path = "/api/v1" if source == "national_portal" else ""
             found[name] = f"http://kho-chung:{secret}@{host}:{port}{path}"
+    for source in DROPS:
+        if (name := f"AIRFLOW_CONN_{source.upper()}") not in settings.given:
+            found[name] = _drop_folder(settings, source).as_uri()
     return found
+
+
+def _drop_folder(settings: Settings, source: str) -> Path:
+    return settings.home / "drop" / source
+
+
+def drop_samples(settings: Settings) -> None:
+    """Have the sandbox's offices drop their files, once, into the folders that `default_connections` names."""
+    for source, module in DROPS.items() if settings.sandbox else ():
+        folder = _drop_folder(settings, source)
+        if f"AIRFLOW_CONN_{source.upper()}" in settings.given or folder.exists():
+            continue
+        done = subprocess.run(
+            [sys.executable, "-m", module, str(folder)],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise ServiceError(
+                f"the sandbox could not drop files into {folder}: {done.stderr.strip()[-400:]}"
+            )
 
 
 class Supervisor:

@@ -41,7 +41,14 @@ class Source:
             raise SettingsError(f"source {self.code}: looked for connector {self.connector}: {e}") from None
         if not (isinstance(found, type) and issubclass(found, Connector)):
             raise SettingsError(f"source {self.code}: {self.connector} is no Connector")
-        return found
+        if hasattr(found, "tables"):
+            return found
+        # A connector for any table: the entry says which (files that are dropped).
+        if not isinstance(table := self.options.get("table"), str):
+            raise SettingsError(
+                f"source {self.code}: {self.connector} needs `table: <contract>` in its options"
+            )
+        return type(found.__name__, (found,), {"tables": (table,)})
 
     def connect(self, base_url: str, login: str, secret: str) -> Connector:
         """A connector for this source; nothing is called yet."""

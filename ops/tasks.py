@@ -21,9 +21,11 @@ import psycopg
 
 from connectors.base import Connector, Interval, Request
 from connectors.contract import Contract, contract
+from connectors.file_drop import NothingDropped
 from landing import loader
 from landing.manifest import Manifest, TableEntry
 from landing.writer import BatchWriter
+from ops.ahead import ahead
 from ops.dbt import MARK
 from ops.outcomes import NothingToDo, recorded, store_outcomes
 from ops.settings import PROJECT, Settings
@@ -95,7 +97,11 @@ def pull(settings: Settings, code: str, interval: Interval, address: Address) ->
         connector = entry.connect(address.base_url, address.login, address.secret)
         vault = VaultClient(settings.vault_socket, settings.vault_token)
         request = Request(clipped, lambda: _still_open(settings, code, type(connector)), _say)
-        folder = land(settings.landing, entry, connector, request, vault)
+        try:
+            folder = land(settings.landing, entry, connector, request, vault)
+        except NothingDropped as e:
+            raise NothingToDo(str(e)) from None
+        connector.landed()
         manifest = Manifest.read(folder)
         outcome.details |= batch_details(manifest)
         main = manifest.tables[connector.tables[0] if len(connector.tables) < 2 else _main_table(connector)]
@@ -141,7 +147,7 @@ def land(landing: Path, entry: Source, connector: Connector, request: Request, v
     """Read every chunk, seal it in the vault, write it; the folder of the landed batch."""
     pulled_at = dt.datetime.now(dt.UTC)
     with BatchWriter(landing, entry.code) as writer:
-        for chunk in connector.chunks(request):
+        for chunk in ahead(connector.chunks(request)):
             if chunk.quarantine:
                 vault.quarantine(
                     [

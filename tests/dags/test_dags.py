@@ -18,6 +18,7 @@ EXPECTED = {
     "ingest_dossiers_igate_dong_thap",
     "ingest_dossiers_igate_tien_giang",
     "ingest_dossiers_opencps_dong_thap",
+    "ingest_files_population_counts",
     "ingest_national_portal",
     "ingest_population",
     "publish_open_data",

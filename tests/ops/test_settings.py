@@ -265,6 +265,7 @@ def test_the_sandbox_stands_in_only_where_no_connection_was_given(tmp_path):
         "AIRFLOW_CONN_NATIONAL_PORTAL": f"http://kho-chung:{secret}@127.0.0.1:29303/api/v1",
         "AIRFLOW_CONN_POPULATION": f"http://kho-chung:{secret}@127.0.0.1:29304",
         "AIRFLOW_CONN_OPENCPS_DONG_THAP": f"http://kho-chung:{secret}@127.0.0.1:29305",
+        "AIRFLOW_CONN_POPULATION_COUNTS": (given.home / "drop" / "population_counts").as_uri(),
     }
     assert default_connections(settings(tmp_path, KHOCHUNG_SANDBOX="0")) == {}
 
