@@ -21,6 +21,8 @@ from landing.manifest import MANIFEST, LandingError, Manifest, TableEntry, file_
 _BUILDING = ".building-"
 #: A folder being built that was not touched for this long belongs to a killed run.
 _STALE_SECONDS = 6 * 3600
+#: A row group holds at least so many rows: chunks are smaller, and each group has a cost of its own.
+_ROW_GROUP = 16_000
 _REJECTS = pa.schema(
     [("table", pa.string()), ("key", pa.string()), ("field", pa.string()), ("reason", pa.string())]
 )
@@ -34,6 +36,7 @@ class BatchWriter:
         self._home = landing / source_code
         self._aside = self._home / f"{_BUILDING}{self.batch_id}"
         self._writers: dict[str, pq.ParquetWriter] = {}
+        self._waiting: dict[str, list[pa.RecordBatch]] = {}
         self._rows: dict[str, int] = {}
         self._rejects: list[dict[str, str]] = []
         self._began = time.monotonic()
@@ -65,27 +68,31 @@ class BatchWriter:
 
     def write(self, table: str, sealed: pa.RecordBatch, schema: pa.Schema) -> None:
         """Append a sealed batch to the table's file. `schema` is the landed schema of its contract."""
-        if table not in self._writers:
-            # A dictionary of references, which hardly repeat, would be made and thrown away.
-            repeating = [
-                name
-                for name, column in zip(sealed.schema.names, sealed.columns, strict=True)
-                if 2 * pc.count_distinct(column).as_py() < len(column)
-            ]
-            self._writers[table] = pq.ParquetWriter(
-                self._aside / f"{table}.parquet", schema, compression="zstd", compression_level=1,
-                use_dictionary=repeating,
-            )  # fmt: skip
-            self._rows[table] = 0
         if sealed.schema.names != schema.names or sealed.schema.types != schema.types:
             raise LandingError(f"a sealed batch of {table} does not have the columns of its contract")
+        waiting = self._waiting.setdefault(table, [])
+        waiting.append(pa.RecordBatch.from_arrays(sealed.columns, schema=schema))
+        self._rows[table] = self._rows.get(table, 0) + sealed.num_rows
+        if sum(b.num_rows for b in waiting) >= _ROW_GROUP:
+            self._flush(table)
+
+    def _flush(self, table: str) -> None:
+        rows = pa.Table.from_batches(self._waiting.pop(table))
         try:
-            self._writers[table].write_batch(
-                pa.RecordBatch.from_arrays(sealed.columns, schema=schema), row_group_size=64 * 1024
-            )
+            if table not in self._writers:
+                # A dictionary of references, which hardly repeat, would be made and thrown away.
+                repeating = [
+                    name
+                    for name, column in zip(rows.column_names, rows.columns, strict=True)
+                    if 2 * pc.count_distinct(column).as_py() < len(column)
+                ]
+                self._writers[table] = pq.ParquetWriter(
+                    self._aside / f"{table}.parquet", rows.schema, compression="zstd", compression_level=1,
+                    use_dictionary=repeating,
+                )  # fmt: skip
+            self._writers[table].write_table(rows, row_group_size=max(rows.num_rows, 1))
         except OSError as e:
             raise self._cannot_write(table, e) from None
-        self._rows[table] += sealed.num_rows
 
     def _cannot_write(self, what: str, e: OSError) -> LandingError:
         return LandingError(
@@ -120,6 +127,8 @@ class BatchWriter:
     ) -> Path:
         """Close the files, write the manifest, check the balance, rename; the folder of the batch."""
         try:
+            for table in list(self._waiting):
+                self._flush(table)
             for writer in self._writers.values():
                 writer.close()
         except OSError as e:

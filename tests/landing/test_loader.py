@@ -330,9 +330,9 @@ def die():
     time.sleep(60)
 if where == "in COPY":
     real = loader._reader
-    def slow(file):
+    def slow(*given):
         import pyarrow as pa
-        reader = real(file)
+        reader = real(*given)
         def batches():
             for b in reader:
                 yield b
