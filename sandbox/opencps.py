@@ -225,8 +225,8 @@ class OpenCPSEncoder(Encoder):
                 f'"applicantIdNo":"{identity}","address":"{who.address[i]}",{self._place[commune]},'
                 f'"contactTelNo":"{phone or ""}","contactEmail":"{email or ""}","dossierNote":"{subject}",'
                 f'"submitDate":{applied[i]},"receiveDate":{accepted[i]},"dueDate":{due[i]},"releaseDate":{done[i]},'
-                f'"finishDate":{returned[i] if state == 5 else _NO_DATE},"extendDate":"",'
-                f'"cancellingDate":{done[i] if state == 6 else _NO_DATE},"dossierStatus":"{status}",'
+                f'"finishDate":{returned[i] if state == 5 else _EMPTY},"extendDate":"",'
+                f'"cancellingDate":{done[i] if state == 6 else _EMPTY},"dossierStatus":"{status}",'
                 f'"dossierStatusText":"{words}","dossierSubStatus":"","dossierSubStatusText":"",'
                 f'"dossierOverdue":"{"Quá hạn" if late[i] else ""}","online":"{"true" if channel == 2 else "false"}",'
                 f'"viaPostal":"{2 if channel == 3 else 0}","fromViaPostal":{1 if channel == 3 else 0},'
@@ -282,7 +282,7 @@ class OpenCPSEncoder(Encoder):
                 f'{{"sequenceNo":"{j + 1}","sequenceName":{self._step_name[n][j]},"govAgencyCode":'
                 f'"{self.agencies[agency].code}","actionUser":{self._desk[agency][clerk if desk else expert]},'
                 f'"startDate":{shown(started[j])},"dueDate":{shown(due[j])},"endDate":{shown(ended[j])},'
-                f'"dossierStatus":"{STATES[state][0]}","actionNote":{_NO_DATE if said == "null" else said}}}'
+                f'"dossierStatus":"{STATES[state][0]}","actionNote":{_EMPTY if said == "null" else said}}}'
             )
         return ",".join(out)
 
@@ -291,12 +291,12 @@ class OpenCPSEncoder(Encoder):
         """Return the fee, if any: paid online at once, in cash or by transfer, or not yet."""
         if not amount:
             return ""
-        method, paid = "", _NO_DATE
+        method, paid = "", _EMPTY
         if online:
             method, paid = "Keypay", accepted
         elif channel != 2 and pay < 0.9:
             method, paid = ("Tiền mặt" if how < 0.8 else "Chuyển khoản"), accepted
-        elif done != _NO_DATE:
+        elif done != _EMPTY:
             method, paid = ("Tiền mặt" if how < 0.7 else "Chuyển khoản"), done
         kind = 2 if k % 3 else 1
         return (
@@ -330,7 +330,7 @@ class OpenCPSEncoder(Encoder):
         )
 
 
-_NO_DATE = '""'
+_EMPTY = '""'
 
 
 def depth(listed: list[Any], i: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,6 +18,7 @@ from connectors.base import SourceRefused
 from connectors.opencps import OpenCPS
 from connectors.typing import VIETNAM
 from ops.settings import PROJECT
+from tests.e2e.installation import Installation
 
 from .conformance import CASES, Case, Pulled, Wire, pull, span, wired
 
@@ -213,3 +215,41 @@ def test_a_name_of_an_applicant_comes_in_capitals_and_is_left_so(whole: Pulled) 
     names = whole.tables["dossier"].column("applicant_name")
     assert pc.all(pc.equal(names, pc.utf8_upper(names))).as_py()
     assert isinstance(names.combine_chunks(), pa.StringArray)
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(1200)
+def test_a_dossier_open_at_the_merger_stands_in_both_systems_and_counts_once(tmp_path: Path) -> None:
+    installation = Installation.create(tmp_path / "home")
+    try:
+        installation.ops("run", "--period", "2025-06-30/2025-07-01")
+        installation.ops("url")
+        ((pairs, same, counted_once),) = installation.rows(
+            """
+            select
+                count(*),
+                count(*) filter (where old.applicant_id_number = new.applicant_id_number
+                    and old.procedure_code = new.procedure_code and old.received_at = new.received_at),
+                count(*) filter (where fact.record_count = 2 and fact.first_dossier_id = old.dossier_id
+                    and fact.receiving_agency_code = old.receiving_agency_code
+                    and fact.responsible_agency_code = new.responsible_agency_code)
+            from raw.dossier as new
+            inner join raw.dossier as old
+                on new.previous_code = old.dossier_code and old.source_code = 'opencps_dong_thap'
+            inner join marts.fct_dossier as fact
+                on new.source_code = fact.source_code and new.dossier_id = fact.dossier_id
+            """
+        )
+        ((facts, records),) = installation.rows(
+            "select count(*), sum(record_count) from marts.fct_dossier where source_code like '%dong_thap' "
+            "and first_source_code like '%dong_thap'"
+        )
+        ((doubled,),) = installation.rows(
+            "select count(*) from marts.fct_dossier where source_code = 'opencps_dong_thap' and dossier_code in "
+            "(select previous_code from raw.dossier)"
+        )
+    finally:
+        installation.ops("down", check=False)
+    assert pairs == same == counted_once > 100
+    assert records - facts == pairs
+    assert doubled == 0
