@@ -17,6 +17,7 @@ import dataclasses
 import datetime as dt
 import hashlib
 import re
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -544,3 +545,33 @@ def _state(path: Path) -> tuple[int, int, int]:
     """Size, and when content and file last changed: any write changes one of them."""
     s = path.stat()
     return s.st_size, s.st_mtime_ns, s.st_ctime_ns
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Say how a file would be read, and take nothing: ``<contract> <file> [option=value ...]``."""
+    table, name, *options = arguments
+    path = Path(name).absolute()
+    kind = type("FileDrop", (FileDrop,), {"tables": (table,)})
+    reader = kind("try", Endpoint(path.parent.as_uri(), options=dict(o.split("=", 1) for o in options)))
+    content = path.read_bytes()
+    try:
+        chunk = reader._chunk(Dropped(path, path.name, None, content=content, state=_state(path)), None)
+    except Refused as e:
+        print(f"{e.vi}\n---\n{e.en}")
+        return 1
+    (window,) = reader.report.windows
+    print(f"{path.name}: {window['received']:,} records, read as {window['reading']}")
+    for left in window["left_out"]:
+        print(
+            f"  left out: {left['rows']} rows, the first {left['first']}: {left['why']} {left['sheet']}".rstrip()
+        )
+    for heading, times in reader.report.counts[table].undeclared.items():
+        print(f"  to quarantine: {heading}, {times:,} values")
+    for r in chunk.rejects:
+        print(f"  rejected: row {r.key['_row']} {r.key['_sheet']}: {r.field} {r.reason}")
+    print(chunk.tables[table].slice(0, 5).to_pandas().drop(columns="source_code").to_string(index=False))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -360,10 +360,14 @@ def records(layout: Layout) -> Records:
         names += [*next(iter(layout.spread.values())), layout.measure]
     out = Records(sheet.name, {n: [] for n in names})
     begun = False
+    # Below the last number and a gap there are signatures only, also where they stand under a key's heading.
+    last = max((i for i, row in enumerate(sheet.rows) if _counted(dict(enumerate(row)), numbers)), default=0)
+    gap = False
     for index in range(layout.bottom + 1, len(sheet.rows)):
         row = sheet.rows[index]
         cells = {p: c for p, c in enumerate(row) if c is not None}
         if not cells:
+            gap = True
             continue
         folded = {p: fold(c) for p, c in cells.items() if isinstance(c, str)}
         why = ""
@@ -374,9 +378,9 @@ def records(layout: Layout) -> Records:
         elif _is_total(folded, [k for k in keys if k not in cells]):
             why = "totals"
             out.totals.append((index + 1, len(out.rows), {p: cells[p] for p in numbers if p in cells}))
-        elif _is_note(cells, keys, taken, numbers):
+        elif _is_note(cells, keys, taken, numbers) or (numbers and gap and index > last):
             why = "notes"
-        begun = True
+        begun, gap = True, bool(why)
         if why:
             out.left_out.setdefault(why, []).append(index + 1)
             continue
@@ -409,11 +413,14 @@ def _is_total(folded: dict[int, str], empty_keys: list[int]) -> bool:
     return any(t in _TOTAL or (empty_keys and _TOTAL_BEGINS.match(t)) for t in folded.values())
 
 
+def _counted(cells: dict[int, Any], numbers: set[int]) -> bool:
+    return any(re.search("[0-9]", str(cells[p])) for p in numbers if cells.get(p) is not None)
+
+
 def _is_note(cells: dict[int, Any], keys: list[int], taken: set[int], numbers: set[int]) -> bool:
     """A signature, a remark, the name of a group: no digit where numbers stand, and no whole key."""
     if numbers:
-        counted = any(re.search("[0-9]", str(cells[p])) for p in numbers if p in cells)
-        return not counted and not all(k in cells for k in keys)
+        return not _counted(cells, numbers) and not all(k in cells for k in keys)
     return len(taken & cells.keys()) < min(2, len(taken))
 
 

@@ -422,6 +422,19 @@ def test_a_table_may_come_without_any_number(folder: Path, contracts: Any) -> No
     ]
 
 
+def test_a_signature_under_the_keys_heading_is_a_note_and_a_record_without_its_number_is_not(
+    folder: Path, contracts: Any
+) -> None:
+    contracts("index", [UNIT, SCORE])
+    (folder / "a.csv").write_text("Đơn vị;Điểm\nSở A;3,5\n;\nNGƯỜI LẬP BIỂU;\nNguyễn Văn Bịa;\n")
+    connector, rows, _ = pull(folder, table="index")
+    assert [r["unit"] for r in rows] == ["Sở A"]
+    assert connector.report.windows[0]["left_out"] == [{"sheet": "", "why": "notes", "rows": 2, "first": 4}]
+    (folder / "b.csv").write_text("Đơn vị;Điểm\nSở A;3,5\nSở B;\n;\nNGƯỜI LẬP BIỂU;\n")
+    with pytest.raises(FilesRefused, match="row 3: score required, but empty"):
+        pull(folder, span("2025-07-20", "2025-07-21"), table="index")
+
+
 def test_a_contract_that_gives_one_heading_to_two_columns_is_an_error(folder: Path, contracts: Any) -> None:
     contracts("index", [UNIT, {**SCORE, "businessName": "đơn vị"}])
     with pytest.raises(ContractError, match="is a heading of unit and of score"):
