@@ -282,15 +282,7 @@ class Connector:
         if body is not None:
             headers["Content-Type"] = "application/json; charset=utf-8"
         for _ in range(self.redirects + 1):
-            response = self._session().request(
-                method,
-                url,
-                params=params,
-                data=orjson.dumps(body) if body is not None else form,
-                headers=headers,
-                timeout=(self.connect_timeout, self.read_timeout),
-                allow_redirects=False,
-            )
+            response = self._one(method, url, params, body, form, headers)
             if not response.is_redirect:
                 return response
             target = urljoin(url, response.headers["Location"])
@@ -303,6 +295,32 @@ class Connector:
                 )
             url, params = target, None
         raise SourceRefused(self._say(method, urlsplit(url).path, "it redirects in a circle"))
+
+    def _one(
+        self,
+        method: str,
+        url: str,
+        params: dict[str, Any] | None,
+        body: Any,
+        form: dict[str, str] | None,
+        headers: dict[str, str],
+    ) -> requests.Response:
+        session = self._session()
+        words: dict[str, Any] = {
+            "timeout": (self.connect_timeout, self.read_timeout),
+            "allow_redirects": False,
+        }
+        if method == "GET" and not params and body is None and not session.cookies and url.isascii():
+            # Thousands of details differ in their path alone. Preparing each request anew takes as long as sending it.
+            kept = getattr(self._local, "prepared", None)
+            if kept is None or kept[0] != headers:
+                kept = headers, session.prepare_request(requests.Request(method, url, headers=headers))
+                self._local.prepared = kept
+            prepared = kept[1].copy()
+            prepared.url = url
+            return session.send(prepared, proxies={}, **words)
+        data = orjson.dumps(body) if body is not None else form
+        return session.request(method, url, params=params, data=data, headers=headers, **words)
 
     def _session(self) -> requests.Session:
         session = getattr(self._local, "session", None)
