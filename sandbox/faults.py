@@ -7,6 +7,7 @@ environment variable SANDBOX_FAULTS holding the same JSON:
     {"fault": "status", "status": 429, "retry_after": 1, "calls": 1}   429 or 5xx, with Retry-After if given
     {"fault": "drop_rows", "mode": "lose" | "repeat", "calls": 1}      the next page lacks or repeats a row
     {"fault": "expire_token"}                                 every token given so far is refused
+    {"fault": "delete", "ids": ["..."]}                       these dossiers are gone, from lists and details
     {"fault": "clear"}                                        back to normal
 """
 
@@ -24,7 +25,7 @@ REJECTED = (
     b"<html><head><title>Request Rejected</title></head><body>The requested URL was rejected. Please consult "
     b"with your administrator.<br><br>Your support ID is: 1234567890123456789</body></html>"
 )
-KNOWN = ("html200", "status", "drop_rows", "expire_token", "clear")
+KNOWN = ("html200", "status", "drop_rows", "expire_token", "delete", "clear")
 
 
 class Faults:
@@ -38,6 +39,8 @@ class Faults:
         self.dropped_calls = 0
         self.mode = "lose"
         self.on_expire: Callable[[], None] = lambda: None
+        self.deleted: set[str] = set()
+        self.on_delete: Callable[[], None] = lambda: None
         self.hooks: list[Hook] = [self._html, self._status]
         if os.environ.get("SANDBOX_FAULTS"):
             self.set(orjson.loads(os.environ["SANDBOX_FAULTS"]))
@@ -55,8 +58,14 @@ class Faults:
                 self.mode, self.dropped_calls = one.get("mode", "lose"), calls
             elif fault == "expire_token":
                 self.on_expire()
+            elif fault == "delete":
+                self.deleted |= set(one.get("ids", ()))
+                self.on_delete()
             elif fault == "clear":
                 self.html200 = self.status_calls = self.dropped_calls = 0
+                if self.deleted:
+                    self.deleted.clear()
+                    self.on_delete()
             else:
                 raise ValueError(f"fault {fault!r} is not known; known are {', '.join(KNOWN)}")
 

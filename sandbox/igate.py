@@ -57,6 +57,8 @@ class Store:
         self.cache: OrderedDict[tuple[int, int], tuple[bytes, bytes]] = OrderedDict()
         self.held = 0
         self.found: OrderedDict[tuple[tuple[str, str], ...], tuple[I64, I64]] = OrderedDict()
+        #: Deleted dossiers: rows by block.
+        self.gone: dict[int, list[int]] = {}
 
     def block(self, number: int) -> Block:
         """Return a block of the world."""
@@ -68,6 +70,13 @@ class Store:
         self.cache.clear()
         self.found.clear()
         self.held = 0
+
+    def delete(self, identifiers: set[str]) -> None:
+        """Answer as if exactly these dossiers had been deleted."""
+        self.gone.clear()
+        self.found.clear()
+        for number, row in filter(None, map(self.encoder.locate, identifiers)):
+            self.gone.setdefault(number, []).append(row)
 
     def fetch(self, numbers: list[int], rows: list[int], ahead: int = 0) -> list[tuple[bytes, bytes]]:
         """Return (item, detail) of rows given as (block number, row), encoding together what is missing."""
@@ -151,6 +160,7 @@ class Store:
                 keep &= desks[b.receiving]
             if wanted is not None:
                 keep &= wanted[b.procedure]
+            keep[self.gone.get(n, [])] = False
             found = np.flatnonzero(keep)
             if query.get("code"):
                 listed = codes(e.world, b.take(found))
@@ -196,6 +206,7 @@ def create_app(world: str, client_id: str, client_secret: str, now: datetime | N
     faults = Faults()
     tokens: dict[bytes, float] = {}
     faults.on_expire = tokens.clear
+    faults.on_delete = lambda: store.delete(faults.deleted)
     denied = b'{"error":"invalid_token"}'
 
     def allowed(request_headers: list[tuple[bytes, bytes]]) -> bool:
@@ -261,7 +272,8 @@ def create_app(world: str, client_id: str, client_secret: str, now: datetime | N
         if place:
             number, row = place
             whole = store.block(number)
-            if row < len(whole) and whole.accepted[row] <= store.now:
+            there = row < len(whole) and row not in store.gone.get(number, ())
+            if there and whole.accepted[row] <= store.now:
                 held = store.fetch([number], [row], ahead=200)[0][1]
                 if held.startswith(f'{{"id":"{identifier}"'.encode()):
                     return 200, held
