@@ -26,7 +26,7 @@ STAGE = "landing_stage"
 #: Up to so many rows a second connection takes longer to open than it saves.
 _ONE_STREAM = 10_000
 #: One lock for all loads: the number a load takes must be the order in which it becomes visible.
-_LOAD_LOCK = 7_662_025
+LOAD_LOCK = 7_662_025
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def staged_name(batch_id: str, table: str) -> str:
 
 def prepare(connection: psycopg.Connection, specs: Sequence[TableSpec]) -> None:
     """Make the schemas, raw tables and the load log; safe to run again, also by two at once."""
-    connection.execute("select pg_advisory_xact_lock(%s)", (_LOAD_LOCK,))
+    connection.execute("select pg_advisory_xact_lock(%s)", (LOAD_LOCK,))
     statements = (
         "create schema if not exists raw",
         "create schema if not exists ops",
@@ -86,6 +86,10 @@ def prepare(connection: psycopg.Connection, specs: Sequence[TableSpec]) -> None:
         # No key over all three: one load alone writes at a time and adds no pair twice, and the key would
         # cost half as much again as the rows it is about.
         "create index if not exists dossier_change_load on raw.dossier_change (load_number)",
+        # See landing.deletions.
+        "create table if not exists raw.dossier_deletion (source_code text not null, dossier_id text not null, "
+        "missed_at timestamptz not null, deleted_at timestamptz, load_number bigint, "
+        "primary key (source_code, dossier_id))",
         *(s for spec in specs for s in spec.ddl),
     )
     # One round trip: a contract has a statement for each column.
@@ -164,7 +168,7 @@ def load(
     rejected = manifest.rejected_keys(folder)
     with psycopg.connect(url) as connection:
         connection.execute("set local statement_timeout = 0")
-        connection.execute("select pg_advisory_xact_lock(%s)", (_LOAD_LOCK,))
+        connection.execute("select pg_advisory_xact_lock(%s)", (LOAD_LOCK,))
         if not _one(connection, "select (to_regclass('ops.load_log') is not null)::int"):
             raise LandingError(f"batch {manifest.batch_id} is not staged; clear the staging task")
         number = _loaded(connection, manifest.batch_id)
@@ -316,7 +320,9 @@ def _drop_overtaken(connection: psycopg.Connection, spec: TableSpec, manifest: M
     A row's own `_pulled_at` does not tell: it stands still while later pulls find the row unchanged.
     """
     newer = connection.execute(
-        "select batch_id from ops.load_log where source_code = %s and pulled_at > %s",
+        # An empty interval is that of found deletions: no batch.
+        "select batch_id from ops.load_log where source_code = %s and pulled_at > %s "
+        "and interval_start < interval_end",
         (manifest.source_code, manifest.pulled_at),
     ).fetchall()
     staged = sql.Identifier(STAGE, staged_name(manifest.batch_id, spec.name))
