@@ -16,12 +16,13 @@ def _up(settings: Settings) -> None:
     from ops import run
 
     supervisor = services.Supervisor(settings)
-    run.prepare(settings, supervisor)
-    password = run.write_login(settings)
-    supervisor.start(
-        ["airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"], 180
-    )
-    supervisor.start(["site"])
+    with run.alone(settings):
+        run.prepare(settings, supervisor)
+        password = run.write_login(settings)
+        supervisor.start(
+            ["airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"], 180
+        )
+        supervisor.start(["site"])
     print(f"Airflow   http://127.0.0.1:{settings.airflow_port}/   user admin, password {password}")
     print(f"Open data http://127.0.0.1:{settings.site_port}/")
     if settings.sandbox:
@@ -37,6 +38,7 @@ def _prepare(settings: Settings) -> None:
     postgres.prepare(settings)
     run.migrate_airflow(settings)
     run.write_login(settings)
+    services.drop_samples(settings)
     print("ready: logins, databases, Airflow's metadata, secrets")
 
 

@@ -6,6 +6,7 @@ not running before are stopped at the end.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import logging
@@ -19,7 +20,7 @@ from typing import Any
 
 from ops import postgres
 from ops.outcomes import RUN_ID, Outcome, read_outcomes
-from ops.services import SANDBOXES, ServiceError, Supervisor, default_connections, drop_samples
+from ops.services import SANDBOXES, ServiceError, Supervisor, default_connections, drop_samples, locked
 from ops.settings import PROJECT, Period, Settings
 from ops.sources import read_sources
 
@@ -110,6 +111,16 @@ def migrate_airflow(settings: Settings) -> None:
 
 def run(settings: Settings, period: Period) -> Path:
     """Run the whole chain for `period`; the path of run-summary.json. Raises RunFailed."""
+    with alone(settings):
+        return _run(settings, period)
+
+
+def alone(settings: Settings) -> contextlib.AbstractContextManager[None]:
+    """No other run of this home begins or ends meanwhile: a run stops the services it started."""
+    return locked(settings, "run", f"another run is under way in {settings.home}; waiting for its end")
+
+
+def _run(settings: Settings, period: Period) -> Path:
     began = time.monotonic()
     supervisor = Supervisor(settings)
     run_id = f"run-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"

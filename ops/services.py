@@ -8,6 +8,7 @@ the supervisor's configuration.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import http.client
 import os
 import shutil
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import time
 import xmlrpc.client
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,21 @@ def drop_samples(settings: Settings) -> None:
             )
 
 
+@contextlib.contextmanager
+def locked(settings: Settings, name: str, waiting: str = "") -> Iterator[None]:
+    """One process of this home at a time; the next one says `waiting`, and waits. A death frees the lock."""
+    path = settings.home / "locks" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting:
+                print(waiting, flush=True)
+            fcntl.flock(f, fcntl.LOCK_EX)
+        yield
+
+
 class Supervisor:
     """The supervisord of one home; started when the first service is."""
 
@@ -276,6 +292,10 @@ class Supervisor:
 
     def start(self, names: Iterable[str], timeout: float = 180) -> list[str]:
         """Start the services and wait until each answers; the names that were not running."""
+        with locked(self.settings, "start"):
+            return self._start(names, timeout)
+
+    def _start(self, names: Iterable[str], timeout: float) -> list[str]:
         self._start_supervisor()
         wanted = [n for n in names if n != "postgres" or self.settings.embedded]
         if "postgres" in wanted:

@@ -29,7 +29,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installati
 
 
 def landing_has_begun(i: Installation) -> bool:
-    return any((i.home / "landing" / "igate_tien_giang").glob(".building-*/dossier.parquet"))
+    return any((i.home / "landing" / "igate_tien_giang").glob(".building-*/*.parquet"))
 
 
 def a_load_is_running(i: Installation) -> bool:
@@ -96,3 +96,20 @@ def test_a_second_run_doubles_nothing_and_rewrites_nothing(undisturbed: Installa
     for step in undisturbed.summary()["steps"]:
         if step["step"] == "load":
             assert all(t["inserted"] == t["updated"] == t["removed"] == 0 for t in step["tables"].values())
+
+
+def test_two_runs_begun_at_once_from_nothing_end_like_one(undisturbed: Installation, tmp_path: Path) -> None:
+    installation = Installation.create(tmp_path / "two")
+    try:
+        said = []
+        for process in [installation.start("run", "--period", PERIOD) for _ in range(2)]:
+            said.append(process.communicate()[0])
+            assert process.returncode == 0, said[-1][-2500:]
+        (waited,) = [s for s in said if "another run is under way" in s]
+        assert "wrote 0 rows" in waited
+        assert "Release 000001" in "".join(said)
+        assert "Release 000002" not in "".join(said)
+        installation.ops("url")
+        assert contents(installation) == contents(undisturbed)
+    finally:
+        installation.ops("down", check=False)
