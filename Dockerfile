@@ -15,7 +15,7 @@ FROM python:3.11-slim-bookworm
 RUN groupadd --gid 10001 khochung \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin khochung \
  # A new volume takes owner and rights from the folder it is mounted on.
- && for folder in /var/lib/kho-chung /var/lib/kho-chung/open-data /var/lib/vault /run/vault; do \
+ && for folder in /var/lib/kho-chung /var/lib/kho-chung/open-data /var/lib/vault /run/vault /srv/nhan-tep; do \
       install -d -o khochung -g khochung -m 0755 "$folder"; done \
  && chmod 0700 /var/lib/vault
 COPY --from=packages /opt/venv /opt/venv
