@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from open_data_contract_standard.model import OpenDataContractStandard, SchemaProperty
 
 from expectations.suites import CONTRACTS
-from tests.opendata.server import running_postgres
 
 SEALED = {"token": "id1_" + "0a" * 16, "reference": "ref1_" + "0b" * 16}
 ROWS = 20
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    with running_postgres() as url:
-        yield url
+def postgres(server: Any) -> str:
+    return str(server.new_database())
 
 
 def good_value(prop: SchemaProperty) -> str:
@@ -45,6 +44,8 @@ def good_value(prop: SchemaProperty) -> str:
             "returned_at": 7,
         }
         return f"timestamptz '2025-06-16 08:00+07' + interval '{hours.get(str(prop.name), 0)} hours'"
+    if kind == "date":
+        return "date '2025-06-16'"
     return "true" if kind == "boolean" else "i % 30000" if kind == "smallint" else "i"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -16,16 +15,14 @@ import yaml
 
 from opendata.catalogue import APPROVALS
 from opendata.release import Gate, ReleaseOutcome, publish
-from tests.opendata.server import running_postgres
 
 HERE = Path(__file__).parent
 TODAY = date(2026, 11, 20)
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    with running_postgres() as url:
-        yield url
+def postgres(server: Any) -> str:
+    return str(server.new_database())
 
 
 @dataclass
