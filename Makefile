@@ -9,7 +9,7 @@ READY := $(VENV)/.installed-$(shell cat requirements.lock requirements-bootstrap
 BENCH := .venv-bench/.installed-$(shell sha256sum benchmarks/requirements.lock | cut -c1-16)
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help install run up down bench psql url clean test lint prove lock docs logs
+.PHONY: help install run up down bench psql url rejects clean test lint prove lock docs logs
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ url: $(READY)  ## Print the warehouse's URL (make -s url), starting the embedded
 logs: $(READY)  ## Show the ends of the services' logs
 	@$(PY) -m ops logs
 
+rejects: $(READY)  ## List rejected records (python -m ops rejects show, replay --dry-run, replay)
+	@$(PY) -m ops rejects list
+
 lint: $(READY)  ## ruff, mypy, sqlfluff, yamllint
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
 	@$(PY) -m mypy connectors vault landing ops opendata expectations sandbox benchmarks
@@ -67,6 +70,7 @@ $(BENCH): benchmarks/requirements.lock $(READY)
 lock: $(READY)  ## Resolve requirements.in again, with hashes
 	@$(VENV)/bin/uv pip compile --system-certs --quiet --generate-hashes --no-emit-index-url --python-version 3.11 requirements.in -o requirements.lock
 	@$(VENV)/bin/uv pip compile --system-certs --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 -c requirements.lock benchmarks/requirements.in -o benchmarks/requirements.lock
+	@$(VENV)/bin/uv pip compile --system-certs --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 -c requirements.lock docker/requirements.in -o docker/requirements.lock
 
 clean: $(READY)  ## Stop everything and remove all state (var/ or KHOCHUNG_HOME)
 	@$(PY) -m ops down
