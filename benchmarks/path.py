@@ -9,7 +9,7 @@ import orjson
 import pyarrow as pa
 
 from connectors.base import Chunk, Endpoint
-from connectors.igate import IGate, detail_shape
+from connectors.igate import IGate
 from vault.sealing import Sealer
 
 Seal = Callable[[pa.RecordBatch], pa.RecordBatch]
@@ -24,11 +24,11 @@ def chunks(bodies: list[bytes]) -> Iterator[Chunk]:
     """The connector's own path from bytes to typed batches, in its own chunk size."""
     connector = IGate("igate_tien_giang", Endpoint("http://nowhere"))
     first = [orjson.loads(body) for body in bodies[: connector.learn_from]]
-    connector._layout = detail_shape().learn(first)
+    connector._layout = IGate.shape().learn(first)
     size = connector.chunk_size
     for at in range(0, len(bodies), size):
         part = bodies[at : at + size]
-        chunk = connector._chunk(_ids(part), [connector._read(body) for body in part])
+        chunk = connector.chunk(_ids(part), [connector.read(body) for body in part])
         if chunk.rejects or chunk.quarantine:
             raise RuntimeError(f"a page broke its contract: {chunk.rejects[:1]}")
         yield chunk

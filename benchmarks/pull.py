@@ -17,7 +17,7 @@ import requests
 
 from benchmarks.world import CLIENT_ID, CLIENT_SECRET, Line, World, ratio, rounds
 from connectors.base import Endpoint, Interval
-from connectors.igate import IGate, detail_shape
+from connectors.igate import IGate
 from ops.settings import PROJECT, VIETNAM
 from vault.client import VaultClient
 
@@ -99,11 +99,11 @@ def _speed(sandbox: str) -> Iterator[Line]:
     connector = IGate("igate_tien_giang", Endpoint(sandbox, CLIENT_ID, CLIENT_SECRET))
     end = dt.datetime.combine(END, dt.time(), VIETNAM)
     interval = Interval(end - dt.timedelta(3), end)
-    _, ids, _ = connector._window("accepted", interval.start, interval.end)
+    _, ids, _ = connector.window("accepted", interval)
     ids = ids[:READ]
     token = connector.login()
-    first = [d.record for i in ids[: connector.learn_from] if (d := connector._detail(i))]
-    connector._layout = detail_shape().learn(first)
+    first = [d.record for i in ids[: connector.learn_from] if (d := connector.detail(i))]
+    connector._layout = IGate.shape().learn(first)
 
     def bare() -> None:
         with requests.Session() as session:
@@ -113,7 +113,7 @@ def _speed(sandbox: str) -> Iterator[Line]:
 
     def ours() -> None:
         # Reading and typing, as a pull does; sealing and writing are measured elsewhere.
-        connector._chunk(ids, connector.map_calls(connector._detail, ids))
+        connector.chunk(ids, connector.map_calls(connector.detail, ids))
 
     seconds = rounds({"bare": bare, "ours": ours}, 3)
     value, behind = ratio(seconds, "ours", "bare")

@@ -11,6 +11,7 @@ import dataclasses
 import datetime as dt
 import email.utils
 import random
+import ssl
 import threading
 import time
 from collections import Counter
@@ -27,7 +28,7 @@ import requests.adapters
 
 from connectors.contract import Contract, contract
 from connectors.mapping import Path, declared_keys, flatten, undeclared
-from connectors.typing import MissingColumn, Reject, Typed, repeated_rows, typed_batch
+from connectors.typing import VIETNAM, MissingColumn, Reject, Typed, repeated_rows, typed_batch
 
 
 class SourceError(Exception):
@@ -48,6 +49,14 @@ class SourceChanged(SourceError):
 
 class PagingError(SourceError):
     """A page was lost or repeated: what was received is not what was announced."""
+
+
+class ClockWrong(SourceError):
+    """This machine's clock and the source's differ too far for either to be believed."""
+
+
+class NotReplayable(SourceError):
+    """Rejects of this connector, or of this table, cannot be read again from what was quarantined."""
 
 
 class BudgetSpent(SourceError):
@@ -153,6 +162,9 @@ class Connector:
     min_delay: ClassVar[float] = 0.0
     concurrency: ClassVar[int] = 4
     max_calls: ClassVar[int] = 2_000_000
+    #: How far this machine's clock may be from the source's before it is noted, and before nothing is landed.
+    clock_noted: ClassVar[dt.timedelta] = dt.timedelta(minutes=5)
+    clock_limit: ClassVar[dt.timedelta] = dt.timedelta(hours=1)
     #: How far a run looks back before its interval for rows that reached the source late.
     margin: ClassVar[dt.timedelta] = dt.timedelta(days=7)
 
@@ -165,6 +177,9 @@ class Connector:
                 setattr(self, option, type(getattr(self, option))(endpoint.options[option]))
         if "margin_days" in endpoint.options:
             self.margin = dt.timedelta(days=float(endpoint.options["margin_days"]))  # type: ignore[misc]
+        #: Mends the columns of a table, in place, before they are typed; set where rejects are replayed.
+        self.repair: Callable[[str, dict[str, list[Any]]], None] | None = None
+        self._clock_seen = False
         self._local = threading.local()
         self._lock = threading.Lock()
         # Apart from the budget's lock: signing in is itself a call that spends.
@@ -178,6 +193,16 @@ class Connector:
 
     def landed(self) -> None:
         """Called once the batch of `chunks` stands; a source that must be told so (a folder) overrides this."""
+
+    def again(self, table: str, keys: Sequence[Mapping[str, str | None]], payloads: Sequence[bytes]) -> Chunk:
+        """Rejects of `table`, as they were quarantined under `keys`, read and typed anew in their order.
+
+        Raises NotReplayable where a payload alone does not say what it was.
+        """
+        raise NotReplayable(
+            f"{self.source_code}: rejects of {table} are not replayed ({self.dialect}). Mend the source or the "
+            "contract and read the interval again."
+        )
 
     # --- calls ---------------------------------------------------------------------------------------
 
@@ -216,11 +241,13 @@ class Connector:
             self._spend(method, path)
             try:
                 response = self._send(method, url, params, body, form, token)
-            except requests.exceptions.SSLError:
+            except requests.exceptions.SSLError as e:
+                clock = dt.datetime.now(VIETNAM)
                 raise SourceRefused(
-                    self._say(method, path, "its TLS certificate could not be verified")
-                    + " Check the certificate's dates and issuer and this machine's clock; verification is "
-                    "never switched off."
+                    self._say(method, path, f"its TLS certificate could not be verified{_tls_reason(e)}")
+                    + f" This machine's clock says {clock:%d/%m/%Y %H:%M}. If that is right, ask the source's owner to "
+                    "renew the certificate, or have its issuer trusted here; verification is never switched off. "
+                    "Nothing was landed; then clear the task."
                 ) from None
             except (
                 requests.exceptions.ConnectionError,
@@ -238,6 +265,7 @@ class Connector:
                     self._say(method, path, f"the call could not be made ({type(e).__name__})")
                     + " Check the address in this source's Airflow connection."
                 ) from None
+            self._compare_clocks(method, path, response)
             status = response.status_code
             if status in absent:
                 return None
@@ -321,6 +349,33 @@ class Connector:
             return session.send(prepared, proxies={}, **words)
         data = orjson.dumps(body) if body is not None else form
         return session.request(method, url, params=params, data=data, headers=headers, **words)
+
+    def _compare_clocks(self, method: str, path: str, response: requests.Response) -> None:
+        """A wrong clock asks for the wrong days, and makes an older answer look newer; the first answer tells."""
+        if self._clock_seen:
+            return
+        told = _moment_of(response.headers.get("Date"))
+        if told is None:
+            return
+        self._clock_seen = True
+        age = response.headers.get("Age", "")  # a cache on the way gives the Date of the original answer
+        told += dt.timedelta(seconds=min(int(age), 10**8) if age.isdecimal() else 0)
+        here = dt.datetime.now(dt.UTC)
+        if abs(here - told) < self.clock_noted:
+            return
+        said = (
+            f"this machine's clock says {here.astimezone(VIETNAM):%d/%m/%Y %H:%M}, the source's "
+            f"{told.astimezone(VIETNAM):%d/%m/%Y %H:%M}"
+        )
+        if abs(here - told) < self.clock_limit:
+            self.report.notes.append(f"clocks: {said}")
+            return
+        raise ClockWrong(
+            self._say(method, path, said)
+            + " Nothing was landed: with a wrong clock a run asks for the wrong days, and older answers would pass "
+            "for newer ones. Compare both with a third (timedatectl; chronyc tracking). If this machine's is wrong, "
+            "mend it and clear the task; if the source's is, tell its owner."
+        )
 
     def _session(self) -> requests.Session:
         session = getattr(self._local, "session", None)
@@ -501,6 +556,8 @@ class Connector:
         known: Contract = contract(table)
         count = self.report.counts[table]
         columns["source_code"] = pa.repeat(self.source_code, len(records))
+        if self.repair is not None:
+            self.repair(table, columns)
         before = chunk.tables.get(table)
         result = typed_batch(known, columns, paths, refused, seen=table in chunk.shown)
         if len(records):
@@ -541,22 +598,39 @@ def _retry_after_seconds(header: str | None) -> float | None:
         return None
     if header.strip().isdecimal():
         return float(header)
+    moment = _moment_of(header)
+    return None if moment is None else max(0.0, (moment - dt.datetime.now(dt.UTC)).total_seconds())
+
+
+def _moment_of(header: str | None) -> dt.datetime | None:
+    """The moment of an HTTP date; None for anything else."""
     try:
-        moment = email.utils.parsedate_to_datetime(header)
+        moment = email.utils.parsedate_to_datetime(header or "")
     except (ValueError, TypeError, IndexError):
         return None
-    if moment.tzinfo is None:  # "-0000" says UTC without a place
-        moment = moment.replace(tzinfo=dt.UTC)
-    return max(0.0, (moment - dt.datetime.now(dt.UTC)).total_seconds())
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)  # "-0000" says UTC without a place
+
+
+def _tls_reason(error: BaseException) -> str:
+    """What OpenSSL found wrong with a certificate, such as ": certificate has expired"."""
+    seen: list[Any] = [error]
+    for one in seen:
+        if isinstance(one, ssl.SSLCertVerificationError):
+            return f": {one.verify_message}" if one.verify_message else ""
+        found = [*getattr(one, "args", ()), getattr(one, "reason", None), getattr(one, "__context__", None)]
+        seen += [f for f in found if isinstance(f, BaseException) and not any(f is s for s in seen)]
+    return ""
 
 
 __all__ = [
     "BudgetSpent",
     "Chunk",
+    "ClockWrong",
     "Connector",
     "Endpoint",
     "Interval",
     "MissingColumn",
+    "NotReplayable",
     "PagingError",
     "PullReport",
     "Quarantined",

@@ -13,23 +13,14 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-import msgspec
-import numpy as np
-import orjson
-import pyarrow as pa
-
-from connectors.base import Chunk, Connector, Quarantined, Request, SourceChanged
-from connectors.bulk import Layout, NotOfThisShape, Shape
+from connectors.base import Chunk, Interval, SourceChanged
+from connectors.bulk import Shape
 from connectors.contract import required
-from connectors.mapping import Path, flatten, listed, undeclared
-from connectors.typing import MISSING
+from connectors.dossiers import Detail, DossierSystem
+from connectors.mapping import Path
 
 _LEVELS = {"4": "full", "3": "partial", "2": "information", 4: "full", 3: "partial", 2: "information"}
 
@@ -147,74 +138,29 @@ _AGENCY: dict[str, str | Path] = {
 }
 
 
-#: A migrated dossier alone has previousCode; absent is not missing.
-_OPTIONAL = ("previous_code",)
-
-
 @functools.cache
-def detail_shape() -> Shape:
-    """The shape of a detail, with its three lists."""
+def _shape() -> Shape:
     lists = [
         (key, Shape(table, m, ignored, required(table))) for table, (key, m, ignored) in _CHILDREN.items()
     ]
     return Shape("dossier", _DOSSIER, _IGNORED, required("dossier"), lists)
 
 
-class Detail(msgspec.Struct, gc=False):
-    """One dossier as received, and decoded where it is odd (see `connectors.bulk`)."""
-
-    content: bytes
-    record: dict[str, Any] | None = None
-
-    @classmethod
-    def read(cls, content: bytes, layout: Layout | None = None) -> Detail:
-        """JSONDecodeError if the answer is cut. What is no dossier lacks everything."""
-        if layout is not None and layout.accepts(content):
-            return cls(content)
-        answer = orjson.loads(content)
-        return cls(content, answer if isinstance(answer, dict) else {})
-
-    def entry(self, key: str, index: int) -> Any:
-        """The record, or one entry of its list `key`: decoded once more, for the few that are rejected."""
-        record = orjson.loads(self.content)
-        return listed(record[key])[index] if key else record
-
-
-@dataclass
-class _Origin(Sequence[Any]):
-    """The record that each row of a table came from."""
-
-    ids: list[str]
-    details: Sequence[Detail | None]
-    key: str
-    owners: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.owners)
-
-    def __getitem__(self, position: Any) -> Any:
-        owner = int(self.owners[position])
-        detail = self.details[owner]
-        if detail is None:
-            return {"id": self.ids[owner]}
-        return detail.entry(self.key, position - int(np.searchsorted(self.owners, owner)))
-
-
-class IGate(Connector):
-    """Dossiers, their steps, papers and fees, and the agencies of one iGate installation."""
+class IGate(DossierSystem):
+    """One iGate installation."""
 
     dialect = "igate"
-    tables = ("agency", "dossier", "dossier_step", "dossier_paper", "dossier_fee")
     #: All but returned (5), withdrawn (6), stopped (8) and refused (9).
     open_statuses = ("0", "1", "2", "3", "4")
-    #: 401, 429 and 5xx are the base's; public clients of iGate read for up to 180 s.
-    read_timeout: ClassVar[float] = 180.0
+    windows = ("accepted", "appointment", "result-returned")
+    #: A migrated dossier alone has previousCode.
+    optional = ("previous_code",)
     token_path: ClassVar[str] = "/auth/realms/digo/protocol/openid-connect/token"  # noqa: S105 - a path
-    #: The three windows the search offers. A dossier may stand in several; it is read once.
-    windows: ClassVar[tuple[str, ...]] = ("accepted", "appointment", "result-returned")
-    #: So many details show the form of each value; they are read one after another.
-    learn_from: ClassVar[int] = 40
-    _layout: Layout | None = None
+
+    @staticmethod
+    def shape() -> Shape:
+        """The shape of a detail with its lists; made once."""
+        return _shape()
 
     def login(self) -> str:
         """A token of the realm; [guess] client credentials."""
@@ -233,54 +179,19 @@ class IGate(Connector):
             raise SourceChanged(self._say("POST", self.token_path, "the answer holds no access_token"))
         return str(token)
 
-    def chunks(self, request: Request) -> Iterator[Chunk]:
-        """Agencies first, then every dossier of the windows and every one still open, each once."""
-        yield self._agencies()
-        count = self.report.counts["dossier"]
-        wanted: dict[str, None] = {}
-        announced = 0
-        start = request.interval.start - self.margin
-        for window in self.windows:
-            keys = self.counted_window(
-                f"{window} in the interval",
-                lambda w=window: self._window(w, start, request.interval.end),  # type: ignore[misc]
-            )
-            announced += len(keys)
-            wanted.update(dict.fromkeys(keys))
-        asked = list(request.still_open())
-        announced += len(asked)
-        wanted.update(dict.fromkeys(asked))
-        if asked:
-            self.report.windows.append({"window": "still open in the warehouse", "asked": len(asked)})
-        count.announced = announced if self._announces() else None
-        count.duplicates += announced - len(wanted)
-        ids = list(wanted)
-        wanted.clear()
-        # The first few are read leniently and show in which form this installation sends each value.
-        first = ids[: self.learn_from]
-        details = [self._detail(i) for i in first]
-        self._layout = detail_shape().learn([d.record for d in details if d is not None])
-        yield self._chunk(first, details)
-        parts = [ids[p : p + self.chunk_size] for p in range(len(first), len(ids), self.chunk_size)]
-        done = len(first)
-        for part, details in zip(parts, self.calls_ahead(self._detail, parts), strict=True):
-            done += len(part)
-            yield self._chunk(part, details)
-            request.on_progress(f"{self.source_code}: {done:,} of {len(ids):,} dossiers")
-
     # --- reading -------------------------------------------------------------------------------------
 
-    def _announces(self) -> bool:
+    def announces(self) -> bool:
+        """Whether this installation gives pages, which have a total, and not slices."""
         return self.endpoint.options.get("spec", "page") == "page"
 
-    def _window(
-        self, window: str, start: dt.datetime, end: dt.datetime
-    ) -> tuple[int | None, list[str], int | None]:
-        spec = "page" if self._announces() else "slice"
+    def window(self, name: str, interval: Interval) -> tuple[int | None, list[str], int | None]:
+        """(announced by the first page, identifiers of all pages, announced by the last) of one window."""
+        spec = "page" if self.announces() else "slice"
         params = {
-            f"{window}-from": _iso(start),
+            f"{name}-from": _iso(interval.start),
             # The upper bound is inclusive; our intervals are half-open.
-            f"{window}-to": _iso(end - dt.timedelta(milliseconds=1)),
+            f"{name}-to": _iso(interval.end - dt.timedelta(milliseconds=1)),
             "spec": spec,
             "size": self.page_size,
             "sort": "appointmentDate,asc",
@@ -290,7 +201,7 @@ class IGate(Connector):
 
         def read(page: int) -> tuple[list[str], int | None]:
             content, total = self._page(path, {**params, "page": page})
-            if not self._announces():
+            if not self.announces():
                 total = None
             elif total is None:
                 raise SourceChanged(
@@ -309,14 +220,13 @@ class IGate(Connector):
         total = answer.get("totalElements")
         return content, total if type(total) is int else None
 
-    def _detail(self, dossier_id: str) -> Any:
+    def detail(self, dossier_id: str) -> Detail | None:
+        """One dossier; None if the source no longer has it."""
         path = f"/pa/dossier/{quote(dossier_id, safe='')}/--online"
-        return self.call("GET", path, absent=frozenset({404}), read=self._read)
+        return self.call("GET", path, absent=frozenset({404}), read=self.read)
 
-    def _read(self, content: bytes) -> Detail:
-        return Detail.read(content, self._layout)
-
-    def _agencies(self) -> Chunk:
+    def agencies(self) -> Chunk:
+        """All agencies of the installation."""
         records: list[Any] = []
         path = "/ba/agency/name+code"
 
@@ -335,86 +245,6 @@ class IGate(Connector):
         chunk = Chunk()
         self.take(chunk, "agency", records, _AGENCY, ("id", "parent.id"))
         return chunk
-
-    # --- typing --------------------------------------------------------------------------------------
-
-    def _chunk(self, ids: list[str], details: Sequence[Detail | None]) -> Chunk:
-        chunk = Chunk()
-        clean = [p for p, d in enumerate(details) if d is not None and d.record is None]
-        if clean and self._layout is not None:
-            try:
-                found = self._layout.read([d.content for p in clean if (d := details[p])])
-            except NotOfThisShape:
-                details = [d and Detail.read(d.content) for d in details]
-                clean = []
-            else:
-                part = [ids[p] for p in clean], [details[p] for p in clean]
-                self._part(chunk, *part, {t: (r.columns, r.owners) for t, r in found.items()})
-        if len(clean) < len(ids):
-            taken = set(clean)
-            odd = [p for p in range(len(ids)) if p not in taken]
-            self._odd(chunk, [ids[p] for p in odd], [details[p] for p in odd])
-        return chunk
-
-    def _odd(self, chunk: Chunk, ids: list[str], details: Sequence[Detail | None]) -> None:
-        """Dossiers that do not keep to the shape, or that the source no longer has."""
-        shape = detail_shape()
-        records = [{"id": i} if d is None else d.record or {} for i, d in zip(ids, details, strict=True)]
-        columns, _ = flatten(records, shape.mapping)
-        for name in _OPTIONAL:
-            columns[name] = [None if v is MISSING else v for v in columns[name]]
-        found: dict[str, tuple[Any, np.ndarray]] = {"dossier": (columns, np.arange(len(ids)))}
-        self._quarantine_undeclared(chunk, "dossier", shape, ids, records)
-        for key, entry in shape.lists.items():
-            lists = [listed(r.get(key)) for r in records]
-            owners = np.repeat(np.arange(len(ids)), [len(entries) for entries in lists])
-            flat = list(chain.from_iterable(lists))
-            found[entry.table] = (flatten(flat, entry.mapping)[0], owners)
-            self._quarantine_undeclared(chunk, entry.table, entry, [ids[o] for o in owners], flat)
-        self._part(chunk, ids, details, found)
-
-    def _part(
-        self,
-        chunk: Chunk,
-        ids: list[str],
-        details: Sequence[Detail | None],
-        found: dict[str, tuple[dict[str, Any], np.ndarray]],
-    ) -> None:
-        """Type dossiers and what belongs to them; `found` is {table: (columns, position of each row's dossier)}."""
-        shape = detail_shape()
-        columns, owners = found["dossier"]
-        own_ids = columns["dossier_id"]
-        # A dossier the source no longer has keeps its place, so that the balance stays honest.
-        gone = {p: "the source no longer has this dossier" for p, d in enumerate(details) if d is None}
-        answered = own_ids.to_pylist() if isinstance(own_ids, pa.Array) else own_ids
-        gone |= {
-            p: "the source answered with another dossier"
-            for p, (asked, own) in enumerate(zip(ids, answered, strict=True))
-            if isinstance(own, str) and own != asked
-        }
-        origin = _Origin(ids, details, "", owners)
-        bad = {r.position for r in self.typed(chunk, "dossier", columns, origin, shape.paths, gone).rejects}
-        for key, entry in shape.lists.items():
-            columns, owners = found[entry.table]
-            columns["dossier_id"] = (
-                own_ids.take(pa.array(owners))
-                if isinstance(own_ids, pa.Array)
-                else [own_ids[o] for o in owners]
-            )
-            refused = {p: "its dossier was rejected" for p, o in enumerate(owners) if o in bad} if bad else {}
-            paths = {c: f"{key}[].{p}" for c, p in entry.paths.items()}
-            self.typed(chunk, entry.table, columns, _Origin(ids, details, key, owners), paths, refused)
-
-    def _quarantine_undeclared(
-        self, chunk: Chunk, table: str, shape: Shape, ids: Sequence[str], records: Sequence[Any]
-    ) -> None:
-        for position, extra in undeclared(records, shape.known, Counter()):
-            self.report.counts[table].undeclared.update(dict.fromkeys(extra, 1))
-            chunk.quarantine.append(
-                Quarantined(
-                    table, {"dossier_id": ids[position]}, ", ".join(extra), "undeclared", orjson.dumps(extra)
-                )
-            )
 
 
 def _iso(moment: dt.datetime) -> str:

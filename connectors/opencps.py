@@ -17,17 +17,19 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import chain
-from typing import Any, ClassVar
+import functools
+from typing import Any
 from urllib.parse import quote
 
 import orjson
+import pyarrow as pa
 import requests
 
-from connectors.base import Chunk, Connector, Quarantined, Request, SourceChanged, SourceRefused
-from connectors.mapping import Path, declared_keys, flatten, listed, undeclared
+from connectors.base import Chunk, Interval, SourceChanged, SourceRefused
+from connectors.bulk import Shape
+from connectors.contract import required
+from connectors.dossiers import Detail, DossierSystem
+from connectors.mapping import Path
 from connectors.typing import MISSING, VIETNAM
 
 BASE = "/o/rest/v2"
@@ -139,10 +141,6 @@ _CHILDREN: dict[str, tuple[str, dict[str, str | Path]]] = {
         },
     ),
 }
-_KNOWN = {
-    "dossier": declared_keys(_DOSSIER, [*_IGNORED, *(key for key, _ in _CHILDREN.values())]),
-    **{table: declared_keys(mapping, ("paymentStatus",)) for table, (_, mapping) in _CHILDREN.items()},
-}
 _AGENCY: dict[str, str | Path] = {
     "agency_code": "itemCode",
     "agency_name": "itemName",
@@ -166,19 +164,29 @@ _AGENCY_IGNORED = (
 )
 
 
-class OpenCPS(Connector):
-    """Dossiers, their steps, papers and fees, and the agencies of one OpenCPS installation."""
+@functools.cache
+def _shape() -> Shape:
+    lists = [
+        (key, Shape(table, m, ("paymentStatus",), required(table))) for table, (key, m) in _CHILDREN.items()
+    ]
+    return Shape("dossier", _DOSSIER, _IGNORED, required("dossier"), lists)
+
+
+class OpenCPS(DossierSystem):
+    """One OpenCPS installation."""
 
     dialect = "opencps"
-    tables = ("agency", "dossier", "dossier_step", "dossier_paper", "dossier_fee")
     #: All but done, denied, unresolved and cancelled.
     open_statuses = (
         "new", "collecting", "receiving", "waiting", "processing", "pausing", "paying", "correcting",
         "cancelling", "handover", "releasing", "posting", "interoperating",
     )  # fmt: skip
-    #: The four windows of the list. A dossier may stand in several; it is read once.
-    windows: ClassVar[tuple[str, ...]] = ("Receive", "Due", "Release", "Finish")
-    read_timeout: ClassVar[float] = 180.0
+    windows = ("Receive", "Due", "Release", "Finish")
+
+    @staticmethod
+    def shape() -> Shape:
+        """The shape of a detail with its lists; made once."""
+        return _shape()
 
     def _session(self) -> requests.Session:
         session = super()._session()
@@ -194,40 +202,20 @@ class OpenCPS(Connector):
             session.headers["groupId"] = str(group)
         return session
 
-    def chunks(self, request: Request) -> Iterator[Chunk]:
-        """Agencies first, then every dossier of the windows and every one still open, each once."""
-        yield self._agencies()
-        count = self.report.counts["dossier"]
-        wanted: dict[str, None] = {}
-        announced = 0
-        first = (request.interval.start - self.margin).astimezone(VIETNAM).date()
-        last = (request.interval.end - dt.timedelta(microseconds=1)).astimezone(VIETNAM).date()
-        for window in self.windows:
-            bounds = {f"from{window}Date": f"{first:%d/%m/%Y}", f"to{window}Date": f"{last:%d/%m/%Y}"}
-            # Identifiers only: a year's items would fill memory.
-            keys = self.counted_window(
-                f"{window} in the interval",
-                lambda b=bounds: self._list("/dossiers", "dossierId", b),  # type: ignore[misc]
-            )
-            announced += len(keys)
-            wanted.update(dict.fromkeys(keys))
-        asked = list(request.still_open())
-        announced += len(asked)
-        wanted.update(dict.fromkeys(asked))
-        if asked:
-            self.report.windows.append({"window": "still open in the warehouse", "asked": len(asked)})
-        count.announced = announced
-        count.duplicates += announced - len(wanted)
-        ids = list(wanted)
-        wanted.clear()
-        parts = [ids[p : p + self.chunk_size] for p in range(0, len(ids), self.chunk_size)]
-        done = 0
-        for part, details in zip(parts, self.calls_ahead(self._detail, parts), strict=True):
-            done += len(part)
-            yield self._chunk(part, details)
-            request.on_progress(f"{self.source_code}: {done:,} of {len(ids):,} dossiers")
+    def derive(self, table: str, columns: dict[str, Any]) -> None:
+        """The channel, which this product says in two fields."""
+        if table == "dossier":
+            pair = (_plain(columns.pop(name)) for name in ("_online", "_by_post"))
+            columns["channel"] = list(map(_channel, *pair))
 
     # --- reading -------------------------------------------------------------------------------------
+
+    def window(self, name: str, interval: Interval) -> tuple[int | None, list[str], int | None]:
+        """(announced by the first page, identifiers of all pages, announced by the last) of whole days."""
+        first = interval.start.astimezone(VIETNAM)
+        last = (interval.end - dt.timedelta(microseconds=1)).astimezone(VIETNAM)
+        bounds = {f"from{name}Date": f"{first:%d/%m/%Y}", f"to{name}Date": f"{last:%d/%m/%Y}"}
+        return self._list("/dossiers", "dossierId", bounds)
 
     def _list(
         self, place: str, key: str, params: dict[str, str], keep: list[Any] | None = None
@@ -257,10 +245,13 @@ class OpenCPS(Connector):
         # Every call carries user and password itself; there is nothing to sign in to again.
         return self.call("GET", path, signed=False, **words)
 
-    def _detail(self, dossier_id: str) -> Any:
-        return self._call(f"{BASE}/dossiers/{quote(dossier_id, safe='')}", absent=frozenset({404}))
+    def detail(self, dossier_id: str) -> Detail | None:
+        """One dossier; None if the source no longer has it."""
+        path = f"{BASE}/dossiers/{quote(dossier_id, safe='')}"
+        return self._call(path, absent=frozenset({404}), read=self.read)
 
-    def _agencies(self) -> Chunk:
+    def agencies(self) -> Chunk:
+        """All agencies of the installation."""
         rows: list[Any] = []
         place = "/dictcollections/GOVERNMENT_AGENCY/dictitems"
 
@@ -278,51 +269,6 @@ class OpenCPS(Connector):
         chunk = Chunk()
         self.take(chunk, "agency", [_agency(row) for row in rows], _AGENCY, _AGENCY_IGNORED)
         return chunk
-
-    # --- typing --------------------------------------------------------------------------------------
-
-    def _chunk(self, ids: list[str], details: Sequence[Any]) -> Chunk:
-        chunk = Chunk()
-        # A dossier the source no longer has keeps its place, so that the balance stays honest.
-        gone = {p: "the source no longer has this dossier" for p, d in enumerate(details) if d is None}
-        records = [
-            {"dossierId": i} if d is None else _with_text(d, "dossierId") if isinstance(d, dict) else {}
-            for i, d in zip(ids, details, strict=True)
-        ]
-        columns, paths = flatten(records, _DOSSIER)
-        own_ids = columns["dossier_id"]
-        gone |= {
-            p: "the source answered with another dossier"
-            for p, (asked, own) in enumerate(zip(ids, own_ids, strict=True))
-            if isinstance(own, str) and own != asked
-        }
-        columns["channel"] = list(map(_channel, columns.pop("_online"), columns.pop("_by_post")))
-        _read_dates(columns, "submitted_at", "received_at", "due_at", "completed_at", "returned_at")
-        result = self.typed(chunk, "dossier", columns, records, paths, gone)
-        self._quarantine_undeclared(chunk, "dossier", ids, records)
-        bad = {r.position for r in result.rejects}
-        for table, (key, mapping) in _CHILDREN.items():
-            lists = [listed(r.get(key)) for r in records]
-            owners = [p for p, entries in enumerate(lists) for _ in entries]
-            entries = list(chain.from_iterable(lists))
-            flat, paths = flatten(entries, mapping)
-            flat["dossier_id"] = [own_ids[o] for o in owners]
-            _read_dates(flat, "started_at", "due_at", "finished_at", "paid_at")
-            refused = {p: "its dossier was rejected" for p, o in enumerate(owners) if o in bad} if bad else {}
-            self.typed(chunk, table, flat, entries, {c: f"{key}[].{p}" for c, p in paths.items()}, refused)
-            self._quarantine_undeclared(chunk, table, [ids[o] for o in owners], entries)
-        return chunk
-
-    def _quarantine_undeclared(
-        self, chunk: Chunk, table: str, ids: Sequence[str], records: Sequence[Any]
-    ) -> None:
-        for position, extra in undeclared(records, _KNOWN[table], Counter()):
-            self.report.counts[table].undeclared.update(dict.fromkeys(extra, 1))
-            chunk.quarantine.append(
-                Quarantined(
-                    table, {"dossier_id": ids[position]}, ", ".join(extra), "undeclared", orjson.dumps(extra)
-                )
-            )
 
 
 def _with_text(row: Any, key: str) -> Any:
@@ -354,13 +300,5 @@ def _channel(online: Any, by_post: Any) -> int | None:
     return 3 if str(by_post).strip() == "1" else 1
 
 
-def _read_dates(columns: dict[str, list[Any]], *names: str) -> None:
-    """Write dd/MM/yyyy HH:mm:ss as ISO, which Arrow reads a column at a time; any other text stays as it is."""
-    for name in names:
-        if name in columns:
-            columns[name] = [
-                f"{v[6:10]}-{v[3:5]}-{v[:2]}T{v[11:]}+07:00"
-                if type(v) is str and len(v) == 19 and v[2] == v[5] == "/"
-                else v
-                for v in columns[name]
-            ]
+def _plain(values: Any) -> list[Any]:
+    return values.to_pylist() if isinstance(values, pa.Array) else values

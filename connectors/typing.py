@@ -235,6 +235,8 @@ def _within(array: pa.Array, low: Any, high: Any) -> bool:
     return not bounds["min"].is_valid or (low <= bounds["min"].as_py() and bounds["max"].as_py() < high)
 
 
+#: Without an offset it is the time of Viet Nam, which has kept to +07:00 since 1975.
+_DAY_FIRST_TIME = r"^([0-9]{2})/([0-9]{2})/([0-9]{4}) ([0-9]{2}:[0-9]{2}:[0-9]{2})$"
 _DAY_FIRST = r"^([0-9]{2})/([0-9]{2})/([0-9]{4})$"
 
 
@@ -251,7 +253,10 @@ def _fast(values: list[Any] | pa.Array, to: pa.DataType) -> pa.Array | None:
         if pa.types.is_string(to):
             return _texts(values)
         if pa.types.is_timestamp(to):
-            array = _texts(values).cast(to)
+            array = _texts(values)
+            if pc.any(pc.match_substring(array, "/")).as_py():
+                array = pc.replace_substring_regex(array, _DAY_FIRST_TIME, r"\3-\2-\1T\4+07:00")
+            array = array.cast(to)
             return array if _within(array, EARLIEST, LATEST) else None
         if pa.types.is_date(to):
             # Not pc.strptime: it makes 3 March of 31/02.

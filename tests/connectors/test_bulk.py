@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from connectors.base import Chunk, SourceError
 from connectors.bulk import NotOfThisShape
-from connectors.igate import Detail, IGate, detail_shape
+from connectors.dossiers import Detail
+from connectors.igate import IGate
 from connectors.typing import MissingColumn
 from tests.connectors.test_mapping import ANYTHING, GOOD, SPOILED, igate
 
@@ -23,11 +24,11 @@ def both(records: list[Any]) -> list[Any]:
     contents = [orjson.dumps(r) for r in records]
     ids = [r["id"] if isinstance(r, dict) and isinstance(r.get("id"), str) else "?" for r in records]
     outcomes: list[Any] = []
-    for layout in (None, detail_shape().learn([GOOD])):
+    for layout in (None, IGate.shape().learn([GOOD])):
         connector = igate()
         connector._layout = layout
         try:
-            chunk = connector._chunk(ids, [connector._read(c) for c in contents])
+            chunk = connector.chunk(ids, [connector.read(c) for c in contents])
         except (SourceError, MissingColumn) as e:
             outcomes.append(str(e))
             continue
@@ -105,7 +106,7 @@ def test_a_dossier_twice_is_a_duplicate_whichever_way_it_came() -> None:
 
 
 def test_a_good_dossier_goes_the_quick_way_and_every_change_of_shape_does_not() -> None:
-    layout = detail_shape().learn([GOOD])
+    layout = IGate.shape().learn([GOOD])
     assert layout.accepts(orjson.dumps(GOOD))
     assert layout.accepts(orjson.dumps(GOOD, option=orjson.OPT_INDENT_2))
     assert layout.accepts(orjson.dumps(GOOD | {"previousCode": None, "eForm": {"any": [1, "x"]}}))
@@ -118,7 +119,7 @@ def test_a_good_dossier_goes_the_quick_way_and_every_change_of_shape_does_not() 
 
 def test_an_installation_that_sends_text_for_numbers_is_learned() -> None:
     textual = changed("dossierStatus", "id", value="2")
-    layout = detail_shape().learn([textual, textual, GOOD])
+    layout = IGate.shape().learn([textual, textual, GOOD])
     assert layout.accepts(orjson.dumps(textual))
     assert not layout.accepts(orjson.dumps(GOOD))
     (status,) = layout.read([orjson.dumps(textual)])["dossier"].columns["status_code"].to_pylist()
@@ -126,7 +127,7 @@ def test_an_installation_that_sends_text_for_numbers_is_learned() -> None:
 
 
 def test_json_on_several_lines_is_one_record() -> None:
-    layout = detail_shape().learn([GOOD])
+    layout = IGate.shape().learn([GOOD])
     found = layout.read([orjson.dumps(GOOD, option=orjson.OPT_INDENT_2), orjson.dumps(GOOD)])
     assert found["dossier"].columns["dossier_code"].to_pylist() == [GOOD["code"]] * 2
     assert found["dossier_step"].owners.tolist() == [0, 1]
@@ -135,26 +136,26 @@ def test_json_on_several_lines_is_one_record() -> None:
 def test_where_arrow_refuses_what_was_accepted_all_are_read_key_by_key() -> None:
     twice = orjson.dumps(GOOD)[:-1] + b',"code":"khac"}'
     connector = igate()
-    connector._layout = detail_shape().learn([GOOD])
+    connector._layout = IGate.shape().learn([GOOD])
     assert connector._layout.accepts(twice)
     with pytest.raises(NotOfThisShape):
         connector._layout.read([twice])
-    chunk = connector._chunk([str(GOOD["id"])], [connector._read(twice)])
+    chunk = connector.chunk([str(GOOD["id"])], [connector.read(twice)])
     assert chunk.tables["dossier"].column("dossier_code").to_pylist() == ["khac"]
 
 
 @pytest.mark.parametrize("cut", [1, 40, -1])
 def test_what_is_no_whole_json_is_told_so(cut: int) -> None:
-    layout = detail_shape().learn([GOOD])
+    layout = IGate.shape().learn([GOOD])
     with pytest.raises(orjson.JSONDecodeError):
         Detail.read(orjson.dumps(GOOD)[:cut], layout)
 
 
 def test_the_schema_of_both_ways_is_the_contracts() -> None:
     connector = igate()
-    connector._layout = detail_shape().learn([GOOD])
-    quick = connector._chunk([str(GOOD["id"])], [connector._read(orjson.dumps(GOOD))])
-    slow = igate()._chunk([str(GOOD["id"])], [Detail.read(orjson.dumps(GOOD))])
+    connector._layout = IGate.shape().learn([GOOD])
+    quick = connector.chunk([str(GOOD["id"])], [connector.read(orjson.dumps(GOOD))])
+    slow = igate().chunk([str(GOOD["id"])], [Detail.read(orjson.dumps(GOOD))])
     for table, batch in quick.tables.items():
         assert isinstance(batch, pa.RecordBatch)
         assert batch.schema.equals(slow.tables[table].schema, check_metadata=True)

@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from connectors.base import Chunk, Endpoint, PagingError, SourceChanged, SourceError
-from connectors.igate import _DOSSIER, Detail, IGate
+from connectors.dossiers import Detail
+from connectors.igate import _DOSSIER, IGate
 from connectors.mapping import Path, declared_keys, flatten, undeclared
 from connectors.national_portal import EVALUATIONS, Evaluation, NationalPortal
 from connectors.typing import MISSING, MissingColumn
@@ -139,7 +140,7 @@ def test_dossiers_of_any_shape_are_rows_rejects_or_a_missing_column(records: lis
             record["id"] = key
     details = [None if r is None else Detail.read(orjson.dumps(r)) for r in records]
     try:
-        chunk = connector._chunk(ids, details)
+        chunk = connector.chunk(ids, details)
     except (SourceError, MissingColumn):
         return
     check(connector, chunk, "dossier", len(records))
@@ -148,7 +149,7 @@ def test_dossiers_of_any_shape_are_rows_rejects_or_a_missing_column(records: lis
 def test_a_good_dossier_is_typed_whole() -> None:
     connector = igate()
     record = GOOD | {"la": {"x": 1}, "procedure": GOOD["procedure"] | {"moi": 2}}  # type: ignore[operator]
-    chunk = connector._chunk([str(GOOD["id"])], [Detail.read(orjson.dumps(record))])
+    chunk = connector.chunk([str(GOOD["id"])], [Detail.read(orjson.dumps(record))])
     assert chunk.rejects == []
     assert {t: b.num_rows for t, b in chunk.tables.items()} == {
         "dossier": 1, "dossier_step": 1, "dossier_paper": 1, "dossier_fee": 1,
@@ -162,7 +163,7 @@ def test_a_good_dossier_is_typed_whole() -> None:
 def test_a_dossier_gone_or_answered_by_another_is_a_reject_with_its_reason() -> None:
     connector = igate()
     other = Detail.read(orjson.dumps(GOOD))
-    chunk = connector._chunk(["a" * 24, "b" * 24], [None, other])
+    chunk = connector.chunk(["a" * 24, "b" * 24], [None, other])
     assert [(r.key["dossier_id"], r.reason) for r in chunk.rejects if r.table == "dossier"] == [
         ("a" * 24, "the source no longer has this dossier"),
         (GOOD["id"], "the source answered with another dossier"),
@@ -174,14 +175,14 @@ def test_a_dossier_gone_or_answered_by_another_is_a_reject_with_its_reason() -> 
 def test_a_renamed_key_stops_the_pull_by_name() -> None:
     renamed = {("ma" if k == "code" else k): v for k, v in GOOD.items()}
     with pytest.raises(MissingColumn, match=r"dossier\.dossier_code.*'code'"):
-        igate()._chunk([str(GOOD["id"])], [Detail.read(orjson.dumps(renamed))])
+        igate().chunk([str(GOOD["id"])], [Detail.read(orjson.dumps(renamed))])
 
 
 def test_a_list_that_is_none_and_entries_that_are_no_objects_are_rejects() -> None:
     for wrong in ({"order": 1, "amount": None}, "x", 5, [None, "x"]):
         connector = igate()
         record = GOOD | {"dossierFee": wrong}
-        chunk = connector._chunk([str(GOOD["id"])], [Detail.read(orjson.dumps(record))])
+        chunk = connector.chunk([str(GOOD["id"])], [Detail.read(orjson.dumps(record))])
         assert {r.table for r in chunk.rejects} == {"dossier_fee"}
         assert chunk.tables["dossier"].num_rows == 1
 
@@ -283,11 +284,11 @@ def test_a_row_without_an_identifier_says_so(row: Any) -> None:
         if content == [] or content is None:
             continue
         with pytest.raises(SourceChanged, match="holds no"):
-            connector._agencies()
+            connector.agencies()
 
 
 def test_a_list_whose_pages_are_all_the_same_is_not_read_for_ever() -> None:
     connector = Listing("igate", Endpoint("http://127.0.0.1:1"))
     connector.content = [{"id": "a", "code": "x", "name": []}]
     with pytest.raises(PagingError, match="page 1 of a list is page 0 again"):
-        connector._agencies()
+        connector.agencies()

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import requests
 
 from connectors.base import SourceRefused
+from connectors.dossiers import Detail
 from connectors.opencps import OpenCPS
 from connectors.typing import VIETNAM
 from ops.settings import PROJECT
@@ -172,7 +174,8 @@ def test_a_date_that_does_not_exist_and_a_key_nobody_knows_are_told_and_spoil_no
     bad["receiveDate"] = "31/02/2025 08:00:00"
     new["nickname"] = "Tí"
     new["sequences"][0]["mood"] = "vui"
-    chunk = connector._chunk(asked, [good, bad, new])  # type: ignore[attr-defined]
+    details = [Detail.read(orjson.dumps(d)) for d in (good, bad, new)]
+    chunk = connector.chunk(asked, details)  # type: ignore[attr-defined]
     assert chunk.tables["dossier"].column("dossier_id").to_pylist() == [asked[0], asked[2]]
     assert set(chunk.tables["dossier_step"].column("dossier_id").to_pylist()) == {asked[0], asked[2]}
     first = chunk.rejects[0]
@@ -191,7 +194,8 @@ def test_a_dossier_without_a_word_on_its_channel_has_none(dong_thap_cu: Any) -> 
     record = ask(dong_thap_cu.base_url, f"/dossiers/{one['data'][0]['dossierId']}")
     for said, channel in ((None, None), ("True", 2), (True, 2), ("false", 1)):
         record["online"] = said
-        chunk = CASE.connect(dong_thap_cu.base_url)._chunk([str(record["dossierId"])], [record])  # type: ignore[attr-defined]
+        detail = Detail.read(orjson.dumps(record))
+        chunk = CASE.connect(dong_thap_cu.base_url).chunk([str(record["dossierId"])], [detail])  # type: ignore[attr-defined]
         assert chunk.tables["dossier"].column("channel").to_pylist() == [channel]
         record["dossierId"] = int(record["dossierId"])
 
