@@ -169,3 +169,11 @@ def test_a_migrated_dossier_knows_its_old_code(dong_thap: Any) -> None:
         assert old.startswith("000.")
         assert ".H58-" in old or ".H20-" in old
         assert new.startswith("H20.")
+
+
+def test_most_details_go_the_quick_way(tien_giang: Any, whole: Pulled) -> None:
+    connector: Any = CASE.connect(tien_giang.base_url)
+    asked = sorted(ids(whole))[:80]
+    connector.learn([connector.detail(i) for i in asked[: connector.learn_from]])
+    again = [connector.detail(i) for i in asked]
+    assert sum(d.record is None for d in again) > 0.9 * len(asked) > 20

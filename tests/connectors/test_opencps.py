@@ -257,3 +257,11 @@ def test_a_dossier_open_at_the_merger_stands_in_both_systems_and_counts_once(tmp
     assert pairs == same == counted_once > 100
     assert records - facts == pairs
     assert doubled == 0
+
+
+def test_most_details_go_the_quick_way(dong_thap_cu: Any) -> None:
+    connector: Any = CASE.connect(dong_thap_cu.base_url)
+    asked = [str(d["dossierId"]) for d in ask(dong_thap_cu.base_url, **DAY, start=0, end=80)["data"]]
+    connector.learn([connector.detail(i) for i in asked[: connector.learn_from]])
+    again = [connector.detail(i) for i in asked]
+    assert sum(d.record is None for d in again) > 0.9 * len(asked) > 50
