@@ -149,6 +149,8 @@ def _parse_string(value: Any) -> str:
 
 
 _WHOLE = re.compile(r"[+-]?[0-9]+")
+#: 1.000 is a thousand in Vietnamese writing and one elsewhere.
+_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(\.[0-9]{3})+")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
@@ -170,6 +172,8 @@ def _parse_decimal(value: Any) -> decimal.Decimal:
     text = str(value).strip()
     if not _NUMBER.fullmatch(text):
         raise ValueError("no number")
+    if isinstance(value, str) and _THOUSANDS.fullmatch(text):
+        raise ValueError("its point may separate thousands or a fraction, and the source does not say which")
     try:
         return decimal.Decimal(text)
     except decimal.InvalidOperation:  # an exponent beyond all bounds
@@ -286,6 +290,16 @@ def _fast(values: list[Any] | pa.Array, to: pa.DataType) -> pa.Array | None:
     return None
 
 
+def _parse_birth(value: Any) -> dt.date:
+    """A birth date of which only the year is kept; many records know no more than the year, or month and year."""
+    if isinstance(value, str) and (known := _YEAR.fullmatch(value.strip())):
+        return parse_date(f"{known[1]}-01-01")
+    return parse_date(value)
+
+
+_YEAR = re.compile(r"(?:(?:0?[1-9]|1[0-2])[-/])?([0-9]{4})")
+
+
 def _parser(to: pa.DataType) -> Callable[[Any], Any]:
     if pa.types.is_string(to):
         return _parse_string
@@ -322,7 +336,7 @@ def typed_column(
         array = _fast(values, to)
     wrong: dict[int, str] = {}
     if array is None:
-        parse = _parser(to)
+        parse = _parse_birth if column.seal == "year" else _parser(to)
         out: list[Any] = []
         for position, value in enumerate(values.to_pylist() if isinstance(values, pa.Array) else values):
             if value is None or value is MISSING or (isinstance(value, str) and value.strip() in _ABSENT):

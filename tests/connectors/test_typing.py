@@ -350,3 +350,24 @@ def test_the_first_of_equal_keys_is_kept(keys: list[tuple[int, str]]) -> None:
     kept = [k for p, k in enumerate(keys) if p not in repeated]
     assert len(kept) == len(set(kept)) == len(set(keys))
     assert all(keys.index(k) not in repeated for k in keys)
+
+
+@pytest.mark.parametrize("given_value", ["1985", " 1985 ", "7-1985", "07/1985", "01/02/1985", "19850201"])
+def test_a_birth_date_of_which_only_the_year_is_known_gives_its_year(given_value: str) -> None:
+    values, wrong = typed_column([given_value, None], contract("dossier").column("applicant_birth_year"))
+    assert not wrong
+    assert [v and v.year for v in values.to_pylist()] == [1985, None]
+
+
+@pytest.mark.parametrize("given_value", ["85", "13/1985", "0000", "31/02/1985"])
+def test_a_birth_date_that_names_no_year_is_a_reject(given_value: str) -> None:
+    _, wrong = typed_column([given_value], contract("dossier").column("applicant_birth_year"))
+    assert list(wrong) == [0]
+
+
+def test_a_text_whose_point_may_be_thousands_is_a_reject_and_a_number_is_what_it_says() -> None:
+    amounts = contract("dossier_fee").column("amount_vnd")
+    values, wrong = typed_column(["1.000", "1.000.000", "50000", 8000, 12.5], amounts)
+    assert list(wrong) == [0, 1]
+    assert "thousands" in wrong[0]
+    assert [str(v) for v in values.to_pylist()[2:4]] == ["50000", "8000"]
