@@ -14,7 +14,8 @@ DOC = """
 
 `pull` reads what the source holds for the interval (of a dossier system: every window its search offers, and
 every dossier still held as open), has the vault seal it, and lands Parquet with a manifest whose counts balance.
-`stage`, `check` and `load` bring the batch into `raw` exactly once.
+`stage`, `check` and `load` bring the batch into `raw` exactly once. `find_deletions` compares the source's list of
+keys with what is held and marks what is gone; it is skipped when nothing is.
 
 **Backfill:** `airflow backfill create --dag-id ingest_{kind}_{code} --from-date ... --to-date ...`.
 **When it fails** the last line of the task's log says what was looked for, where, and what to do; clearing the
@@ -34,6 +35,7 @@ for source in read_sources(Settings().sources_file).values():
         source.connection,
         source.schedule,
         DOSSIERS,
+        deletions="deletions" in source.options,
         start_date=dt.datetime.combine(source.active_from, dt.time(), VIETNAM),
         doc_md=DOC.format(title=source.title, code=source.code, kind=source.kind, origin=source.origin),
         tags=["ingest", source.kind, source.origin],

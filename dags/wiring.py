@@ -111,9 +111,10 @@ def ingest_dag(
     schedule: Any,
     asset: Asset,
     step: str = "pull",
+    deletions: bool = False,
     **options: Any,
 ) -> Any:
-    """Pull, stage, check, load for one source.
+    """Pull, stage, check, load for one source; then look for what it deleted, if it lists its keys.
 
     A cron gives each run its data interval; anything else gives none, and `step` then finds out what to pull.
     """
@@ -150,7 +151,15 @@ def ingest_dag(
             return enter("load", source_code, folder)
 
         folder = pull()
-        check(stage(folder)) >> load(folder)
+        loaded = load(folder)
+        check(stage(folder)) >> loaded
+        if deletions:
+
+            @task(outlets=[asset])
+            def find_deletions() -> dict:
+                return enter("find_deletions", source_code, interval(), address(connection_id))
+
+            loaded >> find_deletions()
 
     return ingest()
 

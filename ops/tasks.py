@@ -22,19 +22,24 @@ import psycopg
 from connectors.base import Connector, Interval, Request
 from connectors.contract import Contract, contract
 from connectors.file_drop import NothingDropped
-from landing import loader
+from connectors.keys import KeyLister
+from landing import deletions, loader
 from landing.manifest import Manifest, TableEntry
 from landing.writer import BatchWriter
 from ops.ahead import ahead
 from ops.dbt import MARK
 from ops.outcomes import NothingToDo, recorded, store_outcomes
-from ops.settings import PROJECT, Settings
+from ops.settings import PROJECT, VIETNAM, Settings
 from ops.sources import Source, read_sources
 from vault.client import VaultClient
 
 
 class TaskError(Exception):
     """A step failed in a way an operator can act on."""
+
+
+class MassDeletion(TaskError):
+    """So many dossiers are missing from a source's list that the list must be wrong."""
 
 
 class BatchRefused(TaskError):
@@ -203,8 +208,11 @@ def _still_open(settings: Settings, code: str, connector: type[Connector]) -> li
         found = connection.execute("select to_regclass('raw.dossier')").fetchone()
         if found is None or found[0] is None:
             return []
+        loader.prepare(connection, [])  # a warehouse older than the table of deletions gets it here
         rows = connection.execute(
-            "select dossier_id from raw.dossier where source_code = %s and status_code = any(%s) order by 1",
+            "select dossier_id from raw.dossier r where source_code = %s and status_code = any(%s) and not exists "
+            "(select from raw.dossier_deletion d where d.source_code = r.source_code and "
+            "d.dossier_id = r.dossier_id and d.deleted_at is not null) order by 1",
             (code, statuses),
         ).fetchall()
     return [r[0] for r in rows]
@@ -246,6 +254,64 @@ def load(settings: Settings, code: str, folder: str) -> dict[str, Any]:
         total = sum(c.inserted + c.updated for c in done.tables.values())
         _say(f"{code}: load {done.load_number} wrote {total:,} rows")
         return {"load_number": done.load_number, "written": total}
+
+
+#: What a source's `deletions` says where it says nothing else (see the list of sources).
+DELETIONS = {"days": 90, "share": 0.01, "at_least": 5, "confirm_hours": 12}
+
+
+def find_deletions(settings: Settings, code: str, interval: Interval, address: Address) -> dict[str, Any]:
+    """Mark the dossiers that the source does not list any more; raises where that looks like an outage.
+
+    What is compared: the days of the interval, and as many before its end as the source's `deletions` says.
+    """
+    entry = source(settings, code)
+    policy = {**DELETIONS, **entry.options.get("deletions", {})}
+    with recorded(settings.home, "find_deletions", code) as outcome:
+        connector = entry.connect(address.base_url, address.login, address.secret)
+        if not isinstance(connector, KeyLister):
+            raise TaskError(f"{code}: {entry.connector} lists no keys; take `deletions` out of its options")
+        begin = min(interval.start, interval.end - dt.timedelta(days=policy["days"]))
+        window = entry.clip(Interval(begin, interval.end))
+        first = None
+        if window is not None:
+            first = deletions.first_received(settings.warehouse_url, code, window.start, window.end)
+        if window is None or first is None:
+            raise NothingToDo(f"{code}: no dossier of these days is held")
+        # From midnight: some sources list by days.
+        window = Interval(dt.datetime.combine(first.astimezone(VIETNAM), dt.time(), VIETNAM), window.end)
+        keys = connector.keys(window)
+        found = deletions.compare(settings.warehouse_url, code, window.start, window.end, keys)
+        outcome.details |= {
+            "window": [window.start.isoformat(), window.end.isoformat()],
+            "held": found.held, "listed": found.listed, "missing": len(found.missing), "not_held": found.not_held,
+        }  # fmt: skip
+        allowed = max(policy["at_least"], int(policy["share"] * found.held))
+        if len(found.missing) > allowed or not keys:
+            raise MassDeletion(
+                f"{code}: {len(found.missing):,} of {found.held:,} dossiers received from {window.start:%d/%m/%Y} to "
+                f"{window.end:%d/%m/%Y} are not in the source's own list of {found.listed:,}; more than {allowed:,} "
+                "count as an outage, so nothing was marked. Run the task again when the source is well. If they "
+                "really were deleted, raise share or at_least under `deletions` of this source for one run."
+            )
+        gone = connector.gone(found.missing)
+        there = {*keys, *found.missing} - set(gone)
+        done = deletions.mark(
+            settings.warehouse_url, code, entry.origin, window.start, there, gone,
+            dt.timedelta(hours=policy["confirm_hours"]),
+        )  # fmt: skip
+        outcome.details |= {
+            **dataclasses.asdict(done), "listed_elsewhere": len(found.missing) - len(gone),
+            "calls": connector.report.calls,
+        }  # fmt: skip
+        said = (
+            f"{code}: {found.held:,} dossiers compared with the source's list: {done.deleted:,} deleted, "
+            f"{done.restored:,} back, {done.waiting:,} missing for the first time"
+        )
+        if done.load_number is None:
+            raise NothingToDo(said)
+        _say(said)
+        return dataclasses.asdict(done)
 
 
 # --- raw -> marts -> open_data ----------------------------------------------------------------------

@@ -414,6 +414,7 @@ class Register(Store):
                     keep &= np.isin(values, wanted[name])
             if query.get("online"):
                 keep &= (b.channel == 2) == (query["online"] == "true")
+            keep[self.gone.get(n, [])] = False
             found = np.flatnonzero(keep)
             if query.get("dossierNo"):
                 found = found[[c == query["dossierNo"] for c in codes(WORLD, b.take(found))]]
@@ -452,6 +453,7 @@ def create_app(client_id: str, client_secret: str, now: datetime | None = None) 
     )  # fmt: skip
     encoder: OpenCPSEncoder = store.encoder  # type: ignore[assignment]
     faults = Faults()
+    faults.on_delete = lambda: store.delete(faults.deleted)
     signed = b"Basic " + base64.b64encode(f"{client_id}:{client_secret}".encode())
 
     def refused(headers: list[tuple[bytes, bytes]]) -> bytes | None:
@@ -498,7 +500,8 @@ def create_app(client_id: str, client_secret: str, now: datetime | None = None) 
         if place:
             number, row = place
             whole = store.block(number)
-            if row < len(whole) and whole.accepted[row] <= store.now:
+            there = row < len(whole) and row not in store.gone.get(number, ())
+            if there and whole.accepted[row] <= store.now:
                 return 200, store.detail(number, row)
         return 404, b'{"code":404,"description":"Not Found"}'
 

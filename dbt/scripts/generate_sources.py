@@ -29,12 +29,23 @@ DOSSIER_CHANGE: list[Column] = [
     ("dossier_id", "text", "Identifier of the dossier inside its source."),
     ("load_number", "bigint", "Load that changed the dossier, its steps, papers or fees."),
 ]
+DOSSIER_DELETION: list[Column] = [
+    ("source_code", "text", "Source of the dossier."),
+    ("dossier_id", "text", "Identifier of the dossier inside its source."),
+    ("missed_at", "timestamptz", "When the source's list of keys first lacked it."),
+    ("deleted_at", "timestamptz", "When it was missing again and counts as deleted; null until then."),
+    ("load_number", "bigint", "Load under which it was marked as deleted; null until then."),
+]
 LOAD_LOG: list[Column] = [
     ("load_number", "bigint", "Number of the load; loads become visible in this order."),
     ("batch_id", "text", "Batch that was loaded, once."),
     ("source_code", "text", "Source of the batch."),
     ("origin", "text", "real or simulated."),
-    ("interval_start", "timestamptz", "First moment the batch covers."),
+    (
+        "interval_start",
+        "timestamptz",
+        "First moment the batch covers; that of interval_end for found deletions.",
+    ),
     ("interval_end", "timestamptz", "First moment the batch no longer covers."),
     ("loaded_at", "timestamptz", "When the load was committed."),
     ("counts", "jsonb", "Rows landed, inserted, changed, unchanged and removed, for each table."),
@@ -92,6 +103,14 @@ def render() -> str:
             "description": "One row for each load and dossier that the load changed.",
             "config": {"meta": {"vi": "Một dòng cho mỗi hồ sơ bị thay đổi trong mỗi lần nạp."}},
             "columns": columns_yaml(DOSSIER_CHANGE),
+        }
+    )
+    tables.append(
+        {
+            "name": "dossier_deletion",
+            "description": "One row for each dossier that its source does not list any more.",
+            "config": {"meta": {"vi": "Một dòng cho mỗi hồ sơ mà hệ thống nguồn không còn liệt kê."}},
+            "columns": columns_yaml(DOSSIER_DELETION),
         }
     )
     load_log = {

@@ -8,6 +8,9 @@ with step as (
     from {{ ref('stg_dossiers__step') }} as step
     inner join {{ ref('stg_dossiers__dossier') }} as dossier
         on step.source_code = dossier.source_code and step.dossier_id = dossier.dossier_id
+    left join {{ ref('stg_dossiers__deletion') }} as deletion
+        on step.source_code = deletion.source_code and step.dossier_id = deletion.dossier_id
+    where deletion.deleted_at is null
 
 )
 

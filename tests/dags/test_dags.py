@@ -113,9 +113,11 @@ def test_every_task_has_timeout_retries_and_backoff(bag: dict) -> None:
 def test_an_ingest_dag_pulls_stages_checks_and_only_then_loads(bag: dict) -> None:
     for dag_id in (d for d in EXPECTED if d.startswith("ingest_")):
         tasks = bag["dags"][dag_id]["tasks"]
-        assert set(tasks) == {"pull", "stage", "check", "load"}
+        after = ["find_deletions"] if dag_id.startswith("ingest_dossiers_") else []
+        assert set(tasks) == {"pull", "stage", "check", "load", *after}
         assert tasks["check"]["downstream"] == ["load"]
-        assert tasks["load"]["downstream"] == []
+        assert tasks["load"]["downstream"] == after
+        assert all(tasks[t]["outlets"] == tasks["load"]["outlets"] and not tasks[t]["downstream"] for t in after)
         assert tasks["load"]["outlets"], "only a finished load rings the doorbell"
         assert bag["dags"][dag_id]["params"] == ([] if dag_id in AFTER_DOSSIERS else ["period"])
 

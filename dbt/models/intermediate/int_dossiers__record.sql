@@ -19,16 +19,32 @@
 
 with recursive
 
-record as (
+deleted as (
 
     select
         source_code,
-        dossier_id,
-        dossier_code,
-        previous_code,
-        received_at,
-        load_number
-    from {{ ref('stg_dossiers__dossier') }}
+        dossier_id
+    from {{ ref('stg_dossiers__deletion') }}
+    where deleted_at is not null
+
+),
+
+-- What the source has deleted counts as if it had left raw, until it is listed again.
+record as (
+
+    select
+        dossier.source_code,
+        dossier.dossier_id,
+        dossier.dossier_code,
+        dossier.previous_code,
+        dossier.received_at,
+        dossier.load_number
+    from {{ ref('stg_dossiers__dossier') }} as dossier
+    where
+        not exists (
+            select 1 from deleted
+            where dossier.source_code = deleted.source_code and dossier.dossier_id = deleted.dossier_id
+        )
 
 ),
 

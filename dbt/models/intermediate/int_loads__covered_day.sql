@@ -1,6 +1,8 @@
 with load as (
 
+    -- Found deletions stand with an empty interval: they cover no day.
     select * from {{ ref('stg_operations__load') }}
+    where interval_start < interval_end
 
 ),
 

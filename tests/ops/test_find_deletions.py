@@ -1,0 +1,253 @@
+"""Deletions found from a real server's list of keys: what is marked, what is taken for an outage."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+
+from connectors.base import Interval, PagingError
+from ops import tasks
+from ops.outcomes import NothingToDo, read_outcomes
+from ops.settings import PROJECT, VIETNAM, Settings
+from tests.conftest import CLIENT_ID, CLIENT_SECRET, Sandbox, Server, start_vault, stop
+
+
+def span(start: str, end: str) -> Interval:
+    first, after = (dt.datetime.fromisoformat(t).replace(tzinfo=VIETNAM) for t in (start, end))
+    return Interval(first, after)
+
+
+@dataclass
+class Chain:
+    """One source of a warehouse of its own; what the DAG's tasks do to it."""
+
+    settings: Settings
+    code: str
+    sandbox: Sandbox
+    interval: Interval
+
+    @property
+    def address(self) -> tasks.Address:
+        return tasks.Address(self.sandbox.base_url, CLIENT_ID, CLIENT_SECRET)
+
+    def load(self) -> None:
+        folder = tasks.pull(self.settings, self.code, self.interval, self.address)
+        tasks.stage(self.settings, self.code, folder)
+        tasks.load(self.settings, self.code, folder)
+
+    def look(self) -> dict[str, Any]:
+        """The details that `find_deletions` records."""
+        with contextlib.suppress(NothingToDo):
+            tasks.find_deletions(self.settings, self.code, self.interval, self.address)
+        return read_outcomes(self.settings.home)[-1].details
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.settings.warehouse_url) as connection:
+            return connection.execute(query).fetchall()  # type: ignore[call-overload]
+
+    def some(self, count: int, where: str = "true") -> list[str]:
+        """Identifiers of dossiers received in the interval."""
+        day = f"received_at >= '{self.interval.start}' and received_at < '{self.interval.end}'"
+        found = self.rows(
+            f"select dossier_id from raw.dossier where {day} and {where} order by 1 limit {count}"
+        )
+        assert len(found) == count
+        return [r[0] for r in found]
+
+    def deleted(self) -> list[str]:
+        return [
+            r[0]
+            for r in self.rows(
+                "select dossier_id from raw.dossier_deletion where deleted_at is not null order by 1"
+            )
+        ]
+
+
+def write_policy(chain: Chain, **policy: Any) -> None:
+    """What the list of sources says of deletions, for the next call."""
+    listed = yaml.safe_load((PROJECT / "ops" / "sources.yml").read_text())
+    options = listed["sources"][chain.code]["options"]
+    options |= {
+        "margin_days": 0,
+        "deletions": {"days": 1, "confirm_hours": 0, "at_least": 2, "share": 0, **policy},
+    }
+    chain.settings.sources_file.write_text(yaml.safe_dump(listed))
+
+
+@contextlib.contextmanager
+def loaded(server: Server, code: str, sandbox: Sandbox, interval: Interval) -> Iterator[Chain]:
+    home = Path(tempfile.mkdtemp(prefix="kcd-"))  # a short path, so that the vault's socket fits in it
+    vault = start_vault(server.new_database(), home / "own")
+    (home / "vault").mkdir()
+    (home / "vault" / "vault.sock").symlink_to(vault.client.socket)
+    (home / "secrets").mkdir()
+    (home / "secrets" / "vault-api").write_text(vault.client.token)
+    given = {
+        "KHOCHUNG_HOME": str(home), "WAREHOUSE_URL": server.new_database(), "PATH": os.environ["PATH"],
+        "KHOCHUNG_SOURCES": str(home / "sources.yml"),
+    }  # fmt: skip
+    chain = Chain(Settings(given, dotenv=home / "no.env"), code, sandbox, interval)
+    write_policy(chain)
+    chain.load()
+    yield chain
+    stop(vault.process)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+MORNING = span("2025-06-30T08:00", "2025-06-30T08:10")
+
+
+@pytest.fixture(scope="module")
+def morning(server: Server, tien_giang: Sandbox) -> Iterator[Chain]:
+    with loaded(server, "igate_tien_giang", tien_giang, MORNING) as chain:
+        yield chain
+
+
+@pytest.fixture
+def made(morning: Chain, tien_giang: Sandbox) -> Chain:
+    """Ten minutes of dossiers of which none is missing."""
+    write_policy(morning)
+    morning.rows("delete from raw.dossier_deletion returning 1")
+    return morning
+
+
+def comes_and_goes(made: Chain) -> None:
+    held = made.look()
+    assert held["held"] > 10
+    assert held["missing"] == 0
+    gone = made.some(2)
+    made.sandbox.fault(fault="delete", ids=gone)
+    assert (made.look()["waiting"], made.deleted()) == (2, [])
+    assert made.look()["deleted"] == 2
+    assert made.deleted() == gone
+    number = made.rows("select max(load_number) from ops.load_log")[0][0]
+    rung = made.rows(f"select dossier_id from raw.dossier_change where load_number = {number} order by 1")
+    assert [r[0] for r in rung] == gone
+    made.sandbox.fault(fault="clear")
+    assert made.look()["restored"] == 2
+    assert made.deleted() == []
+    assert set(gone) <= {r[0] for r in made.rows("select dossier_id from raw.dossier")}
+
+
+def test_a_dossier_missing_from_two_lists_is_deleted_and_comes_back_when_it_is_listed(made: Chain) -> None:
+    comes_and_goes(made)
+
+
+def test_so_it_is_with_a_source_that_lists_by_days(server: Server, dong_thap_cu: Sandbox) -> None:
+    with loaded(server, "opencps_dong_thap", dong_thap_cu, span("2024-01-02", "2024-01-03")) as made:
+        comes_and_goes(made)
+
+
+def test_more_missing_than_allowed_is_an_outage_and_marks_nothing(made: Chain) -> None:
+    made.sandbox.fault(fault="delete", ids=made.some(3))
+    for _ in range(2):
+        with pytest.raises(tasks.MassDeletion, match=r"3 of \d+ dossiers .* more than 2 count as an outage"):
+            tasks.find_deletions(made.settings, made.code, made.interval, made.address)
+    assert made.rows("select count(*) from raw.dossier_deletion") == [(0,)]
+    everything = [r[0] for r in made.rows("select dossier_id from raw.dossier")]
+    made.sandbox.fault(fault="delete", ids=everything)
+    with pytest.raises(tasks.MassDeletion, match="nothing was marked"):
+        tasks.find_deletions(made.settings, made.code, made.interval, made.address)
+
+
+def test_the_share_of_the_list_of_sources_decides(made: Chain) -> None:
+    write_policy(made, at_least=0, share=0.5)
+    made.sandbox.fault(fault="delete", ids=made.some(5))
+    assert made.look()["waiting"] == 5
+
+
+def test_an_empty_list_marks_nothing_even_where_few_are_held(made: Chain) -> None:
+    write_policy(made, at_least=10_000)
+    connector = tasks.source(made.settings, made.code).connect(
+        made.sandbox.base_url, CLIENT_ID, CLIENT_SECRET
+    )
+    day = span("2025-06-29", "2025-06-30T08:10")
+    made.sandbox.fault(fault="delete", ids=connector.keys(day))  # type: ignore[attr-defined]
+    with pytest.raises(tasks.MassDeletion, match="own list of 0"):
+        tasks.find_deletions(made.settings, made.code, made.interval, made.address)
+    assert made.rows("select count(*) from raw.dossier_deletion") == [(0,)]
+
+
+def test_a_list_that_loses_a_page_marks_nothing(made: Chain) -> None:
+    made.sandbox.fault(fault="drop_rows", mode="lose", calls=50)
+    with pytest.raises(PagingError):
+        tasks.find_deletions(made.settings, made.code, made.interval, made.address)
+    assert made.rows("select count(*) from raw.dossier_deletion") == [(0,)]
+
+
+def test_a_dossier_that_is_only_listed_under_another_day_is_not_deleted(made: Chain) -> None:
+    ((moved, real),) = made.rows(
+        "select dossier_id, received_at from raw.dossier where received_at < '2025-06-29' limit 1"
+    )
+    put = "update raw.dossier set received_at = '{}' where dossier_id = '{}' returning 1"
+    made.rows(put.format("2025-06-30 08:05+07", moved))
+    for _ in range(2):
+        found = made.look()
+        assert (found["missing"], found["listed_elsewhere"], found["deleted"]) == (1, 1, 0)
+    made.rows(put.format(real, moved))
+    assert made.rows("select count(*) from raw.dossier_deletion") == [(0,)]
+
+
+def test_a_deleted_dossier_is_not_asked_for_any_more(made: Chain) -> None:
+    gone = made.some(1, "status_code in ('1', '2', '3')")
+    made.sandbox.fault(fault="delete", ids=gone)
+    folder = Path(tasks.pull(made.settings, made.code, made.interval, made.address))
+    assert json.loads((folder / "manifest.json").read_text())["tables"]["dossier"]["rejected"] == 1
+    made.look()
+    made.look()
+    folder = Path(tasks.pull(made.settings, made.code, made.interval, made.address))
+    assert json.loads((folder / "manifest.json").read_text())["tables"]["dossier"]["rejected"] == 0
+
+
+def test_a_source_that_lists_no_keys_is_told_so(made: Chain) -> None:
+    with pytest.raises(tasks.TaskError, match="lists no keys"):
+        tasks.find_deletions(made.settings, "national_portal", made.interval, made.address)
+
+
+def test_days_without_dossiers_cost_no_call(made: Chain) -> None:
+    nowhere = tasks.Address("http://127.0.0.1:9")
+    with pytest.raises(NothingToDo):
+        tasks.find_deletions(made.settings, made.code, span("2024-03-01", "2024-03-02"), nowhere)
+    with pytest.raises(NothingToDo):
+        tasks.find_deletions(made.settings, made.code, span("2025-08-01", "2025-08-02"), nowhere)
+
+
+@pytest.mark.prove
+def test_the_marts_leave_a_deleted_dossier_out_until_it_is_listed_again(made: Chain) -> None:
+    def facts() -> list[tuple[Any, ...]]:
+        return [
+            *made.rows("select dossier_id, received_date, record_count from marts.fct_dossier order by 1"),
+            *made.rows("select dossier_id, step_no from marts.fct_dossier_step order by 1, 2"),
+            *made.rows("select sum(received) from open_data.dossier_results_monthly"),
+            *made.rows("select covered_date from intermediate.int_loads__covered_day order by 1"),
+        ]
+
+    tasks.build(made.settings)
+    before = facts()
+    gone = made.some(2)
+    made.sandbox.fault(fault="delete", ids=gone)
+    made.look()
+    tasks.build(made.settings)
+    assert facts() == before
+    made.look()
+    tasks.build(made.settings)
+    after = facts()
+    assert [r for r in before if r[0] in gone]
+    assert not [r for r in after if r[0] in gone]
+    assert [r for r in before[:-2] if r[0] not in gone] == [r for r in after[:-2] if r[0] not in gone]
+    made.sandbox.fault(fault="clear")
+    made.look()
+    tasks.build(made.settings)
+    assert facts() == before
