@@ -314,7 +314,7 @@ class FileDrop(Connector):
         understood = self._understood(file.content)
         places = understood.places()
         _check_totals(understood, self.endpoint.options.get("totals", "check") == "check")
-        refused = {p: f"{column}: {why.en}" for p, (column, why) in understood.wrong.items()}
+        refused = {p: why.en for p, (_, why) in understood.wrong.items()}
         told = {p: (column, why.vi) for p, (column, why) in understood.wrong.items()}
         for p, other in _contradictions(understood.columns, known.key).items():
             sheet, row = places[other]
@@ -327,15 +327,20 @@ class FileDrop(Connector):
         result = self.typed(
             chunk, self.table, understood.columns, _Written(understood, file.name, places), None, refused
         )
-        if len(result.rejects) > known.reject_share * len(places):
-            self.report.counts[self.table] = before
-            raise _too_many(result.rejects, told, places, self.words)
         chunk.rejects = [
-            dataclasses.replace(r, key=_placed(r.key, file, places[r.position])) for r in result.rejects
+            dataclasses.replace(
+                r,
+                key=_placed(r.key, file, places[r.position]),
+                field=understood.wrong[r.position][0] if r.position in understood.wrong else r.field,
+            )
+            for r in result.rejects
         ]
+        if len(chunk.rejects) > known.reject_share * len(places):
+            self.report.counts[self.table] = before
+            raise _too_many(chunk.rejects, told, places, self.words)
         chunk.quarantine = [
-            dataclasses.replace(q, key=_placed(q.key, file, places[r.position]))
-            for q, r in zip(chunk.quarantine, result.rejects, strict=True)
+            dataclasses.replace(q, key=r.key, field=r.field)
+            for q, r in zip(chunk.quarantine, chunk.rejects, strict=True)
         ]
         self._quarantine_undeclared(chunk, file, understood)
         if seen is not None:
@@ -493,7 +498,7 @@ def _too_many(
         column, why = told.get(r.position, (r.field, ""))
         why = why or next((v for e, v in _IN_VIETNAMESE if r.reason.startswith(e)), r.reason)
         vi = f"dòng {row}" + (f", cột {words.label(column)}" if column else "") + f": {why}"
-        en = f"row {row}: {r.field} {r.reason}".replace(":  ", ": ")
+        en = f"row {row}: {r.field} {r.reason}".replace(":  ", ": ").rstrip()
         lines[(f"trang '{sheet}', {vi}", f"sheet '{sheet}', {en}") if sheet else (vi, en)] = None
     vis, ens = ([f"- {pair[i]}" for pair in list(lines)[:_LISTED]] for i in (0, 1))
     if len(lines) > _LISTED:

@@ -399,9 +399,9 @@ def test_rejects_within_what_a_contract_allows_keep_file_sheet_and_row(folder: P
     (reject,) = chunk.rejects
     assert reject.key == {"source_code": "population_counts", "unit": "Sở x", "_file": "a.xlsx", "_sheet": "Sheet",
                           "_row": "12"}  # fmt: skip
-    assert reject.reason == "score: no number as this file writes numbers"
+    assert (reject.field, reject.reason) == ("score", "no number as this file writes numbers")
     (kept,) = chunk.quarantine
-    assert (kept.kind, kept.key) == ("reject", reject.key)
+    assert (kept.kind, kept.key, kept.field) == ("reject", reject.key, "score")
     assert b"kh\xc3\xb4ng c\xc3\xb3" in kept.payload
 
 
