@@ -95,7 +95,7 @@ class Server:
 
     def up(self) -> None:
         self.compose("up", "-d")
-        self.wait(lambda: not self.unwell(), 300)
+        self.wait(lambda: not self.unwell(), 600)
 
     def remove(self, *but: str) -> None:
         """End everything; volumes go too, except those named."""
