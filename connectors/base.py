@@ -52,7 +52,7 @@ class PagingError(SourceError):
 
 
 class ClockWrong(SourceError):
-    """This machine's clock and the source's differ too far for either to be believed."""
+    """The clocks of this machine and of the source differ too far for either to be believed."""
 
 
 class NotReplayable(SourceError):
@@ -162,6 +162,8 @@ class Connector:
     min_delay: ClassVar[float] = 0.0
     concurrency: ClassVar[int] = 4
     max_calls: ClassVar[int] = 2_000_000
+    #: So many records without a key say that the source has stopped sending it; fewer may just lack it.
+    enough: ClassVar[int] = 20
     #: How far this machine's clock may be from the source's before it is noted, and before nothing is landed.
     clock_noted: ClassVar[dt.timedelta] = dt.timedelta(minutes=5)
     clock_limit: ClassVar[dt.timedelta] = dt.timedelta(hours=1)
@@ -180,6 +182,7 @@ class Connector:
         #: Mends the columns of a table, in place, before they are typed; set where rejects are replayed.
         self.repair: Callable[[str, dict[str, list[Any]]], None] | None = None
         self._clock_seen = False
+        self._tallies: Counter[str] = Counter()
         self._local = threading.local()
         self._lock = threading.Lock()
         # Apart from the budget's lock: signing in is itself a call that spends.
@@ -562,6 +565,13 @@ class Connector:
         result = typed_batch(known, columns, paths, refused, seen=table in chunk.shown)
         if len(records):
             chunk.shown.add(table)
+        where = paths or {}
+        for name in result.unsent if len(records) >= self.enough else ():
+            self._tally(
+                f"{table}.{name}: records without any {where.get(name, name)!r}, empty here", len(records)
+            )
+        for name, number in result.restored.items():
+            self._tally(f"{table}.{name}: texts restored that were UTF-8 read as windows-1252", number)
         if before is not None:
             both = pa.Table.from_batches([before, result.batch]).combine_chunks()
             result.batch = (both.to_batches() or [before])[0]
@@ -578,6 +588,13 @@ class Connector:
             for r in result.rejects
         ]
         return result
+
+    def _tally(self, what: str, number: int) -> None:
+        """A note of the report whose number grows."""
+        if what in self._tallies:
+            self.report.notes.remove(f"{what}: {self._tallies[what]:,}")
+        self._tallies[what] += number
+        self.report.notes.append(f"{what}: {self._tallies[what]:,}")
 
 
 def _place(url: str) -> str:

@@ -236,6 +236,16 @@ class DossierSystem(Connector):
             for p, (asked, own) in enumerate(zip(ids, answered, strict=True))
             if isinstance(own, str) and own != asked
         }
+        nameless = {
+            p: "the source answered without the dossier's key"
+            for p, own in enumerate(answered)
+            if own is None
+        }
+        if nameless:
+            # Under the key it was asked for, so that the reject can be found again.
+            own_ids = [ids[p] if own is None else own for p, own in enumerate(answered)]
+            columns["dossier_id"] = own_ids
+            gone |= nameless
         self.derive("dossier", columns)
         origin = _Origin(ids, details, "", owners)
         bad = {r.position for r in self.typed(chunk, "dossier", columns, origin, shape.paths, gone).rejects}

@@ -59,6 +59,8 @@ class Manifest:
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
     rejects_file: str | None = None
+    #: The batch whose rejects this one brings, repaired; its `pulled_at` is that batch's.
+    replay_of: str | None = None
 
     def to_json(self) -> str:
         """Readable JSON, Vietnamese letters as they are."""
@@ -105,18 +107,22 @@ class Manifest:
                     "Landed files are immutable: restore it, or clear the task that landed it to pull again."
                 )
 
-    def rejected_keys(self, folder: Path) -> dict[str, list[dict[str, str | None]]]:
-        """{table: keys of its rejected rows}; a part of a key that could not be read is None."""
-        found: dict[str, list[dict[str, str | None]]] = {}
+    def rejects(self, folder: Path) -> list[dict[str, str]]:
+        """Rejected records: table, key (JSON), field, reason. Never a value."""
         if self.rejects_file is None:
-            return found
+            return []
         path = folder / self.rejects_file
         if not path.exists():
             raise LandingError(
                 f"{path} is absent (rejects of batch {self.batch_id}). Landed files are immutable: restore it, "
                 "or clear the task that landed it to pull again."
             )
-        for row in pq.read_table(path, columns=["table", "key"]).to_pylist():
+        return pq.read_table(path).to_pylist()
+
+    def rejected_keys(self, folder: Path) -> dict[str, list[dict[str, str | None]]]:
+        """{table: keys of its rejected rows}; a part of a key that could not be read is None."""
+        found: dict[str, list[dict[str, str | None]]] = {}
+        for row in self.rejects(folder):
             found.setdefault(row["table"], []).append(json.loads(row["key"]))
         return found
 

@@ -60,6 +60,58 @@ def _psql(settings: Settings, words: list[str]) -> None:
     os.execvp(psql, [psql, settings.warehouse_url, *words])  # noqa: S606 - becomes psql
 
 
+def _rejects(settings: Settings, given: argparse.Namespace) -> None:
+    import datetime as dt
+
+    from connectors.base import SourceError
+    from expectations.results import GateFailed
+    from landing.manifest import LandingError
+    from ops import rejects
+    from ops.outcomes import NothingToDo
+    from ops.tasks import TaskError
+    from vault.client import VaultClient, VaultRefused, VaultUnavailable
+    from vault.repairs import RuleError
+
+    if settings.embedded:
+        services.Supervisor(settings).start(["postgres", "vault"])
+    vault = VaultClient(settings.vault_socket, settings.vault_token, patience=10)
+    try:
+        if given.action == "replay":
+            done = rejects.replay(settings, vault, given.rule, given.source, given.batch, given.dry_run)
+            for r in done:
+                still = "; ".join(f"{n:,} still rejected, {why}" for why, n in r.still.items())
+                print(
+                    f"{r.source} {r.table} of batch {r.replay_of}: {r.repaired:,} of {r.read:,} repaired by "
+                    f"{', '.join(r.rules)}{f'; {still}' if still else ''}"
+                    + (f"; loaded as batch {r.landed}" if r.landed else "")
+                )
+            if not done:
+                print(f"no open reject is covered by a rule of {settings.repairs_file}")
+            elif given.dry_run:
+                print("dry run: nothing was landed")
+            elif any(r.landed for r in done):
+                print(
+                    "The warehouse is built of it by the next run: make run, or trigger build_warehouse in Airflow."
+                )
+            return
+        found = [
+            r
+            for r in rejects.all_rejects(settings, vault)
+            if given.source in (None, r.source) and given.batch in (None, r.batch)
+        ]
+        rules = rejects.checked_rules(settings)
+        if not found:
+            print("no rejected records")
+        elif given.action == "list":
+            print("\n".join(rejects.listing(found, rules, dt.datetime.now(dt.UTC))))
+        else:
+            print("\n".join(rejects.showing(found, rules)))
+    except (
+        GateFailed, LandingError, NothingToDo, RuleError, SourceError, TaskError, VaultRefused, VaultUnavailable,
+    ) as e:  # fmt: skip
+        raise services.ServiceError(str(e)) from None
+
+
 def _clean(settings: Settings) -> None:
     """Remove what this project made in its home, and nothing else that may lie there."""
     made = (
@@ -101,6 +153,12 @@ def main() -> int:
         "exec", help="become a service (called by the supervisor and by containers)"
     )
     execute.add_argument("service")
+    rejected = commands.add_parser("rejects", help="rejected records: list, show, replay by rules")
+    rejected.add_argument("action", choices=("list", "show", "replay"), nargs="?", default="list")
+    rejected.add_argument("--source", help="of this source only")
+    rejected.add_argument("--batch", help="of this batch only")
+    rejected.add_argument("--rule", help="replay: by this rule of ops/repairs.yml only")
+    rejected.add_argument("--dry-run", action="store_true", help="replay: say what would come of it")
     commands.add_parser("sandbox", help="run every stand-in, in the foreground")
     given = parser.parse_args()
     try:
@@ -127,6 +185,8 @@ def main() -> int:
             env = {**settings.airflow_env(), **settings.dbt_env(), **services.default_connections(settings)}
             env["PYTHONPATH"] = str(PROJECT)
             print("\n".join(f"export {k}={shlex.quote(v)}" for k, v in env.items()))
+        elif given.command == "rejects":
+            _rejects(settings, given)
         elif given.command == "clean":
             _clean(settings)
         elif given.command == "airflow":

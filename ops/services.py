@@ -65,6 +65,7 @@ def _vault_environment(settings: Settings) -> dict[str, str]:
         "VAULT_KEYS": str(settings.home / "vault" / "keys"),
         "VAULT_TOKEN_FILE": str(settings.vault_token_file),
         "VAULT_AGREEMENTS": str(settings.agreements),
+        "VAULT_REPAIRS": str(settings.repairs_file),
     }
 
 

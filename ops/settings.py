@@ -40,6 +40,7 @@ KNOWN: dict[str, tuple[str, str]] = {
         "the three URLs",
     ),
     "KHOCHUNG_SOURCES": ("ops/sources.yml", "list of sources"),
+    "KHOCHUNG_REPAIRS": ("ops/repairs.yml", "repair rules for rejected records"),
     "KHOCHUNG_AGREEMENTS": (
         "",
         "folder of agreement records, under which clear values may be read; empty: <home>/agreements",
@@ -151,6 +152,11 @@ class Settings:
     def sources_file(self) -> Path:
         """The list of sources."""
         return self._path("KHOCHUNG_SOURCES")
+
+    @property
+    def repairs_file(self) -> Path:
+        """The repair rules for rejected records; the vault reads it, too."""
+        return self._path("KHOCHUNG_REPAIRS")
 
     @property
     def agreements(self) -> Path:

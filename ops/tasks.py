@@ -13,13 +13,13 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from connectors.base import Connector, Interval, Request
+from connectors.base import Chunk, Connector, Interval, Request
 from connectors.contract import Contract, contract
 from connectors.file_drop import NothingDropped
 from connectors.keys import KeyLister
@@ -151,8 +151,27 @@ def _main_table(connector: Connector) -> str:
 def land(landing: Path, entry: Source, connector: Connector, request: Request, vault: VaultClient) -> Path:
     """Read every chunk, seal it in the vault, write it; the folder of the landed batch."""
     pulled_at = dt.datetime.now(dt.UTC)
+    chunks = ahead(connector.chunks(request))
+    return land_chunks(landing, entry, connector, chunks, request.interval, vault, pulled_at)
+
+
+def land_chunks(
+    landing: Path,
+    entry: Source,
+    connector: Connector,
+    chunks: Iterable[Chunk],
+    interval: Interval,
+    vault: VaultClient,
+    pulled_at: dt.datetime,
+    replay_of: str | None = None,
+) -> Path:
+    """Seal `chunks` in the vault and write them; the folder of the landed batch.
+
+    `replay_of` is the batch whose rejects they are; what is rejected of those again is few of few, and no reason
+    to refuse them.
+    """
     with BatchWriter(landing, entry.code) as writer:
-        for chunk in ahead(connector.chunks(request)):
+        for chunk in chunks:
             if chunk.quarantine:
                 vault.quarantine(
                     [
@@ -177,7 +196,7 @@ def land(landing: Path, entry: Source, connector: Connector, request: Request, v
             known = contract(table)
             landed = writer.rows(table)
             received = landed + count.rejected
-            if received and count.rejected / received > known.reject_share:
+            if received and not replay_of and count.rejected / received > known.reject_share:
                 raise BatchRefused(
                     f"{entry.code}: {count.rejected:,} of {received:,} records of {table} broke their contract, more "
                     f"than the {known.reject_share:.0%} it allows, so nothing was landed. Their payloads are in "
@@ -192,10 +211,10 @@ def land(landing: Path, entry: Source, connector: Connector, request: Request, v
         report = connector.report
         return writer.finish(
             source_code=entry.code, origin=entry.origin, dialect=connector.dialect,
-            interval=(request.interval.start, request.interval.end), pulled_at=pulled_at, tables=tables,
+            interval=(interval.start, interval.end), pulled_at=pulled_at, tables=tables,
             details={
                 "windows": report.windows, "calls": report.calls, "retries": report.retries,
-                "notes": report.notes,
+                "notes": report.notes, "replay_of": replay_of,
             },
         )  # fmt: skip
 
@@ -319,7 +338,7 @@ def find_deletions(settings: Settings, code: str, interval: Interval, address: A
 
 def build(settings: Settings) -> dict[str, Any]:
     """Run dbt over everything new: seeds when they changed, then models with their tests."""
-    with recorded(settings.home, "build") as outcome, _one_at_a_time(settings, "build"):
+    with recorded(settings.home, "build") as outcome, one_at_a_time(settings, "build"):
         with psycopg.connect(settings.warehouse_url) as connection:
             # Every raw table exists, also before its first batch: the models read them all.
             loader.prepare(connection, [table_spec(contract(t)) for t in _all_tables()])
@@ -411,7 +430,7 @@ def publish(settings: Settings) -> dict[str, Any]:
     from expectations.gates import check_release
     from opendata.release import publish as release
 
-    with recorded(settings.home, "publish") as outcome, _one_at_a_time(settings, "publish"):
+    with recorded(settings.home, "publish") as outcome, one_at_a_time(settings, "publish"):
         _need_dossiers(settings)
         with psycopg.connect(settings.warehouse_url) as connection:
             row = connection.execute("select coalesce(max(load_number), 0) from ops.load_log").fetchone()
@@ -455,7 +474,7 @@ def _plain(value: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _one_at_a_time(settings: Settings, name: str) -> Iterator[None]:
+def one_at_a_time(settings: Settings, name: str) -> Iterator[None]:
     """Let one process in at a time, on whichever machine; the next waits, and a death frees the lock."""
     with contextlib.closing(psycopg.connect(settings.warehouse_url, autocommit=True)) as connection:
         # A machine that vanished says no goodbye; the server would hold its lock for hours.

@@ -1,7 +1,8 @@
 """``python -m vault``: serve on a local socket.
 
 Environment: VAULT_DATABASE_URL, VAULT_SOCKET, VAULT_KEYS (folder), VAULT_TOKEN_FILE (made if absent),
-VAULT_AGREEMENTS (folder of agreement records; without it nothing is ever disclosed).
+VAULT_AGREEMENTS (folder of agreement records; without it nothing is ever disclosed), VAULT_REPAIRS (file of repair
+rules; without it the project's own).
 """
 
 from __future__ import annotations
@@ -60,7 +61,11 @@ def main() -> None:
     socket.unlink(missing_ok=True)
     folder = os.environ.get("VAULT_AGREEMENTS", "")
     agreements = Path(folder) if folder else None
-    uvicorn.run(application(store, token, agreements), uds=str(socket), log_level="warning", access_log=False)
+    # Reviewed with the code, so its place is known.
+    repairs = Path(os.environ.get("VAULT_REPAIRS", "") or Path(__file__).parents[1] / "ops" / "repairs.yml")
+    uvicorn.run(
+        application(store, token, agreements, repairs), uds=str(socket), log_level="warning", access_log=False
+    )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ from vault.purposes import Disclosure, NoAgreement, QuotaSpent
 
 ARROW = "application/vnd.apache.arrow.stream"
 
+#: A reject as the quarantine knows it: batch, table, key (JSON), field.
+RejectKey = tuple[str, str, str, str]
+
 #: The vault restarts within seconds under its supervisor; a caller waits that out.
 PATIENCE = 60.0
 
@@ -83,6 +86,26 @@ class VaultClient:
         given = pa.ipc.open_stream(answer.content).read_all()
         return [Disclosure(**row) for row in given.to_pylist()], int(given.schema.metadata[b"quota_left"])
 
+    def rejects(self) -> list[dict[str, Any]]:
+        """What is quarantined of rejected records, without payloads.
+
+        source_code, batch_id, table_name, key, field, created_at, replayed_at, replay_batch.
+        """
+        return pa.ipc.open_stream(self._call("POST", "/v1/rejects", b"").content).read_all().to_pylist()
+
+    def read_rejects(self, rule: str, rejects: Sequence[RejectKey]) -> list[bytes | None]:
+        """Payloads of at most 200 rejects that a rule of the repairs' file covers; None if replayed, or not held.
+
+        Every reading is recorded under the rule.
+        """
+        answer = self._call("POST", "/v1/rejects/read", _rejects(rejects, {"rule": rule}))
+        return pa.ipc.open_stream(answer.content).read_all()["payload"].to_pylist()
+
+    def replayed(self, rejects: Sequence[RejectKey], batch_id: str) -> int:
+        """Mark rejects as replayed by the loaded batch `batch_id`; how many were not yet."""
+        answer = self._call("POST", "/v1/rejects/replayed", _rejects(rejects, {"batch_id": batch_id}))
+        return int(answer.json()["marked"])
+
     def _call(self, method: str, path: str, body: bytes) -> httpx.Response:
         deadline = time.monotonic() + self.patience
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": ARROW}
@@ -108,3 +131,13 @@ class VaultClient:
                     "then clear the failed task."
                 )
             time.sleep(0.5)
+
+
+def _rejects(rejects: Sequence[RejectKey], metadata: dict[str, str]) -> bytes:
+    names = ("batch_id", "table_name", "key", "field")
+    columns = [pa.array([r[at] for r in rejects], pa.string()) for at in range(len(names))]
+    table = pa.table(dict(zip(names, columns, strict=True))).replace_schema_metadata(metadata)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()

@@ -6,14 +6,19 @@
 | ``POST /v1/seal`` | one clear batch | the sealed batch; its ciphertexts are stored before it is answered |
 | ``POST /v1/quarantine`` | rows: source_code, table_name, key, field, kind, payload, batch_id | ``{"stored": n}`` |
 | ``POST /v1/disclose`` | rows: token, name_reference | rows: token, outcome, request_id, identity_number, name |
+| ``POST /v1/rejects`` | - | rows: what is quarantined of rejected records, without payloads |
+| ``POST /v1/rejects/read`` | rows: batch_id, table_name, key, field | rows: payload |
+| ``POST /v1/rejects/replayed`` | rows: batch_id, table_name, key, field | ``{"marked": n}`` |
 
 Every call carries ``Authorization: Bearer <token>``. An answer never repeats a value it was given.
 
-``/v1/disclose`` is the only call that gives clear values, at most 20 persons' at once: for one declared purpose (schema
+Two calls give clear values. ``/v1/disclose`` gives them of at most 20 persons at once: for one declared purpose (schema
 metadata ``purpose``; `vault.purposes.PURPOSES`), under an agreement record in force (else 403), within its daily quota
 (else 429, and nothing is given). Each person is recorded in the table ``disclosure`` (purpose, document, officer code,
 token, outcome, when) before the answer, whose metadata ``quota_left`` say what is left of the day; no rows ask for
-that alone.
+that alone. ``/v1/rejects/read`` gives whole rejected records, at most 200 at once, for one rule of ``ops/repairs.yml``
+(schema metadata ``rule``; `vault.repairs`): only rejects of that rule's source, table and field that were not replayed
+yet. Each is recorded in the table ``repair_reading`` (rule, why, which, when) before the answer.
 """
 
 from __future__ import annotations
@@ -39,14 +44,24 @@ from vault.purposes import (
     read_agreement,
     today,
 )
+from vault.repairs import MOST_AT_ONCE as MOST_REJECTS
+from vault.repairs import RuleError, read_rules
 from vault.sealing import SealingError
 from vault.store import Store
 
-_REFUSALS = {SealingError: 422, PurposeError: 422, NoAgreement: 403, AgreementError: 403, QuotaSpent: 429}
+_REFUSALS = {
+    SealingError: 422, PurposeError: 422, NoAgreement: 403, AgreementError: 403, QuotaSpent: 429, RuleError: 403,
+}  # fmt: skip
+_REJECT = ["batch_id", "table_name", "key", "field"]
 
 
-def application(store: Store, token: str, agreements: Path | None = None) -> Starlette:
-    """The ASGI application over `store`; callers need `token`. `agreements` is the folder of agreement records."""
+def application(
+    store: Store, token: str, agreements: Path | None = None, repairs: Path | None = None
+) -> Starlette:
+    """The ASGI application over `store`; callers need `token`.
+
+    `agreements` is the folder of agreement records, `repairs` the file of repair rules.
+    """
 
     def guarded(work: Callable[[bytes], Response]) -> Callable:
         async def endpoint(request: Request) -> Response:
@@ -104,12 +119,44 @@ def application(store: Store, token: str, agreements: Path | None = None) -> Sta
         columns = [pa.array([getattr(d, n) for d in given], pa.string()) for n in names]
         return Response(_stream(pa.RecordBatch.from_arrays(columns, schema=schema)), media_type=ARROW)
 
+    def rejects(_: bytes) -> Response:
+        return Response(_table_stream(store.rejects()), media_type=ARROW)
+
+    def read_rejects(body: bytes) -> Response:
+        asked = _rejects_of(body)
+        if asked.num_rows > MOST_REJECTS:
+            raise RuleError(
+                f"{asked.num_rows} rejects were asked for at once; at most {MOST_REJECTS} are given"
+            )
+        if repairs is None:
+            raise RuleError("no file of repair rules was given (KHOCHUNG_REPAIRS, VAULT_REPAIRS)")
+        name = (asked.schema.metadata or {}).get(b"rule", b"").decode()
+        rules = read_rules(repairs)
+        if name not in rules:
+            raise RuleError(
+                f"looked for the repair rule {name!r} in {repairs}; it holds {', '.join(rules) or 'none'}"
+            )
+        payloads = store.read_rejects(rules[name], asked.replace_schema_metadata(None))
+        return Response(
+            _table_stream(pa.table({"payload": pa.array(payloads, pa.binary())})), media_type=ARROW
+        )
+
+    def replayed(body: bytes) -> Response:
+        done = _rejects_of(body)
+        batch = (done.schema.metadata or {}).get(b"batch_id", b"").decode()
+        if not batch:
+            raise RuleError("the batch that replayed these rejects is not named")
+        return JSONResponse({"marked": store.replayed(done.replace_schema_metadata(None), batch)})
+
     return Starlette(
         routes=[
             Route("/v1/health", guarded(health)),
             Route("/v1/seal", guarded(seal), methods=["POST"]),
             Route("/v1/quarantine", guarded(quarantine), methods=["POST"]),
             Route("/v1/disclose", guarded(disclose), methods=["POST"]),
+            Route("/v1/rejects", guarded(rejects), methods=["POST"]),
+            Route("/v1/rejects/read", guarded(read_rejects), methods=["POST"]),
+            Route("/v1/rejects/replayed", guarded(replayed), methods=["POST"]),
         ]
     )
 
@@ -121,6 +168,20 @@ def _one_batch(body: bytes) -> pa.RecordBatch:
     if batches:
         return batches[0].replace_schema_metadata(reader.schema.metadata)
     return pa.RecordBatch.from_pylist([], schema=reader.schema)
+
+
+def _rejects_of(body: bytes) -> pa.Table:
+    asked = pa.ipc.open_stream(body).read_all()
+    if asked.schema.names != _REJECT or set(asked.schema.types) != {pa.string()}:
+        raise RuleError(f"expected the text columns {', '.join(_REJECT)}")
+    return asked
+
+
+def _table_stream(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
 
 
 def _stream(batch: pa.RecordBatch) -> bytes:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vault.keys import KeyProvider, KeyTrouble, derive, fingerprint
 from vault.purposes import PURPOSES, Agreement, Disclosure, Purpose, QuotaSpent
+from vault.repairs import Rule
 from vault.sealing import PREFIX, Ciphertexts, Sealer, normalised_identity
 
 _SCHEMA = """
@@ -30,6 +31,10 @@ create table if not exists quarantine (id bigint generated always as identity pr
     kind text not null check (kind in ('reject', 'undeclared')), payload bytea not null,
     batch_id text not null, created_at timestamptz not null default now());
 create unique index if not exists quarantine_once on quarantine (batch_id, table_name, key, field, kind);
+alter table quarantine add column if not exists replayed_at timestamptz;
+alter table quarantine add column if not exists replay_batch text;
+create table if not exists repair_reading (request_id uuid primary key, rule text not null, why text not null,
+    quarantine_id bigint not null, at timestamptz not null default clock_timestamp());
 create table if not exists disclosure (request_id uuid primary key, purpose text not null, document text not null,
     officer_code text not null, token text not null, outcome text not null check (outcome in
     ('disclosed', 'not_held', 'other_paper', 'refused')), at timestamptz not null default clock_timestamp());
@@ -147,6 +152,84 @@ class Store:
 
         with self._lock:
             self._with_connection(work)
+
+    def rejects(self) -> pa.Table:
+        """What is quarantined of rejected records: batch, table, key, field, replayed when, by what. No payload."""
+        found: list[pa.Table] = []
+
+        def work(connection: adbc.Connection) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "select source_code, batch_id, table_name, key, field, created_at, replayed_at, replay_batch "
+                    "from quarantine where kind = 'reject' order by id"
+                )
+                found[:] = [cursor.fetch_arrow_table()]
+            connection.commit()
+
+        with self._lock:
+            self._with_connection(work)
+        return found[0]
+
+    def read_rejects(self, rule: Rule, asked: pa.Table) -> list[bytes | None]:
+        """Payload of each reject in `asked` (batch_id, table_name, key, field); None if not held, or replayed.
+
+        Only what is the rule's is opened; every reading is recorded and committed before this returns.
+        """
+        places = {tuple(row.values()): at for at, row in enumerate(asked.to_pylist())}
+        rows: list[dict] = []
+
+        def work(connection: adbc.Connection) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("drop table if exists pg_temp.wanted")
+                cursor.adbc_ingest("wanted", asked, mode="create", temporary=True)
+                cursor.execute(
+                    "select q.id, q.batch_id, q.table_name, q.key, q.field, q.payload from quarantine q "
+                    "join pg_temp.wanted w using (batch_id, table_name, key, field) where q.kind = 'reject' and "
+                    "q.replayed_at is null and q.source_code = $1 and q.table_name = $2 and q.field = $3",
+                    (rule.source, rule.table, rule.field),
+                )
+                rows[:] = cursor.fetch_arrow_table().to_pylist()
+                for row in rows:
+                    cursor.execute(
+                        "insert into repair_reading (request_id, rule, why, quarantine_id) "
+                        "values ($1::text::uuid, $2, $3, $4)",
+                        (str(uuid.uuid4()), rule.name, rule.why, row["id"]),
+                    )
+                cursor.execute("drop table pg_temp.wanted")
+            connection.commit()
+
+        with self._lock:
+            self._with_connection(work)
+        payloads: list[bytes | None] = [None] * asked.num_rows
+        for row in rows:
+            place = places[row["batch_id"], row["table_name"], row["key"], row["field"]]
+            payloads[place] = self.sealer.decrypt(
+                row["payload"], f"{row['table_name']}/{row['key']}".encode()
+            )
+        return payloads
+
+    def replayed(self, rejects: pa.Table, batch_id: str) -> int:
+        """Mark rejects (batch_id, table_name, key, field) as replayed by a batch; how many were not yet."""
+        marked: list[int] = []
+
+        def work(connection: adbc.Connection) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("drop table if exists pg_temp.done")
+                cursor.adbc_ingest("done", rejects, mode="create", temporary=True)
+                cursor.execute(
+                    "with marked as (update quarantine q set replayed_at = now(), replay_batch = $1 "
+                    "from pg_temp.done d where q.batch_id = d.batch_id and q.table_name = d.table_name and "
+                    "q.key = d.key and q.field = d.field and q.kind = 'reject' and q.replayed_at is null "
+                    "returning 1) select count(*) from marked",
+                    (batch_id,),
+                )
+                marked[:] = [int(cursor.fetchall()[0][0])]
+                cursor.execute("drop table pg_temp.done")
+            connection.commit()
+
+        with self._lock:
+            self._with_connection(work)
+        return marked[0]
 
     def reveal(self, references: list[str]) -> dict[str, str]:
         """Clear values by reference, for `disclose` and for tests; the vault's API does not offer it."""
