@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar
 from urllib.parse import urljoin, urlsplit
 
@@ -438,19 +439,21 @@ class Connector:
             return list(pool.map(function, items))
 
     def calls_ahead(
-        self, function: Callable[[Any], Any], parts: Sequence[Sequence[Any]]
-    ) -> Iterator[list[Any]]:
-        """`map_calls` of each part, with the next part's calls under way while the caller works on this one's."""
+        self, function: Callable[[Any], Any], parts: Iterable[Sequence[Any]]
+    ) -> Iterator[tuple[Sequence[Any], list[Any]]]:
+        """Each part with `function` of its items, the next part's calls under way while the caller works on it."""
         if self.concurrency == 1:
-            yield from ([function(i) for i in part] for part in parts)
+            yield from ((part, [function(i) for i in part]) for part in parts)
             return
         with ThreadPoolExecutor(self.concurrency) as pool:
             try:
+                part: Sequence[Any] = ()
                 ahead: list[Future[Any]] = []
-                for part in [*parts, ()]:
-                    done, ahead = ahead, [pool.submit(function, i) for i in part]
-                    if done:
-                        yield [f.result() for f in done]
+                for following in chain(parts, [()]):
+                    done, ahead = ahead, [pool.submit(function, i) for i in following]
+                    if part:
+                        yield part, [f.result() for f in done]
+                    part = following
             finally:
                 pool.shutdown(cancel_futures=True)
 

@@ -125,18 +125,20 @@ class DossierSystem(Connector):
             self.report.windows.append({"window": "still open in the warehouse", "asked": len(asked)})
         count.announced = announced if self.announces() else None
         count.duplicates += announced - len(wanted)
-        ids = list(wanted)
+        # As one array, or a year's identifiers would stay in memory beside every chunk.
+        ids = pa.array(wanted, pa.string(), size=len(wanted))
         wanted.clear()
         # The first few are read leniently and show in which form this installation sends each value.
-        first = ids[: self.learn_from]
+        first = ids[: self.learn_from].to_pylist()
         details = [self.detail(i) for i in first]
         self.learn(details)
         yield self.chunk(first, details)
-        parts = [ids[p : p + self.chunk_size] for p in range(len(first), len(ids), self.chunk_size)]
         done = len(first)
-        for part, details in zip(parts, self.calls_ahead(self.detail, parts), strict=True):
+        places = range(done, len(ids), self.chunk_size)
+        parts = (ids[p : p + self.chunk_size].to_pylist() for p in places)
+        for part, details in self.calls_ahead(self.detail, parts):
             done += len(part)
-            yield self.chunk(part, details)
+            yield self.chunk(list(part), details)
             request.on_progress(f"{self.source_code}: {done:,} of {len(ids):,} dossiers")
 
     def keys(self, interval: Interval) -> list[str]:
