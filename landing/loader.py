@@ -104,6 +104,7 @@ def stage(url: str, folder: Path, specs: Sequence[TableSpec]) -> dict[str, str]:
     names: dict[str, str] = {}
     with psycopg.connect(url) as connection:
         prepare(connection, specs)
+        _check_clock(connection, manifest)
         if _loaded(connection, manifest.batch_id) is not None:
             return {}
         for spec in specs:
@@ -122,6 +123,20 @@ def stage(url: str, folder: Path, specs: Sequence[TableSpec]) -> dict[str, str]:
         connection.commit()
     _copy(url, folder, manifest, names)
     return names
+
+
+def _check_clock(connection: psycopg.Connection, manifest: Manifest) -> None:
+    """A batch from the future would hold off every later one until its moment has come."""
+    row = connection.execute(
+        "select now(), now() + interval '1 hour' < %s::timestamptz", (manifest.pulled_at,)
+    ).fetchone()
+    if row and row[1]:
+        raise LandingError(
+            f"batch {manifest.batch_id} says it was pulled at {manifest.pulled_at}, but by the database's clock it is "
+            f"{row[0].isoformat(timespec='seconds')}: one of the two clocks is wrong. Nothing was loaded, because "
+            "rows from the future would hold off every later pull. Compare them with a third (timedatectl; chronyc "
+            "tracking), mend the wrong one, then clear the pull task; it reads anew."
+        )
 
 
 def _copy(url: str, folder: Path, manifest: Manifest, names: dict[str, str]) -> None:

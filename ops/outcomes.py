@@ -18,6 +18,8 @@ from typing import Any
 
 import psycopg
 
+from ops.trouble import DatabaseTrouble, database_trouble
+
 RUN_ID = "KHOCHUNG_RUN_ID"
 
 
@@ -64,7 +66,10 @@ def recorded(
             outcome.status = "success"
     except BaseException as e:
         outcome.status = "skipped" if isinstance(e, NothingToDo) else "failed"
-        outcome.error = f"{type(e).__name__}: {e}"[:4000]
+        told = database_trouble(e)
+        outcome.error = (f"{DatabaseTrouble.__name__}: {told}" if told else f"{type(e).__name__}: {e}")[:4000]
+        if told:
+            raise DatabaseTrouble(told) from None
         raise
     finally:
         outcome.ended_at = _now()

@@ -242,8 +242,25 @@ def test_a_body_of_another_form_is_refused(vault):
 def test_no_other_call_gives_a_clear_value(vault):
     (row,) = landed(vault, {})
     paths = {route.path for route in application(None, "token").routes}  # type: ignore[arg-type, attr-defined]
-    assert paths == {"/v1/health", "/v1/seal", "/v1/quarantine", "/v1/disclose"}
-    answers = [str(vault.client.health()).encode(), vault.client.seal(batch(PERSON)).serialize().to_pybytes()]
+    rejects = {"/v1/rejects", "/v1/rejects/read", "/v1/rejects/replayed"}
+    assert paths == {"/v1/health", "/v1/seal", "/v1/quarantine", "/v1/disclose"} | rejects
+    # What /v1/rejects/read gives is told in tests/ops/test_rejects.py.
+    payload = str(PERSON).encode()
+    vault.client.quarantine(
+        [
+            {
+                "source_code": "igate_tien_giang", "table_name": "dossier", "key": "{}", "field": "due_at",
+                "kind": "reject", "payload": payload, "batch_id": "b",
+            }
+        ]
+    )  # fmt: skip
+    answers = [
+        str(vault.client.health()).encode(),
+        vault.client.seal(batch(PERSON)).serialize().to_pybytes(),
+        str(vault.client.rejects()).encode(),
+    ]
+    assert vault.client.replayed([("b", "dossier", "{}", "due_at")], "c") == 1
+    assert vault.client.replayed([("b", "dossier", "{}", "due_at")], "c") == 0
     for answer in answers:
         for column in ("applicant_id_number", "applicant_name"):
             for form in clear_forms(str(PERSON[column])):
