@@ -57,10 +57,21 @@ def _values(levels: dict[str, list[Any]], path: str) -> list[Any]:
     above = _values(levels, parent)
     # A parent that is null, or no object, makes the child null; a parent never sent makes it missing.
     found = [v.get(key, MISSING) if type(v) is dict else (MISSING if v is MISSING else None) for v in above]
+    if MISSING in found:
+        found = [
+            _other_case(v, key) if f is MISSING and type(v) is dict else f
+            for v, f in zip(above, found, strict=True)
+        ]
     if language:
         found = [_vietnamese(v) for v in found]
     levels[path] = found
     return found
+
+
+def _other_case(record: dict[str, Any], key: str) -> Any:
+    """What stands under `key` in other capitals: formalityId and formalityID were seen in one source."""
+    same = [k for k in record if len(k) == len(key) and k.lower() == key.lower()]
+    return record[same[0]] if len(same) == 1 else MISSING
 
 
 def listed(value: Any) -> list[Any]:
@@ -102,7 +113,10 @@ def undeclared(
             for step in parent.split(".") if parent else ():
                 here = here.get(step) if isinstance(here, dict) else None
             if isinstance(here, dict) and not here.keys() <= keys:
+                lowered = {k.lower() for k in keys - here.keys()}
                 for key in here.keys() - keys:
+                    if key.lower() in lowered:
+                        continue  # taken all the same, see _other_case
                     path = f"{parent}.{key}" if parent else key
                     counts[path] += 1
                     found.setdefault(position, {})[path] = here[key]

@@ -7,6 +7,7 @@ refuses is walked value by value, to find which records are wrong and why. Facts
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import decimal
 import functools
@@ -56,6 +57,9 @@ class Typed:
 
     batch: pa.RecordBatch
     rejects: list[Reject] = field(default_factory=list)
+    #: Columns that no record sent, and texts put right by `restored`, by column.
+    unsent: list[str] = field(default_factory=list)
+    restored: dict[str, int] = field(default_factory=dict)
 
 
 def parse_timestamp(value: Any) -> dt.datetime:
@@ -135,10 +139,57 @@ def parse_boolean(value: Any) -> bool:
         raise ValueError("no boolean") from None
 
 
+# UTF-8 read as windows-1252 or Latin-1 ("Nguyá»…n"). A byte that follows in a sequence, as the character it became:
+_FOLLOWS = "\u0080-\u00bf" + "".join(
+    c for b in range(0x80, 0xA0) if (c := bytes([b]).decode("cp1252", "ignore"))
+)
+#: Followers that people also type behind a letter: XÃ” may be a quotation's end.
+_ORDINARY = "\u00a0‘’“”–—…•«»°"
+#: No Vietnamese text holds these; Ä, Å and Æ are no Vietnamese letters, and á» or áº need a follower of their own.
+_GARBLED = re.compile(
+    f"[ÄÅÆ][{_FOLLOWS}?\ufffd]|á[º»][{_FOLLOWS}?\ufffd]|Ã(?![{_ORDINARY}])[{_FOLLOWS}]|Ã[?\ufffd](?=\\w)|â€[{_FOLLOWS}]"
+)
+_PERHAPS = re.compile(f"Ã[{_ORDINARY}]")
+_VIETNAMESE = re.compile(r"[\x20-\x7e\s\u00a0-\u00ff\u0102\u0103\u0110\u0111\u0128\u0129\u0168\u0169\u01a0\u01a1\u01af"
+                         r"\u01b0\u0300-\u036f\u1ea0-\u1ef9\u2010-\u2026\u20ab\u20ac]*")  # fmt: skip
+#: The same in a column's UTF-8, to see at once that a column has none of it.
+_SUSPECT = re.compile(
+    rb"\xc3[\x83-\x86\xa1\xa2](?:\?|\xef\xbf\xbd|\xc2[\x80-\xbf]|\xe2[\x80\x82\x84]|\xc5[\x92\x93\xa0\xa1\xb8\xbd\xbe]|\xc6\x92|\xcb[\x86\x9c])"
+)
+_TO_BYTE = {c: b for b in range(256) if (c := bytes([b]).decode("cp1252", "ignore"))} | {
+    chr(b): b for b in (*range(0x80), *range(0x80, 0x100))
+}
+
+
+def restored(text: str) -> str:
+    """`text`, put right if it is UTF-8 that was read as windows-1252; ValueError where that cannot be told or undone.
+
+    Put right only if it holds what no Vietnamese text does and all of it becomes Vietnamese; any doubt is a reject,
+    never a guess.
+    """
+    sure, perhaps = _GARBLED.search(text), _PERHAPS.search(text)
+    if not (sure or perhaps):
+        return text
+    try:
+        whole = bytes(map(_TO_BYTE.__getitem__, text)).decode()
+    except (KeyError, UnicodeDecodeError):
+        whole = ""
+    if not _VIETNAMESE.fullmatch(whole):
+        whole = ""
+    if sure and whole:
+        return whole
+    if sure:
+        raise ValueError("looks like UTF-8 read as windows-1252, and not all of it can be restored")
+    if whole:
+        raise ValueError("could be UTF-8 read as windows-1252, or meant as it stands")
+    return text
+
+
 def _parse_string(value: Any) -> str:
     if isinstance(value, bool | float | dict | list):
         raise ValueError(f"a {type(value).__name__} is not text")
-    text = unicodedata.normalize("NFC", str(value)).strip()
+    # Before trimming: the second half of a garbled à is a space of its own.
+    text = unicodedata.normalize("NFC", restored(str(value))).strip()
     if "\x00" in text:
         raise ValueError("holds a NUL byte")
     try:
@@ -225,6 +276,8 @@ def _clean(array: pa.Array) -> pa.Array:
     raw = data.to_pybytes() if data is not None else b""
     if b"\x00" in raw:
         raise pa.ArrowInvalid("holds a NUL byte")
+    if _SUSPECT.search(raw):
+        raise pa.ArrowInvalid("perhaps UTF-8 read as windows-1252; each value needs a closer look")
     # Arrow normalises at 6 us a sentence; asking Python about the whole column at once costs a tenth. What
     # is normal when strung together is normal in its parts.
     if not raw.isascii() and not unicodedata.is_normalized("NFC", raw.decode()):
@@ -386,6 +439,8 @@ def typed_batch(
     length = len(next(iter(columns.values()))) if columns else 0
     arrays: list[pa.Array] = []
     wrong: dict[int, tuple[str, str]] = {p: ("", why) for p, why in (refused or {}).items()}
+    unsent: list[str] = []
+    put_right: dict[str, int] = {}
     for column in contract.columns:
         values = columns.get(column.name)
         if values is None:
@@ -401,14 +456,20 @@ def typed_batch(
                     f"{len(asked)} records and found it in none. The source has probably renamed or removed it; "
                     "compare its answer with the connector's mapping."
                 )
+            if column.name in columns and asked and all(v is MISSING for v in asked):
+                unsent.append(column.name)
             values = [None if v is MISSING else v for v in values]
+        if array is None and pa.types.is_string(column.clear_type):
+            number = _count_restored(values)
+            if number:
+                put_right[column.name] = number
         array, bad = typed_column(values, column, array)
         arrays.append(array)
         for position, reason in bad.items():
             wrong.setdefault(position, (column.name, reason))
     batch = pa.RecordBatch.from_arrays(arrays, schema=contract.clear_schema)
     if not wrong:
-        return Typed(batch)
+        return Typed(batch, [], unsent, put_right)
     rejects = [
         Reject(
             table=contract.name,
@@ -420,7 +481,16 @@ def typed_batch(
         for p, (field_name, reason) in sorted(wrong.items())
     ]
     keep = pa.array([p not in wrong for p in range(length)], pa.bool_())
-    return Typed(batch.filter(keep), rejects)
+    return Typed(batch.filter(keep), rejects, unsent, put_right)
+
+
+def _count_restored(values: list[Any] | pa.Array) -> int:
+    number = 0
+    for value in values.to_pylist() if isinstance(values, pa.Array) else values:
+        if isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                number += restored(value) != value
+    return number
 
 
 def _key_text(value: pa.Scalar) -> str | None:

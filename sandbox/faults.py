@@ -1,118 +1,314 @@
-"""Faults a test can switch on: what the real systems were seen to do (platform facts, section 12).
+"""The bad days of the real systems, each switched by its name (platform facts, section 12, and what operators met).
 
-Off by default. Switched on by POST /__sandbox__/faults with a JSON object or list, or at the start by the
-environment variable SANDBOX_FAULTS holding the same JSON:
+Off by default; switched on by POST /__sandbox__/faults with a JSON object or list, or at the start by the environment
+variable SANDBOX_FAULTS holding the same JSON or the name of a profile (`realistic`: what an ordinary week has).
 
-    {"fault": "html200", "calls": 2}                          the "Request Rejected" page with status 200
-    {"fault": "status", "status": 429, "retry_after": 1, "calls": 1}   429 or 5xx, with Retry-After if given
-    {"fault": "drop_rows", "mode": "lose" | "repeat", "calls": 1}      the next page lacks or repeats a row
-    {"fault": "expire_token"}                                 every token given so far is refused
+Calls, spoiled `calls` times (default 1) or, with `rate`, that share of all calls until cleared:
+
+    {"fault": "html200"}, {"fault": "html403"}                the "Request Rejected" page, with status 200 or 403
+    {"fault": "status", "status": 429, "retry_after": 1}      429 or 5xx; with `rate`, `burst` calls in a row
+    {"fault": "latency", "ms": 200}                           the answer comes late
+    {"fault": "drop_connection"}                              the connection ends in the middle of the answer
+    {"fault": "truncate"}                                     half the JSON, as if it were whole
+    {"fault": "expire_token", "after": 20}                    every token given so far is refused, now or after calls
+    {"fault": "drop_rows", "mode": "lose" | "repeat" | "null_key"}   a page lacks a row, repeats one, or one has no key
+
+Dossiers (`ids`, or a share `rate` of all, always the same ones), changed in their detail until cleared; damage with
+`repaired_after` is put right at the source so many days after reception:
+
+    date_forms, boolean_forms, key_case                       same meaning, other writing
+    no_channel                                                nothing said of how it was filed
+    new_column, renamed_column, removed_column (`column`, `to`), wrong_type, impossible_date, mojibake (`lossy`),
+    null_key
+
+The system:
+
+    {"fault": "late", "rate": 0.01, "days": 3}                dossiers that reach its lists only days after reception
+    {"fault": "unit_names"}                                   agencies under longer names
+    {"fault": "error_code_number"}                            the population wrapper's error_code as a number
     {"fault": "delete", "ids": ["..."]}                       these dossiers are gone, from lists and details
-    {"fault": "clear"}                                        back to normal
+    {"fault": "profile", "name": "realistic"}, {"fault": "clear"}
 """
 
+import asyncio
 import os
+import random
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Any
+from zlib import crc32
 
 import orjson
 
+from sandbox.spoil import CHANGES, Change, Dialect, received, unit_names
+
 Scope = dict[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-Hook = Callable[[Scope], tuple[int, bytes, list[tuple[bytes, bytes]]] | None]
+Answer = tuple[int, bytes, list[tuple[bytes, bytes]]]
+Hook = Callable[[Scope], Answer | None]
 
 REJECTED = (
     b"<html><head><title>Request Rejected</title></head><body>The requested URL was rejected. Please consult "
     b"with your administrator.<br><br>Your support ID is: 1234567890123456789</body></html>"
 )
-KNOWN = ("html200", "status", "drop_rows", "expire_token", "delete", "clear")
+CALLS = (
+    "html200",
+    "html403",
+    "status",
+    "latency",
+    "drop_connection",
+    "truncate",
+    "expire_token",
+    "drop_rows",
+)
+SWITCHES = ("unit_names", "error_code_number")
+KNOWN = (*CALLS, *CHANGES, *SWITCHES, "late", "delete", "profile", "clear")
+#: A page is spoiled by `rate` at most once in so many pages: a list is read twice, not three times.
+PAGES_APART = 5_000
+#: Rates are guesses: what passes by itself is common, what must be corrected by a clerk is rare.
+PROFILES: dict[str, list[dict[str, Any]]] = {
+    "realistic": [
+        {"fault": "latency", "rate": 1 / 2000, "ms": 250},
+        {"fault": "status", "status": 503, "rate": 1 / 10_000, "burst": 2},
+        {"fault": "status", "status": 429, "rate": 1 / 10_000, "retry_after": 1},
+        *({"fault": f, "rate": 1 / 10_000} for f in ("html200", "html403", "drop_connection", "truncate")),
+        {"fault": "expire_token", "rate": 1 / 20_000},
+        {"fault": "drop_rows", "mode": "lose", "rate": 1 / 2000},
+        {"fault": "date_forms", "rate": 0.005},
+        {"fault": "boolean_forms", "rate": 0.005},
+        {"fault": "key_case", "rate": 0.001},
+        {"fault": "late", "rate": 0.005, "days": 3},
+        {"fault": "mojibake", "rate": 0.0005, "repaired_after": 3},
+        *({"fault": f, "rate": 0.0002, "repaired_after": 3} for f in ("wrong_type", "impossible_date", "null_key")),
+    ]
+}  # fmt: skip
+
+
+@dataclass
+class Armed:
+    """A fault in force: for so many calls, or for a share of all."""
+
+    calls: int = 0
+    rate: float = 0.0
+    after: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+    ids: frozenset[str] = frozenset()
 
 
 class Faults:
-    """The faults now in force; `hooks` is the list to which further faults can be added."""
+    """The faults now in force; `hooks` is the list to which further ones can be added.
 
-    def __init__(self) -> None:
-        self.html200 = 0
-        self.status_calls = 0
-        self.status = 503
-        self.retry_after: int | None = None
-        self.dropped_calls = 0
-        self.mode = "lose"
-        self.on_expire: Callable[[], None] = lambda: None
+    `now` is the system's clock in local seconds, by which damage is repaired.
+    """
+
+    def __init__(self, dialect: Dialect | None = None, now: int = 0) -> None:
+        self.dialect = dialect
+        self.now = now
+        self.armed: dict[str, Armed] = {}
+        self.late: tuple[float, int] = (0.0, 0)
         self.deleted: set[str] = set()
+        self.on_expire: Callable[[], None] = lambda: None
         self.on_delete: Callable[[], None] = lambda: None
-        self.hooks: list[Hook] = [self._html, self._status]
-        if os.environ.get("SANDBOX_FAULTS"):
-            self.set(orjson.loads(os.environ["SANDBOX_FAULTS"]))
+        self.on_late: Callable[[], None] = lambda: None
+        self.hooks: list[Hook] = []
+        self._chance = random.Random(766)
+        self._pages = 0
+        given = os.environ.get("SANDBOX_FAULTS", "").strip()
+        if given:
+            profile = {"fault": "profile", "name": given}
+            self.set(orjson.loads(given) if given[0] in "[{" else profile)
 
     def set(self, wanted: Any) -> None:
         """Switch faults on; ValueError names what is not known."""
         for one in wanted if isinstance(wanted, list) else [wanted]:
-            fault, calls = one.get("fault"), int(one.get("calls", 1))
-            if fault == "html200":
-                self.html200 = calls
-            elif fault == "status":
-                self.status, self.status_calls = int(one.get("status", 503)), calls
-                self.retry_after = one.get("retry_after")
-            elif fault == "drop_rows":
-                self.mode, self.dropped_calls = one.get("mode", "lose"), calls
-            elif fault == "expire_token":
-                self.on_expire()
-            elif fault == "delete":
-                self.deleted |= set(one.get("ids", ()))
-                self.on_delete()
+            fault = one.get("fault")
+            if fault == "profile":
+                if one.get("name") not in PROFILES:
+                    raise ValueError(
+                        f"profile {one.get('name')!r} is not known; known are {', '.join(PROFILES)}"
+                    )
+                self.set(PROFILES[one["name"]])
             elif fault == "clear":
-                self.html200 = self.status_calls = self.dropped_calls = 0
+                self.armed.clear()
                 if self.deleted:
                     self.deleted.clear()
                     self.on_delete()
+                if self.late[0]:
+                    self.late = (0.0, 0)
+                    self.on_late()
+            elif fault == "delete":
+                self.deleted |= set(one.get("ids", ()))
+                self.on_delete()
+            elif fault == "late":
+                self.late = (float(one.get("rate", 0.01)), int(one.get("days", 3)))
+                self.on_late()
+            elif fault == "expire_token" and not {"rate", "after"} & one.keys():
+                self.on_expire()
+            elif fault in CALLS or fault in CHANGES or fault in SWITCHES:
+                name = f"status {one.get('status', 503)}" if fault == "status" else str(fault)
+                rate = float(one.get("rate", 0.0 if fault in CALLS or one.get("ids") else 1.0))
+                calls = 0 if rate else int(one.get("calls", 1))
+                ids = frozenset(map(str, one.get("ids", ())))
+                self.armed[name] = Armed(calls, rate, int(one.get("after", 0)), one, ids)
             else:
                 raise ValueError(f"fault {fault!r} is not known; known are {', '.join(KNOWN)}")
 
     def state(self) -> dict[str, Any]:
-        """Return how many calls each fault still spoils."""
-        return {"html200": self.html200, "status": self.status_calls, "drop_rows": self.dropped_calls}
+        """Return how many calls each fault still spoils, and the share of calls or dossiers for the others."""
+        found: dict[str, Any] = {"html200": 0, "status": 0, "drop_rows": 0}
+        for name, armed in self.armed.items():
+            fault = name.partition(" ")[0]
+            if armed.rate:
+                found[name] = {"rate": armed.rate}
+            elif fault in CALLS:
+                found[fault] = found.get(fault, 0) + armed.calls
+            else:
+                found[name] = {"ids": len(armed.ids)}
+        return found | ({"late": {"rate": self.late[0]}} if self.late[0] else {})
+
+    def on(self, name: str) -> bool:
+        """Tell whether a switch is on."""
+        return name in self.armed
+
+    def due(self, name: str) -> Armed | None:
+        """Return the fault if it spoils this call."""
+        armed = self.armed.get(name)
+        if armed is None:
+            return None
+        if armed.after:
+            armed.after -= 1
+            return None
+        if armed.calls:
+            armed.calls -= 1
+            return armed
+        if armed.rate and self._chance.random() < armed.rate:
+            armed.calls = int(armed.options.get("burst", 1)) - 1
+            return armed
+        return None
 
     def rows(self, items: list[bytes]) -> list[bytes]:
         """Return the rows of a page, spoiled if asked for and if there are two or more."""
-        if not self.dropped_calls or len(items) < 2:
+        self._pages += 1
+        armed = self.armed.get("drop_rows")
+        if armed is None or len(items) < 2 or (armed.rate and self._pages < 0):
             return items
-        self.dropped_calls -= 1
-        return items[:-1] if self.mode == "lose" else [*items[:-1], items[0]]
+        if self.due("drop_rows") is None:
+            return items
+        if armed.rate:
+            self._pages = -PAGES_APART
+        mode = armed.options.get("mode", "lose")
+        if mode == "null_key" and self.dialect is not None:
+            return [*items[:-1], orjson.dumps(orjson.loads(items[-1]) | {self.dialect.key: None})]
+        return items[:-1] if mode == "lose" else [*items[:-1], items[0]]
 
-    def _html(self, scope: Scope) -> tuple[int, bytes, list[tuple[bytes, bytes]]] | None:
-        if not self.html200:
-            return None
-        self.html200 -= 1
-        return 200, REJECTED, [(b"content-type", b"text/html; charset=utf-8")]
+    def early(self, scope: Scope) -> Answer | None:
+        """Return an answer in place of the application's."""
+        for hook in self.hooks:
+            if answer := hook(scope):
+                return answer
+        for name, status in (("html200", 200), ("html403", 403)):
+            if self.due(name):
+                return status, REJECTED, [(b"content-type", b"text/html; charset=utf-8")]
+        for name in [n for n in self.armed if n.startswith("status ")]:
+            if armed := self.due(name):
+                headers = [(b"content-type", b"application/json")]
+                if armed.options.get("retry_after") is not None:
+                    headers.append((b"retry-after", str(armed.options["retry_after"]).encode()))
+                return int(armed.options.get("status", 503)), b'{"message":"try later"}', headers
+        return None
 
-    def _status(self, scope: Scope) -> tuple[int, bytes, list[tuple[bytes, bytes]]] | None:
-        if not self.status_calls:
+    def changes(self, path: str) -> Callable[[bytes], bytes] | None:
+        """Return what happens to the body of the answer to `path`, None for nothing."""
+        dialect = self.dialect
+        if dialect is None:
             return None
-        self.status_calls -= 1
-        headers = [(b"content-type", b"application/json")]
-        if self.retry_after is not None:
-            headers.append((b"retry-after", str(self.retry_after).encode()))
-        return self.status, b'{"message":"try later"}', headers
+        if path == dialect.agencies and "unit_names" in self.armed:
+            return lambda body: _renamed(body, dialect)
+        identifier = dialect.dossier(path)
+        if identifier is None:
+            return None
+        chosen = []
+        for name in CHANGES:
+            armed = self.armed.get(name)
+            if armed and (
+                identifier in armed.ids or crc32(f"{name}:{identifier}".encode()) < armed.rate * 2**32
+            ):
+                chosen.append((CHANGES[name], armed.options))
+        return (lambda body: self._spoil(body, dialect, chosen)) if chosen else None
+
+    def _spoil(self, body: bytes, dialect: Dialect, chosen: list[tuple[Change, dict[str, Any]]]) -> bytes:
+        record = orjson.loads(body)
+        since = received(record, dialect)
+        for change, options in chosen:
+            days = options.get("repaired_after")
+            if days is None or since + days * 86_400 > self.now:
+                change(record, dialect, options)
+        return orjson.dumps(record)
+
+
+def _renamed(body: bytes, dialect: Dialect) -> bytes:
+    page = orjson.loads(body)
+    for row in page[dialect.rows]:
+        unit_names(row, dialect)
+    return orjson.dumps(page)
 
 
 class FaultMiddleware:
-    """ASGI middleware: asks every hook before a call reaches the application; /__sandbox__ is never spoiled."""
+    """ASGI middleware around the application; /__sandbox__ is never spoiled."""
 
     def __init__(self, app: Any, faults: Faults) -> None:
         self.app = app
         self.faults = faults
 
     async def __call__(self, scope: Scope, receive: Any, send: Send) -> None:
-        """Answer with the first fault in force; else pass the call on."""
-        if scope["type"] == "http" and not scope["path"].startswith("/__sandbox__"):
-            for hook in self.faults.hooks:
-                answer = hook(scope)
-                if answer:
-                    status, body, headers = answer
-                    length = (b"content-length", str(len(body)).encode())
-                    start = {"type": "http.response.start", "status": status, "headers": [*headers, length]}
-                    await send(start)
-                    await send({"type": "http.response.body", "body": body})
-                    return
-        await self.app(scope, receive, send)
+        """Answer with a fault in force, pass the call on and spoil its answer, or just pass it on."""
+        faults = self.faults
+        ours = scope["type"] == "http" and not scope["path"].startswith("/__sandbox__")
+        if not ours or not (faults.armed or faults.hooks):
+            await self.app(scope, receive, send)
+            return
+        if late := faults.due("latency"):
+            await asyncio.sleep(float(late.options.get("ms", 200)) / 1000)
+        if faults.due("expire_token"):
+            faults.on_expire()
+            if faults.armed["expire_token"].calls == 0 and not faults.armed["expire_token"].rate:
+                del faults.armed["expire_token"]
+        if answer := faults.early(scope):
+            await _send(send, *answer)
+            return
+        drop, cut = faults.due("drop_connection"), faults.due("truncate")
+        change = faults.changes(scope["path"])
+        if not (drop or cut or change):
+            await self.app(scope, receive, send)
+            return
+        start: dict[str, Any] = {}
+        parts: list[bytes] = []
+
+        async def hold(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                start.update(message)
+            else:
+                parts.append(message.get("body", b""))
+
+        await self.app(scope, receive, hold)
+        body = b"".join(parts)
+        if change and start["status"] == 200:
+            body = change(body)
+        headers = [(k, v) for k, v in start["headers"] if k.lower() != b"content-length"]
+        if cut:
+            body = body[: len(body) // 2]
+        if drop:
+            # Announced whole and sent by half: the server closes a connection whose answer was not finished.
+            length = [(b"content-length", str(len(body) + 1).encode())]
+            await send(
+                {"type": "http.response.start", "status": start["status"], "headers": headers + length}
+            )
+            await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
+            return
+        await _send(send, start["status"], body, headers)
+
+
+async def _send(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": body})

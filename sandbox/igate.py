@@ -22,10 +22,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sandbox.chance import I64
+from sandbox.chance import I64, uniform
 from sandbox.encode import Encoder, dumps, words
 from sandbox.faults import FaultMiddleware, Faults
 from sandbox.generator import DAY, MIGRATED, NONE, WORLDS, Block, block, codes, local_seconds, month_bounds
+from sandbox.spoil import IGATE
 
 PAGE_LIMIT = 200
 TOKEN_PATH = "/auth/realms/digo/protocol/openid-connect/token"
@@ -59,6 +60,15 @@ class Store:
         self.found: OrderedDict[tuple[tuple[str, str], ...], tuple[I64, I64]] = OrderedDict()
         #: Deleted dossiers: rows by block.
         self.gone: dict[int, list[int]] = {}
+        #: Faults of the system, for dossiers that come late.
+        self.faults: Faults | None = None
+
+    def arrived(self, rows: Block) -> np.ndarray:
+        """Tell which dossiers have reached the lists; some take days, by the clock that does not freeze."""
+        share, days = self.faults.late if self.faults else (0.0, 0)
+        if not share:
+            return np.ones(len(rows), bool)
+        return (uniform(rows.key, "late") >= share) | (rows.accepted + days * DAY <= self.faults.now)  # type: ignore[union-attr]
 
     def block(self, number: int) -> Block:
         """Return a block of the world."""
@@ -161,6 +171,7 @@ class Store:
             if wanted is not None:
                 keep &= wanted[b.procedure]
             keep[self.gone.get(n, [])] = False
+            keep &= self.arrived(b)
             found = np.flatnonzero(keep)
             if query.get("code"):
                 listed = codes(e.world, b.take(found))
@@ -203,10 +214,11 @@ def create_app(world: str, client_id: str, client_secret: str, now: datetime | N
     encoder = Encoder(world)
     store = Store(encoder, min(clock, w.freeze), int(os.environ.get("SANDBOX_CACHE_MB", "300")) << 20)
     lifetime = int(os.environ.get("SANDBOX_TOKEN_SECONDS", "3600"))
-    faults = Faults()
+    faults = store.faults = Faults(IGATE, clock)
     tokens: dict[bytes, float] = {}
     faults.on_expire = tokens.clear
     faults.on_delete = lambda: store.delete(faults.deleted)
+    faults.on_late = store.found.clear
     denied = b'{"error":"invalid_token"}'
 
     def allowed(request_headers: list[tuple[bytes, bytes]]) -> bool:
@@ -293,7 +305,8 @@ def create_app(world: str, client_id: str, client_secret: str, now: datetime | N
     async def set_now(request: Request) -> Response:
         if request.method == "POST":
             try:
-                store.turn(min(read_moment((await request.json())["now"]), w.freeze))
+                faults.now = read_moment((await request.json())["now"])
+                store.turn(min(faults.now, w.freeze))
             except (ValueError, KeyError) as error:
                 return reply(orjson.dumps({"message": f"now: {error}"}), 400)
         seconds = store.now - 7 * 3600

@@ -41,6 +41,7 @@ from sandbox.generator import (
 from sandbox.igate import HANOI, BadRequest, Store, read_moment, reply
 from sandbox.people import DUMMY, Applicants
 from sandbox.reference import communes, day_number, procedures
+from sandbox.spoil import OPENCPS
 
 WORLD = "dong_thap_cu"
 BASE = "/o/rest/v2"
@@ -415,6 +416,7 @@ class Register(Store):
             if query.get("online"):
                 keep &= (b.channel == 2) == (query["online"] == "true")
             keep[self.gone.get(n, [])] = False
+            keep &= self.arrived(b)
             found = np.flatnonzero(keep)
             if query.get("dossierNo"):
                 found = found[[c == query["dossierNo"] for c in codes(WORLD, b.take(found))]]
@@ -452,7 +454,9 @@ def create_app(client_id: str, client_secret: str, now: datetime | None = None) 
         int(os.environ.get("SANDBOX_CACHE_MB", "300")) << 20,
     )  # fmt: skip
     encoder: OpenCPSEncoder = store.encoder  # type: ignore[assignment]
-    faults = Faults()
+    clock = local_seconds(now) if now else local_seconds(datetime(2025, 12, 31, 23, 59, 59, tzinfo=HANOI))
+    faults = store.faults = Faults(OPENCPS, clock)
+    faults.on_late = store.found.clear
     faults.on_delete = lambda: store.delete(faults.deleted)
     signed = b"Basic " + base64.b64encode(f"{client_id}:{client_secret}".encode())
 
@@ -519,7 +523,8 @@ def create_app(client_id: str, client_secret: str, now: datetime | None = None) 
     async def set_now(request: Request) -> Response:
         if request.method == "POST":
             try:
-                store.turn(min(read_moment((await request.json())["now"]), WORLDS[WORLD].freeze))
+                faults.now = read_moment((await request.json())["now"])
+                store.turn(min(faults.now, WORLDS[WORLD].freeze))
             except (ValueError, KeyError) as error:
                 return reply(orjson.dumps({"message": f"now: {error}"}), 400)
         return reply(orjson.dumps({"now": datetime.fromtimestamp(store.now - 7 * 3600, HANOI).isoformat()}))

@@ -252,7 +252,9 @@ def create_app(client_id: str, client_secret: str) -> FastAPI:
             given = orjson.loads(await request.body())
             fields = {k[0].upper() + k[1:]: v for k, v in given.items()}
             # [seen in another province's wrapper] the SOAP text stands in the message.
-            return json({"error_code": "0", "message": soap(answer(LOOKUP, fields)).decode()})
+            # [seen] the code is a number at some, a text at others.
+            code = 0 if faults.on("error_code_number") else "0"
+            return json({"error_code": code, "message": soap(answer(LOOKUP, fields)).decode()})
         except (orjson.JSONDecodeError, AttributeError):
             return json({"error_code": "1", "message": "the body is no JSON object"}, 400)
         except Fault as error:
