@@ -124,6 +124,11 @@ class Words:
             c.name for c in self.columns if c.required and c.name not in self.contract.key and is_number(c)
         ]
 
+    def knows(self, text: str) -> bool:
+        """Whether a text of a heading means anything: a column, a caption, a sum, a value."""
+        plain = self.ignored | self.captions | self.headings.keys() | set(_TOTAL)
+        return text in plain or any(v.holds(text) for v in self.values.values())
+
     def label(self, name: str) -> str:
         """A column's name for people."""
         column = self.contract.column(name)
@@ -231,7 +236,7 @@ def _layout(sheet: Sheet, words: Words, top: int, bottom: int) -> Layout | Miss:
 def _missing(words: Words, layout: Layout, wanted: list[str], rest: dict[int, list[str]], row: int) -> Miss:
     names = ", ".join(words.label(n) for n in wanted)
     seen = ", ".join(words.label(n) for n in layout.columns)
-    others = ", ".join(letter(p) for p in rest)
+    others = ", ".join(letter(p) for p, path in rest.items() if not all(map(words.knows, path)))
     return Miss(
         len(layout.columns),
         f"thiếu cột bắt buộc {names}. Ở dòng tiêu đề {row + 1} nhận ra {seen or 'không cột nào'}"

@@ -201,6 +201,34 @@ def test_a_caption_that_says_something_else_is_not_ignored(folder: Path) -> None
     assert "thiếu cột bắt buộc 'Giới tính' (sex), 'Số dân' (population)" in refusal(folder, "b.xlsx")
 
 
+def test_a_caption_above_headings_that_stand_in_one_row_is_read_too(folder: Path) -> None:
+    def page(caption: str) -> bytes:
+        def fill(page: Any) -> None:
+            page.append([None, None, None, caption, None])
+            page.append(["Mã xã", "Nhóm tuổi", "Ngày chốt số liệu", "Nam", "Nữ"])
+            page.append([28249, "0-4", "01/07/2025", 5, 6])
+            page.merge_cells("D1:E1")
+
+        return book(fill)
+
+    (folder / "a.xlsx").write_bytes(page("Chia theo giới tính"))
+    assert numbers(pull(folder)[1]) == [5, 6]
+    (folder / "b.xlsx").write_bytes(page("Năm 2019"))
+    assert "thiếu cột bắt buộc" in refusal(folder, "b.xlsx")
+
+
+def test_a_text_file_may_leave_the_caption_out(folder: Path) -> None:
+    lines = ["Mã xã;Ngày chốt số liệu;Nhóm tuổi;;", ";;;Nam;Nữ", "28249;01/07/2025;0-4;5;6"]
+    (folder / "a.csv").write_text("\n".join(lines))
+    assert numbers(pull(folder)[1]) == [5, 6]
+
+
+def test_a_band_whose_heading_is_misspelt_does_not_go_missing(folder: Path) -> None:
+    head = ["Mã xã;Ngày chốt số liệu;0-4;;5-9 tuoi;", ";;Nam;Nữ;Nam;Nữ", "28249;01/07/2025;1;2;3;4"]
+    (folder / "a.csv").write_text("\n".join(head))
+    assert "không nhận ra tiêu đề của cột E" in refusal(folder, "a.csv")
+
+
 # --- numbers and days -------------------------------------------------------------------------------
 
 
