@@ -30,8 +30,8 @@ _KNOWN = (
     (
         r"server closed the connection|terminating connection|connection (is lost|already closed|not open)|"
         r"no connection to the server|SSL SYSCALL",
-        "the connection to the database was lost on the way. Look at its log: was it restarted, or did somebody end the "
-        "connection?",
+        "the connection to the database was lost on the way. Look at its log: was it restarted, or did somebody end "
+        "the connection?",
     ),
 )  # fmt: skip
 _DRIVERS = ("psycopg", "adbc_driver_manager", "sqlalchemy")

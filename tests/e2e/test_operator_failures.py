@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
@@ -342,3 +343,38 @@ def test_a_database_full_of_connections_is_told_and_heals(tmp_path, small_server
     assert place.load(folder) > 0
     with psycopg.connect(small_server) as connection:
         connection.execute("drop schema raw, ops, landing_stage cascade")
+
+
+def test_a_full_disk_of_the_database_is_told_and_heals(tmp_path, server, vault, tien_giang):
+    disk = Path(tempfile.mkdtemp(prefix="kho-chung-space-"))
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    with psycopg.connect(server.admin, autocommit=True) as connection:
+        try:
+            home = connection.execute("show data_directory").fetchone()
+            assert home is not None
+            owner = Path(home[0]).stat()
+            os.chown(disk, owner.st_uid, owner.st_gid)
+            connection.execute(f"create tablespace small location '{disk}'")
+            connection.execute("create database small template template0 tablespace small")
+            place = installation(
+                tmp_path / "home", urlunsplit(urlsplit(server.admin)._replace(path="/small")), vault,
+                tien_giang.base_url,
+            )  # fmt: skip
+            folder = place.pull()
+            filler = disk / "filler"
+            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as out:
+                while True:
+                    out.write(bytes(4096))
+            with pytest.raises(DatabaseTrouble) as failure:
+                place.load(folder)
+            assert "the disk of the database is full. Free space there" in str(failure.value)
+            assert str(failure.value) in place.told()
+            filler.unlink()
+            assert place.load(folder) > 0
+        finally:
+            connection.execute("drop database if exists small with (force)")
+            connection.execute("drop tablespace if exists small")
+            subprocess.run(["umount", "-l", str(disk)], check=True)
+            disk.rmdir()
