@@ -62,7 +62,7 @@ def vault(settings: Settings) -> bool:
         token = settings.vault_token
     except (SettingsError, OSError):
         return False
-    body = _ask(_OverSocket(settings.vault_socket), "/v1/health", Authorization=f"Bearer {token}")
+    body = _ask(_OverSocket(settings.vault_socket), "/v1/ready", Authorization=f"Bearer {token}")
     return _read(body).get("status") == "ok"
 
 

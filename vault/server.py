@@ -2,6 +2,7 @@
 
 | call | body | answer |
 |---|---|---|
+| ``GET /v1/ready`` | - | ``{"status": "ok"}``; costs nothing, for checks every few seconds |
 | ``GET /v1/health`` | - | ``{"status": "ok", "sealed_values": n}`` |
 | ``POST /v1/seal`` | one clear batch | the sealed batch; its ciphertexts are stored before it is answered |
 | ``POST /v1/quarantine`` | rows: source_code, table_name, key, field, kind, payload, batch_id | ``{"stored": n}`` |
@@ -78,6 +79,10 @@ def application(
 
         return endpoint
 
+    def ready(_: bytes) -> Response:
+        store.ping()
+        return JSONResponse({"status": "ok"})
+
     def health(_: bytes) -> Response:
         return JSONResponse({"status": "ok", "sealed_values": store.count("sealed_value")})
 
@@ -150,6 +155,7 @@ def application(
 
     return Starlette(
         routes=[
+            Route("/v1/ready", guarded(ready)),
             Route("/v1/health", guarded(health)),
             Route("/v1/seal", guarded(seal), methods=["POST"]),
             Route("/v1/quarantine", guarded(quarantine), methods=["POST"]),

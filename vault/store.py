@@ -316,6 +316,11 @@ class Store:
         kind, _, digits = (normalised_identity(number) or "").partition(":")
         return ("disclosed", digits, name) if kind in purpose.kinds else ("other_paper", None, None)
 
+    def ping(self) -> None:
+        """Reach the database, or raise."""
+        with self._lock:
+            self._rows("select 1 as n")
+
     def count(self, table: str) -> int:
         """Number of rows of one of the vault's tables."""
         with self._lock:
