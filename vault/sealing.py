@@ -140,13 +140,14 @@ class Sealer:
     def proves(self, reference: str, field: str, owner: str | None, value: str) -> bool:
         """Whether `reference` is the one that this value of this field of this owner gets."""
         if reference.startswith(PREFIX):
-            digest = self._digest(b"\x1f".join([(owner or "").encode(), field.encode(), value.encode()]))
+            digest = self.digest(b"\x1f".join([(owner or "").encode(), field.encode(), value.encode()]))
             made: str | None = PREFIX + digest.hex()
         else:
             made = self.token(value)
         return made is not None and hmac.compare_digest(made, reference)
 
-    def _digest(self, message: bytes) -> bytes:
+    def digest(self, message: bytes) -> bytes:
+        """16 bytes that stand for `message` and tell nobody without the key what it is."""
         return hashlib.blake2b(message, key=self._reference_key, digest_size=_DIGEST).digest()
 
     def _tokens(self, name: str, column: pa.Array, found: _Found) -> pa.Array:

@@ -30,7 +30,9 @@ create table if not exists quarantine (id bigint generated always as identity pr
     source_code text not null, table_name text not null, key text not null, field text not null,
     kind text not null check (kind in ('reject', 'undeclared')), payload bytea not null,
     batch_id text not null, created_at timestamptz not null default now());
-create unique index if not exists quarantine_once on quarantine (batch_id, table_name, key, field, kind);
+alter table quarantine add column if not exists digest text not null default '';
+create unique index if not exists quarantine_each_once on quarantine
+    (batch_id, table_name, key, field, kind, digest);
 alter table quarantine add column if not exists replayed_at timestamptz;
 alter table quarantine add column if not exists replay_batch text;
 create table if not exists repair_reading (request_id uuid primary key, rule text not null, why text not null,
@@ -134,7 +136,7 @@ class Store:
 
     def quarantine(self, rows: pa.Table) -> None:
         """Store payloads: columns source_code, table_name, key, field, kind, payload, batch_id."""
-        self._insert("quarantine", rows, "(batch_id, table_name, key, field, kind)")
+        self._insert("quarantine", rows, "(batch_id, table_name, key, field, kind, digest)")
 
     def _insert(self, table: str, rows: pa.Table, conflict: str) -> None:
         names = ", ".join(rows.column_names)

@@ -232,6 +232,18 @@ def test_quarantine_is_stored_encrypted_and_only_once(vault):
     assert store.sealer.decrypt(payloads[0], b'dossier/{"dossier_id": "d1"}') == row["payload"]
 
 
+def test_two_records_without_a_key_are_two_in_the_quarantine(vault):
+    row = {"source_code": "s", "table_name": "dossier_step", "key": '{"step_no": null}', "field": "step_no",
+           "kind": "reject", "batch_id": "two"}  # fmt: skip
+    vault.client.quarantine(
+        [row | {"payload": b"one"}, row | {"payload": b"other"}, row | {"payload": b"one"}]
+    )
+    with psycopg.connect(vault.database_url) as connection:
+        found = connection.execute("select payload from quarantine where batch_id = 'two'").fetchall()
+    opened = {store_of(vault).sealer.decrypt(p, b'dossier_step/{"step_no": null}') for (p,) in found}
+    assert (len(found), opened) == (2, {b"one", b"other"})
+
+
 def store_of(vault: Any) -> Store:
     return Store(Setup(vault.database_url, FileKeys(vault.home / "keys")))
 
