@@ -164,29 +164,37 @@ class Writing:
 
 def plain(cells: list[Any], column: Column, writing: Writing) -> tuple[list[Any], dict[int, Unclear]]:
     """Cells of one column as values that `connectors.typing` knows, and what is wrong with the others."""
-    kind = column.clear_type
-    digits = column.custom.get("digits")
     out: list[Any] = []
     wrong: dict[int, Unclear] = {}
+    # Most columns repeat a few values.
+    known: dict[tuple[type, Any], Any] = {}
     for position, cell in enumerate(cells):
-        value: Any = None
-        try:
-            if isinstance(cell, str) and cell.strip() in _ERRORS:
-                raise Unclear("ô báo lỗi công thức của Excel", "an error of an Excel formula")
-            if cell is None:
-                pass
-            elif pa.types.is_integer(kind) or pa.types.is_decimal(kind):
-                value = number(cell, writing.mark)
-            elif pa.types.is_date(kind) or pa.types.is_timestamp(kind):
-                value = moment(cell, writing.since_1904)
-            elif pa.types.is_string(kind):
-                value = text(cell, digits if isinstance(digits, int) else 0)
-            else:
-                value = cell
-        except Unclear as e:
-            wrong[position] = e
-        out.append(value)
+        mark = (cell.__class__, cell)
+        if mark not in known:
+            try:
+                known[mark] = _plain(cell, column, writing)
+            except Unclear as e:
+                wrong[position] = e
+                out.append(None)
+                continue
+        out.append(known[mark])
     return out, wrong
+
+
+def _plain(cell: Any, column: Column, writing: Writing) -> Any:
+    kind = column.clear_type
+    if cell is None:
+        return None
+    if isinstance(cell, str) and cell.strip() in _ERRORS:
+        raise Unclear("ô báo lỗi công thức của Excel", "an error of an Excel formula")
+    if pa.types.is_integer(kind) or pa.types.is_decimal(kind):
+        return number(cell, writing.mark)
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        return moment(cell, writing.since_1904)
+    if pa.types.is_string(kind):
+        digits = column.custom.get("digits")
+        return text(cell, digits if isinstance(digits, int) else 0)
+    return cell
 
 
 def as_decimal(cell: Any, mark: str | None) -> Decimal | None:

@@ -12,11 +12,11 @@ stands); ``additive: false`` (a total row need not be its sum).
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -38,6 +38,7 @@ _DAY = re.compile(
 )  # also: ngày 01 tháng 7 năm 2025
 
 
+@functools.lru_cache(maxsize=1 << 14, typed=True)
 def fold(value: object) -> str:
     """Text for comparison: NFC, lower case, single spaces, plain dashes, no colon or asterisk at the end.
 
@@ -72,11 +73,17 @@ class Values:
         self._patterns = [(re.compile(str(p)), str(v)) for p, v in patterns]
         self._allowed = None if column.allowed_values is None else set(column.allowed_values)
         self.known = bool(self._written)
+        self._seen: dict[tuple[Any, type], Any] = {}
 
     def of(self, cell: Any) -> Any:
         """The value a cell stands for; the cell itself where it is none of them."""
         if not (self._written or self._patterns) or isinstance(cell, bool) or not isinstance(cell, str | int):
             return cell
+        if (cell, type(cell)) not in self._seen:
+            self._seen[(cell, type(cell))] = self._value(cell)
+        return self._seen[(cell, type(cell))]
+
+    def _value(self, cell: str | int) -> Any:
         text = fold(cell)
         if text in self._written:
             return self._written[text]
@@ -117,7 +124,7 @@ class Words:
         self.ignored = {fold(w) for w in _words(contract.custom, "ignored", contract.name)}
         self.captions = {fold(w) for w in _words(contract.custom, "captions", contract.name)}
 
-    @cached_property
+    @functools.cached_property
     def measures(self) -> list[str]:
         """Required columns outside the key that hold whole numbers or decimals."""
         return [
@@ -366,7 +373,8 @@ def records(layout: Layout) -> Records:
     out = Records(sheet.name, {n: [] for n in names})
     begun = False
     # Below the last number and a gap there are signatures only, also where they stand under a key's heading.
-    last = max((i for i, row in enumerate(sheet.rows) if _counted(dict(enumerate(row)), numbers)), default=0)
+    backwards = range(len(sheet.rows) - 1, layout.bottom, -1)
+    last = next((i for i in backwards if _counted(dict(enumerate(sheet.rows[i])), numbers)), 0)
     gap = False
     for index in range(layout.bottom + 1, len(sheet.rows)):
         row = sheet.rows[index]

@@ -21,7 +21,8 @@ from connectors.contract import ContractError, contract
 from connectors.file_drop import ARCHIVE, FileDrop, FilesRefused, NothingDropped
 from connectors.sheet_tables import fold, letter
 from connectors.sheets import Refused, from_tcvn3, readings
-from ops.settings import PROJECT
+from ops.settings import PROJECT, SettingsError
+from ops.sources import read_sources
 from sandbox import population_counts as office
 
 from .conformance import span
@@ -705,6 +706,17 @@ def test_a_folder_that_is_not_there_or_an_address_that_is_none_is_said(folder: P
     for address in ("https://example.vn/x", "file://may-chu/x", "file:x", ""):
         with pytest.raises(SourceRefused, match="must be a folder"):
             kind("population_counts", Endpoint(address))
+
+
+def test_an_entry_of_the_list_of_sources_must_name_the_table(tmp_path: Path) -> None:
+    listed = yaml.safe_load((PROJECT / "ops" / "sources.yml").read_text())
+    path = tmp_path / "sources.yml"
+    path.write_text(yaml.safe_dump(listed))
+    assert read_sources(path)["population_counts"].connector_class().tables == ("population_count",)
+    del listed["sources"]["population_counts"]["options"]["table"]
+    path.write_text(yaml.safe_dump(listed))
+    with pytest.raises(SettingsError, match="needs `table: <contract>`"):
+        read_sources(path)["population_counts"].connector_class()
 
 
 # --- small things -----------------------------------------------------------------------------------
