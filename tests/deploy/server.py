@@ -139,13 +139,28 @@ class Server:
         )  # fmt: skip
         return [tuple(r.values()) for r in json.loads(said)]
 
-    def airflow(self, *words: str) -> str:
-        return self.compose("exec", "-T", "airflow-scheduler", "python", "-m", "ops", "airflow", *words)
-
     def run(self, dag_id: str, period: str) -> str:
-        """Ask for a run of a DAG; its id."""
+        """Ask for a run of a DAG, again if the scheduler is just coming back; the run's id."""
         run_id = f"asked-{secrets.token_hex(4)}"
-        self.airflow("dags", "trigger", dag_id, "--run-id", run_id, "--conf", json.dumps({"period": period}))
+        conf = json.dumps({"period": period})
+        words = (
+            "exec",
+            "-T",
+            "airflow-scheduler",
+            "python",
+            "-m",
+            "ops",
+            "airflow",
+            "dags",
+            "trigger",
+            dag_id,
+        )
+
+        def asked() -> bool:
+            self.compose(*words, "--run-id", run_id, "--conf", conf, check=False)
+            return bool(self.states(f"select 1 as x from dag_run where run_id = '{run_id}'"))
+
+        self.wait(asked, 300)
         return run_id
 
     def states(self, query: str) -> list[tuple[Any, ...]]:
