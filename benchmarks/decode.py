@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import orjson
 
 from benchmarks.path import Seal, chunks, local_sealer
+from benchmarks.sealing_side import SealingProcess
 from benchmarks.world import Line, World, pages, ratio, rounds
 from connectors.contract import contract
 from landing.manifest import TableEntry
@@ -34,7 +35,7 @@ def write(bodies: list[bytes], landing: Path, seal: Seal) -> Path:
 
 
 def run(world: World, long: bool = False) -> Iterator[Line]:
-    """The ratio without the vault's socket and database, then with them."""
+    """The ratio with sealing in a process of its own, as in the product; in one process; with the vault's database."""
     bodies = pages()
     sealer = local_sealer()
     landing = world.home / "decode"
@@ -50,11 +51,19 @@ def run(world: World, long: bool = False) -> Iterator[Line]:
         shutil.rmtree(landing)
         return seconds
 
-    seconds = rounds({"orjson": decode, "ours": lambda: ours(lambda b: sealer.seal(b)[0])}, 4)
+    with SealingProcess() as apart:
+        ways: dict[str, Callable[[], float | None]] = {
+            "orjson": decode,
+            "ours": lambda: ours(apart.seal),
+            "in one process": lambda: ours(lambda b: sealer.seal(b)[0]),
+        }
+        seconds = rounds(ways, 4)
     value, behind = ratio(seconds, "ours", "orjson")
     yield Line(
         f"decode, type, seal, write {len(bodies):,} dossiers / orjson", value, "<= 4", value <= 4, behind
     )
+    value, behind = ratio(seconds, "in one process", "orjson")
+    yield Line("  the same in one process", value, "", None, behind)
     with world.vault() as vault:
         # The second and third time the vault holds all values already, as on a re-pull.
         seconds = rounds({"orjson": decode, "with the vault's process": lambda: ours(vault.seal)}, 3)

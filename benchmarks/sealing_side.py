@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import subprocess
 import sys
+from typing import Any
 
 import pyarrow as pa
 
@@ -16,12 +17,8 @@ class SealingProcess:
     """Seals batches in another process, as the vault does; a context manager."""
 
     def __enter__(self) -> SealingProcess:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.sealing_side"],
-            cwd=PROJECT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+        command = [sys.executable, "-m", "benchmarks.sealing_side"]
+        self._process = subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -29,31 +26,30 @@ class SealingProcess:
 
     def seal(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The sealed form of `batch`."""
-        assert self._process.stdin
-        assert self._process.stdout
         _send(self._process.stdin, batch)
         return _receive(self._process.stdout)
 
 
-def _send(stream: object, batch: pa.RecordBatch) -> None:
+def _send(stream: Any, batch: pa.RecordBatch) -> None:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
     body = sink.getvalue()
-    stream.write(struct.pack("<q", len(body)))  # type: ignore[attr-defined]
-    stream.write(body)  # type: ignore[attr-defined]
-    stream.flush()  # type: ignore[attr-defined]
+    stream.write(struct.pack("<q", len(body)))
+    stream.write(body)
+    stream.flush()
 
 
-def _receive(stream: object) -> pa.RecordBatch:
-    (size,) = struct.unpack("<q", stream.read(8))  # type: ignore[attr-defined]
-    return next(iter(pa.ipc.open_stream(stream.read(size))))  # type: ignore[attr-defined]
+def _receive(stream: Any) -> pa.RecordBatch:
+    (size,) = struct.unpack("<q", stream.read(8))
+    return next(iter(pa.ipc.open_stream(stream.read(size))))
 
 
 def main() -> None:
     """Answer until the input ends."""
     sealer = local_sealer()
-    given, answers = sys.stdin.buffer, sys.stdout.buffer
+    given: Any = sys.stdin.buffer
+    answers = sys.stdout.buffer
     while given.peek(1):
         sealed, _ = sealer.seal(_receive(given))
         _send(answers, sealed)

@@ -117,7 +117,9 @@ def test_an_ingest_dag_pulls_stages_checks_and_only_then_loads(bag: dict) -> Non
         assert set(tasks) == {"pull", "stage", "check", "load", *after}
         assert tasks["check"]["downstream"] == ["load"]
         assert tasks["load"]["downstream"] == after
-        assert all(tasks[t]["outlets"] == tasks["load"]["outlets"] and not tasks[t]["downstream"] for t in after)
+        assert all(
+            tasks[t]["outlets"] == tasks["load"]["outlets"] and not tasks[t]["downstream"] for t in after
+        )
         assert tasks["load"]["outlets"], "only a finished load rings the doorbell"
         assert bag["dags"][dag_id]["params"] == ([] if dag_id in AFTER_DOSSIERS else ["period"])
 
