@@ -39,6 +39,9 @@ with person as (
     from raw.dossier
     where applicant_type = 1 and applicant_id_number is not null and applicant_name is not null
         and _origin = %(origin)s
+        and (source_code, dossier_id) not in (
+            select gone.source_code, gone.dossier_id from raw.dossier_deletion as gone where gone.deleted_at is not null
+        )
     group by applicant_id_number
     having not coalesce(bool_or(is_vneid_account), false)
 )

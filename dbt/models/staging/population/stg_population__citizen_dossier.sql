@@ -25,7 +25,16 @@ renamed as (
         _load_number as load_number
 
     from source
-    where applicant_type = 1 and applicant_id_number is not null and applicant_name is not null
+    where
+        applicant_type = 1 and applicant_id_number is not null and applicant_name is not null
+        -- nobody is asked about for a dossier the source no longer has
+        and (source_code, dossier_id) not in (
+            select
+                deleted.source_code,
+                deleted.dossier_id
+            from {{ source('raw', 'dossier_deletion') }} as deleted
+            where deleted.deleted_at is not null
+        )
 
 )
 
