@@ -232,7 +232,7 @@ def test_a_dossier_open_at_the_merger_stands_in_both_systems_and_counts_once(tmp
             """
             select
                 count(*),
-                count(*) filter (where old.applicant_id_number = new.applicant_id_number
+                count(*) filter (where old.applicant_id_number is not distinct from new.applicant_id_number
                     and old.procedure_code = new.procedure_code and old.received_at = new.received_at),
                 count(*) filter (where fact.record_count = 2 and fact.first_dossier_id = old.dossier_id
                     and fact.receiving_agency_code = old.receiving_agency_code
