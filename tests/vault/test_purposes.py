@@ -243,7 +243,7 @@ def test_no_other_call_gives_a_clear_value(vault):
     (row,) = landed(vault, {})
     paths = {route.path for route in application(None, "token").routes}  # type: ignore[arg-type, attr-defined]
     rejects = {"/v1/rejects", "/v1/rejects/read", "/v1/rejects/replayed"}
-    assert paths == {"/v1/health", "/v1/seal", "/v1/quarantine", "/v1/disclose"} | rejects
+    assert paths == {"/v1/health", "/v1/ready", "/v1/seal", "/v1/quarantine", "/v1/disclose"} | rejects
     # What /v1/rejects/read gives is told in tests/ops/test_rejects.py.
     payload = str(PERSON).encode()
     vault.client.quarantine(
