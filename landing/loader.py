@@ -25,6 +25,8 @@ from landing.manifest import LandingError, Manifest
 STAGE = "landing_stage"
 #: Up to so many rows a second connection takes longer to open than it saves.
 _ONE_STREAM = 10_000
+#: From so many rows on, joins read both sides once.
+_LARGE = 2_000
 #: One lock for all loads: the number a load takes must be the order in which it becomes visible.
 LOAD_LOCK = 7_662_025
 
@@ -276,6 +278,10 @@ def _merge(
         }
         # Only the key's statistics choose the join, and a rough idea of them is enough.
         connection.execute("set local default_statistics_target = 10")
+        # A table filled a moment ago has no statistics yet, and a staging table no index: a nested loop over both,
+        # chosen for one row and met with thousands, would run for minutes.
+        large = result.staged > _LARGE
+        connection.execute(f"set local enable_nestloop = {'off' if large else 'on'}")
         connection.execute(sql.SQL("analyze {} ({})").format(staged, _list(spec.key)))
         same_key = sql.SQL(" and ").join(sql.SQL("r.{0} = s.{0}").format(sql.Identifier(k)) for k in spec.key)
         # Updates before inserts: a row inserted here need not be compared with itself.
@@ -478,8 +484,9 @@ def _remove_vanished(
         connection,
         spec,
         sql.SQL(
-            "delete from {target} r where ({group}) in (select {scope_group} from {scope} g)"
-            " and r._pulled_at <= %(at)s{still}"
+            # What this load has just written cannot have vanished.
+            "delete from {target} r where r._load_number <> %(number)s and ({group}) in (select {scope_group} "
+            "from {scope} g) and r._pulled_at <= %(at)s{still}"
         ).format(
             target=sql.Identifier("raw", spec.name),
             group=_list(spec.complete_within, "r"),
