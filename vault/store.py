@@ -31,6 +31,7 @@ create table if not exists quarantine (id bigint generated always as identity pr
     kind text not null check (kind in ('reject', 'undeclared')), payload bytea not null,
     batch_id text not null, created_at timestamptz not null default now());
 alter table quarantine add column if not exists digest text not null default '';
+drop index if exists quarantine_once;
 create unique index if not exists quarantine_each_once on quarantine
     (batch_id, table_name, key, field, kind, digest);
 alter table quarantine add column if not exists replayed_at timestamptz;
@@ -42,6 +43,10 @@ create table if not exists disclosure (request_id uuid primary key, purpose text
     ('disclosed', 'not_held', 'other_paper', 'refused')), at timestamptz not null default clock_timestamp());
 create index if not exists disclosure_given on disclosure (purpose, at) where outcome = 'disclosed'
 """
+_OLD_FORM = (
+    "select 1 from information_schema.columns where table_schema = current_schema() "
+    "and table_name = 'sealed_value' and column_name = 'payload'"
+)
 #: Readings given since midnight in Vietnam.
 _GIVEN_TODAY = (
     "select count(*) as n from disclosure where purpose = $1 and outcome = 'disclosed' and "
@@ -76,6 +81,12 @@ class Store:
         self._lock = threading.Lock()
         self._connection: adbc.Connection | None = None
         with self._lock:
+            if self._rows(_OLD_FORM):
+                raise KeyTrouble(
+                    "the vault's database holds values in the form of an earlier version, each encrypted for itself, "
+                    "which this version does not read. Run that version, or give this one an empty database and "
+                    "pull again (make clean, then make run)."
+                )
             for statement in _SCHEMA.split(";"):
                 self._execute(statement)
             self._check_fingerprint(setup.keys)

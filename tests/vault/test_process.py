@@ -140,6 +140,12 @@ def test_a_database_that_cannot_be_reached_is_named_without_its_password(halted)
     assert "sesame" not in done.stderr
 
 
+def test_a_database_of_an_earlier_version_is_told_before_anything_is_sealed(halted):
+    with psycopg.connect(halted.database_url) as connection:
+        connection.execute("alter table sealed_value add payload bytea")
+    refused(again(halted), "the form of an earlier version", "make clean")
+
+
 @pytest.mark.parametrize("name", ["VAULT_DATABASE_URL", "VAULT_SOCKET", "VAULT_KEYS", "VAULT_TOKEN_FILE"])
 def test_a_setting_not_given_is_named(halted, name):
     refused(again(halted, **{name: ""}), f"looked for the setting {name}")
