@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from connectors.base import Chunk, Endpoint
 from connectors.igate import IGate
+from ops.ahead import ahead
 from vault.sealing import Sealer
 
 Seal = Callable[[pa.RecordBatch], pa.RecordBatch]
@@ -26,9 +27,10 @@ def chunks(bodies: list[bytes]) -> Iterator[Chunk]:
     first = [orjson.loads(body) for body in bodies[: connector.learn_from]]
     connector._layout = IGate.shape().learn(first)
     size = connector.chunk_size
-    for at in range(0, len(bodies), size):
-        part = bodies[at : at + size]
-        chunk = connector.chunk(_ids(part), [connector.read(body) for body in part])
+    parts = (bodies[at : at + size] for at in range(0, len(bodies), size))
+    # In a pull, the next part's answers arrive, and are accepted, while one part is typed.
+    for part, details in ahead((part, [connector.read(body) for body in part]) for part in parts):
+        chunk = connector.chunk(_ids(part), details)
         if chunk.rejects or chunk.quarantine:
             raise RuntimeError(f"a page broke its contract: {chunk.rejects[:1]}")
         yield chunk

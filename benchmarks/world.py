@@ -63,13 +63,15 @@ class Line:
 
 
 def ratio(seconds: dict[str, list[float]], over: str, under: str) -> tuple[float, str]:
-    """Fastest `over` by fastest `under`, and both with their medians, for the line."""
+    """The median of each round's `over` by its `under`, and both in seconds, for the line.
+
+    The two of one round follow each other: a machine that is slow for a while is so for both.
+    """
     behind = "; ".join(
-        f"{n} {min(s):.3g} s (median {statistics.median(s):.3g})"
-        for n, s in seconds.items()
-        if n in (over, under)
+        f"{n} {statistics.median(seconds[n]):.3g} s ({min(seconds[n]):.3g} to {max(seconds[n]):.3g})"
+        for n in (over, under)
     )
-    return min(seconds[over]) / min(seconds[under]), behind
+    return statistics.median(o / u for o, u in zip(seconds[over], seconds[under], strict=True)), behind
 
 
 @functools.cache

@@ -26,7 +26,7 @@ from urllib.parse import quote
 from supervisor.xmlrpc import SupervisorTransport
 
 from ops import health, postgres
-from ops.settings import PROJECT, Settings, SettingsError
+from ops.settings import PROJECT, Settings, SettingsError, free
 
 SANDBOXES = {
     "igate_tien_giang": ["igate", "--world", "tien_giang"],
@@ -53,6 +53,8 @@ class Service:
     environment: Callable[[Settings], dict[str, str]]
     healthy: Callable[[Settings], bool]
     stop_signal: str = "TERM"
+    #: The setting its port comes from, and the port; None if it listens on none.
+    port: tuple[str, Callable[[Settings], int]] | None = None
 
 
 def _vault_environment(settings: Settings) -> dict[str, str]:
@@ -93,6 +95,7 @@ def _sandbox(source: str, words: list[str]) -> Service:
         lambda s: [sys.executable, "-m", "sandbox", *words, "--port", str(port(s))],
         _sandbox_environment,
         lambda s: bool(health.answers(f"http://127.0.0.1:{port(s)}/__sandbox__/health")),
+        port=("KHOCHUNG_SANDBOX_PORT", port),
     )
 
 
@@ -102,6 +105,7 @@ def _airflow(component: str) -> Service:
         lambda s: [str(Path(sys.executable).parent / "airflow"), component],
         lambda s: {**s.child_env(), **default_connections(s)},
         health.airflow(component),
+        port=("KHOCHUNG_AIRFLOW_PORT", lambda s: s.airflow_port) if component == "api-server" else None,
     )
 
 
@@ -120,6 +124,7 @@ SERVICES: dict[str, Service] = {
             lambda s: {"PATH": os.defpath, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"},
             lambda s: postgres.ready(postgres.admin_url(s)),
             stop_signal="INT",  # fast shutdown: sessions end, nothing is lost
+            port=("KHOCHUNG_POSTGRES_PORT", lambda s: s.postgres_port),
         ),
         Service("vault", lambda s: [sys.executable, "-m", "vault"], _vault_environment, health.vault),
         *(_sandbox(source, words) for source, words in SANDBOXES.items()),
@@ -129,6 +134,7 @@ SERVICES: dict[str, Service] = {
             _site_command,
             lambda s: {"PATH": os.defpath, "PYTHONPATH": str(PROJECT)},
             lambda s: bool(health.answers(f"http://127.0.0.1:{s.site_port}/__health__")),
+            port=("KHOCHUNG_SITE_PORT", lambda s: s.site_port),
         ),
     )
 }
@@ -303,6 +309,7 @@ class Supervisor:
             postgres.create_cluster(self.settings)
         started = [n for n in wanted if n not in self.running()]
         for name in started:
+            self._port_is_free(name)
             try:
                 self._call().supervisor.startProcess(name, False)
             except xmlrpc.client.Fault as e:
@@ -311,6 +318,18 @@ class Supervisor:
         for name in wanted:
             self._await(name, timeout)
         return started
+
+    def _port_is_free(self, name: str) -> None:
+        """Told before the start: a program whose port is taken would only be seen not to answer."""
+        if (wanted := SERVICES[name].port) is None:
+            return
+        setting, port = wanted[0], wanted[1](self.settings)
+        if not free(port):
+            raise ServiceError(
+                f"{name} was to listen on 127.0.0.1:{port}, and another program does. Stop that program "
+                f"(`ss -ltnp 'sport = :{port}'` names it), or set {setting} to a free port in the environment or "
+                ".env, then start again."
+            )
 
     def _await(self, name: str, timeout: float) -> None:
         deadline = time.monotonic() + timeout

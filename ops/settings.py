@@ -255,7 +255,7 @@ class Settings:
         if name not in ports:
             port = first
             taken = {p + i for n, p in ports.items() for i in range(_PORTS_OF.get(n, 1))}
-            while any(not _free(port + i) or port + i in taken for i in range(count)):
+            while any(not free(port + i) or port + i in taken for i in range(count)):
                 port += count
             ports[name] = port
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -447,7 +447,8 @@ def _fernet(secret: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(secret.encode()).digest()).decode()
 
 
-def _free(port: int) -> bool:
+def free(port: int) -> bool:
+    """Whether nobody listens on this port of this machine."""
     with socket.socket() as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

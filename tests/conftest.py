@@ -9,7 +9,6 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,18 +23,24 @@ import pytest
 import requests
 
 from ops import postgres as embedded
-from ops.settings import PROJECT, Settings
+from ops.settings import PROJECT, Settings, free
 from vault.client import VaultClient
 
 CLIENT_ID, CLIENT_SECRET = "kho-chung", "sandbox-secret-of-the-tests"
 _numbers = itertools.count(1)
 
 
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+#: Below what a system gives to outgoing connections, and a range for each worker: a port that was free when it was
+#: asked for is still so when its program starts.
+_ports = itertools.count(20000 + 3000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) + os.getpid() % 2000)
+
+
+def free_port(in_a_row: int = 1) -> int:
+    """A port nobody listens on, the first of `in_a_row`; never the same twice."""
+    while True:
+        found = [next(_ports) for _ in range(in_a_row)]
+        if all(free(port) for port in found):
+            return found[0]
 
 
 def wait_for(what, timeout: float = 60.0) -> None:  # type: ignore[no-untyped-def]

@@ -15,6 +15,7 @@ import hashlib
 import hmac
 import os
 import re
+import struct
 from dataclasses import dataclass
 
 import msgspec
@@ -22,6 +23,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 
 TOKEN_VERSION = 1
 PREFIX = f"ref{TOKEN_VERSION}_"
@@ -73,8 +76,9 @@ class Sealer:
     """Seals batches under two derived keys and one data key; holds no state about persons."""
 
     def __init__(self, token_key: bytes, reference_key: bytes, data_key: bytes) -> None:
-        self._token_key = token_key
-        self._reference_key = reference_key
+        # Copies of a keyed state spare each value the key's own round.
+        self._token_state = HMAC(token_key, SHA256())
+        self._reference_state = hashlib.blake2b(key=reference_key, digest_size=_DIGEST)
         self._cipher = AESGCM(data_key)
 
     def seal(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Ciphertexts]:
@@ -129,8 +133,9 @@ class Sealer:
         normal = normalised_identity(identity)
         if normal is None:
             return None
-        digest = hmac.digest(self._token_key, normal.encode(), hashlib.sha256)
-        return f"id{TOKEN_VERSION}_{digest[:16].hex()}"
+        state = self._token_state.copy()
+        state.update(normal.encode())
+        return f"id{TOKEN_VERSION}_{state.finalize()[:16].hex()}"
 
     def open(self, payload: bytes, group_id: bytes) -> tuple[str | None, list[str]]:
         """Owner and values of one group; InvalidTag if it was changed or stands under another id."""
@@ -148,7 +153,9 @@ class Sealer:
 
     def digest(self, message: bytes) -> bytes:
         """16 bytes that stand for `message` and tell nobody without the key what it is."""
-        return hashlib.blake2b(message, key=self._reference_key, digest_size=_DIGEST).digest()
+        state = self._reference_state.copy()
+        state.update(message)
+        return state.digest()
 
     def _tokens(self, name: str, column: pa.Array, found: _Found) -> pa.Array:
         coded = column.dictionary_encode()
@@ -167,9 +174,7 @@ class Sealer:
             owner = pc.fill_null(owners.filter(present), "")
         # Neither an owner nor a field name can hold the separator, so no two inputs meet.
         messages = pc.binary_join_element_wise(owner, name, values, "\x1f").cast(pa.binary())
-        blake2b, key = hashlib.blake2b, self._reference_key
-        digests = [blake2b(m, key=key, digest_size=_DIGEST).digest() for m in messages.to_pylist()]
-        references = _prefixed_hex(digests)
+        references = _prefixed_hex([self.digest(m) for m in messages.to_pylist()])
         found.add(name, references, values, rows)
         if owners is None:
             return references.take(coded.indices)
@@ -190,16 +195,14 @@ class Sealer:
         else:
             owning = owners.take(pa.array(rows[order][starts])).to_pylist()
         # One call to the system for all of them.
-        random = os.urandom((_GROUP + _NONCE) * len(starts))
+        random = struct.iter_unpack(f"{_GROUP}s{_NONCE}s", os.urandom((_GROUP + _NONCE) * len(starts)))
         ids, payloads = [], []
         encode, encrypt = msgspec.msgpack.Encoder().encode, self._cipher.encrypt
-        for number, (owner, start, size) in enumerate(
-            zip(owning, starts.tolist(), sizes.tolist(), strict=True)
-        ):
-            at = number * (_GROUP + _NONCE)
-            group_id, nonce = random[at : at + _GROUP], random[at + _GROUP : at + _GROUP + _NONCE]
+        start = 0
+        for owner, size, (group_id, nonce) in zip(owning, sizes.tolist(), random, strict=True):
             ids.append(group_id)
             payloads.append(nonce + encrypt(nonce, encode((owner, plain[start : start + size])), group_id))
+            start += size
         id_array = pa.array(ids, pa.binary())
         positions = np.arange(len(order)) - np.repeat(starts, sizes)
         return Ciphertexts(

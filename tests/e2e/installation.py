@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from ops.services import default_connections
+from ops.services import SANDBOXES, default_connections
 from ops.settings import PROJECT, Settings
 from tests.conftest import free_port
 
@@ -29,7 +29,6 @@ class Installation:
     def create(cls, home: Path, **environment: str) -> Installation:
         home.mkdir(parents=True, exist_ok=True)
         home.chmod(0o755)
-        sandbox = free_port()
         # The same keys everywhere, so that two installations seal alike and can be compared by checksum.
         keys = home / "vault" / "keys"
         keys.mkdir(parents=True, mode=0o700)
@@ -47,7 +46,7 @@ class Installation:
                 "KHOCHUNG_POSTGRES_PORT": str(free_port()),
                 "KHOCHUNG_AIRFLOW_PORT": str(free_port()),
                 "KHOCHUNG_SITE_PORT": str(free_port()),
-                "KHOCHUNG_SANDBOX_PORT": str(sandbox if sandbox < 65500 else 29101),
+                "KHOCHUNG_SANDBOX_PORT": str(free_port(len(SANDBOXES))),
                 **environment,
             },
         )
