@@ -1,0 +1,28 @@
+"""Programs under the supervisor."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from ops.services import ServiceError, Supervisor
+from ops.settings import Settings
+from tests.conftest import free_port
+
+
+def test_a_port_that_another_program_holds_is_named_at_once(tmp_path):
+    port = free_port()
+    given = {"KHOCHUNG_HOME": str(tmp_path), "KHOCHUNG_SITE_PORT": str(port), "PATH": os.environ["PATH"]}
+    services = Supervisor(Settings(given, dotenv=tmp_path / "no.env"))
+    try:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", port))
+            taken.listen()
+            with pytest.raises(ServiceError, match=rf"127\.0\.0\.1:{port}, and another .* set KHOCHUNG_SITE_PORT"):
+                services.start(["site"])
+        assert services.start(["site"]) == ["site"]
+        assert services.start(["site"]) == []
+    finally:
+        services.down()
