@@ -156,10 +156,11 @@ def ingest_dag(
         if deletions:
 
             @task(outlets=[asset])
-            def find_deletions() -> dict:
-                return enter("find_deletions", source_code, interval(), address(connection_id))
+            def find_deletions(loaded: dict) -> dict:
+                number = loaded["load_number"]
+                return enter("find_deletions", source_code, interval(), address(connection_id), number)
 
-            loaded >> find_deletions()
+            find_deletions(loaded)
 
     return ingest()
 

@@ -40,15 +40,20 @@ class Marked:
     load_number: int | None = None
 
 
-def first_received(url: str, source_code: str, start: dt.datetime, end: dt.datetime) -> dt.datetime | None:
-    """When the first dossier held for the window ``[start, end)`` was received; None if none is held."""
+def first_received(
+    url: str, source_code: str, start: dt.datetime, end: dt.datetime, just_read: int | None = None
+) -> dt.datetime | None:
+    """When the first dossier held for the window ``[start, end)`` was received; None if none is held.
+
+    Rows of the load `just_read` do not count: the source gave them a moment ago.
+    """
     with psycopg.connect(url) as connection:
         if not _exists(connection, "raw.dossier"):
             return None
         row = connection.execute(
             "select min(received_at) from raw.dossier where source_code = %s and received_at >= %s "
-            "and received_at < %s",
-            (source_code, start, end),
+            "and received_at < %s and _load_number is distinct from %s",
+            (source_code, start, end, just_read),
         ).fetchone()
     return row[0] if row else None
 

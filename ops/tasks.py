@@ -279,10 +279,13 @@ def load(settings: Settings, code: str, folder: str) -> dict[str, Any]:
 DELETIONS = {"days": 90, "share": 0.01, "at_least": 5, "confirm_hours": 12}
 
 
-def find_deletions(settings: Settings, code: str, interval: Interval, address: Address) -> dict[str, Any]:
+def find_deletions(
+    settings: Settings, code: str, interval: Interval, address: Address, just_read: int | None = None
+) -> dict[str, Any]:
     """Mark the dossiers that the source does not list any more; raises where that looks like an outage.
 
-    What is compared: the days of the interval, and as many before its end as the source's `deletions` says.
+    What is compared: the days of the interval, and as many before its end as the source's `deletions` says, from
+    the first dossier that was there before the load `just_read`.
     """
     entry = source(settings, code)
     policy = {**DELETIONS, **entry.options.get("deletions", {})}
@@ -294,9 +297,9 @@ def find_deletions(settings: Settings, code: str, interval: Interval, address: A
         window = entry.clip(Interval(begin, interval.end))
         first = None
         if window is not None:
-            first = deletions.first_received(settings.warehouse_url, code, window.start, window.end)
+            first = deletions.first_received(settings.warehouse_url, code, window.start, window.end, just_read)
         if window is None or first is None:
-            raise NothingToDo(f"{code}: no dossier of these days is held")
+            raise NothingToDo(f"{code}: no dossier of these days was held before this load")
         # From midnight: some sources list by days.
         window = Interval(dt.datetime.combine(first.astimezone(VIETNAM), dt.time(), VIETNAM), window.end)
         keys = connector.keys(window)

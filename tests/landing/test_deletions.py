@@ -42,6 +42,7 @@ def test_a_list_is_compared_with_the_dossiers_of_its_days_and_source_alone(tmp_p
     assert (found.held, found.listed, found.missing, found.not_held) == (10, 9, ["d3", "d7"], 1)
     assert compare(database, "igate_dong_thap", START, END, []).held == 0
     assert first_received(database, SOURCE, START, END) == NOON - dt.timedelta(hours=9)
+    assert first_received(database, SOURCE, START, END, just_read=1) is None, "the source has just given them"
     assert first_received(database, SOURCE, END + dt.timedelta(hours=1), END + dt.timedelta(days=1)) is None
 
 
