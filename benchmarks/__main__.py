@@ -29,7 +29,7 @@ def main() -> None:
         parser.error(f"no benchmark {', '.join(unknown)}; known are {', '.join(ALL)}")
     began = time.monotonic()
     print(
-        f"{os.cpu_count()} cores, {platform.machine()}, load average {os.getloadavg()[0]:.1f}; fastest of each way"
+        f"{os.cpu_count()} cores, {platform.machine()}, load average {os.getloadavg()[0]:.1f}; medians of the rounds"
     )
     with world() as here:
         for name in given.names or ALL:
