@@ -58,14 +58,14 @@ def theirs(world: World, bodies: list[bytes]) -> tuple[list[float], dict[str, in
 
 
 def run(world: World, long: bool = False) -> Iterator[Line]:
-    """First load and re-pull, each side twice in turn, each time into a fresh database."""
+    """First load and re-pull, each side three times in turn, each time into a fresh database."""
     if not PYTHON.exists():
         raise RuntimeError(
             f"looked for dlt's environment at {PYTHON} and found none; run `make bench`, which makes it"
         )
     bodies = pages()
     seconds: dict[str, list[float]] = {n: [] for n in ("ours", "dlt", "ours again", "dlt again")}
-    for _ in range(2):
+    for _ in range(3):
         (first, again), rows = ours(world, bodies)
         (their_first, their_again), their_rows = theirs(world, bodies)
         if rows != their_rows:

@@ -153,6 +153,11 @@ class Contract:
                 f'create index if not exists "{self.name}_{c}" on {table} ("{c}") where "{c}" is not null'
                 for c in self.indexed
             ),
+            *(
+                [f'create index if not exists "{self.name}__load" on {table} (_load_number)']
+                if self.change_key
+                else []
+            ),
         ]
 
 

@@ -133,7 +133,7 @@ def mark(
                 (result.load_number, source_code, deleted),
             )
             connection.execute(
-                "insert into raw.dossier_change (source_code, dossier_id, load_number) select %s, k, %s from "
+                "insert into raw.dossier_removal (source_code, dossier_id, load_number) select %s, k, %s from "
                 "unnest(%s::text[]) k",
                 (source_code, result.load_number, [*deleted, *restored]),
             )

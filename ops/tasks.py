@@ -297,7 +297,9 @@ def find_deletions(
         window = entry.clip(Interval(begin, interval.end))
         first = None
         if window is not None:
-            first = deletions.first_received(settings.warehouse_url, code, window.start, window.end, just_read)
+            first = deletions.first_received(
+                settings.warehouse_url, code, window.start, window.end, just_read
+            )
         if window is None or first is None:
             raise NothingToDo(f"{code}: no dossier of these days was held before this load")
         # From midnight: some sources list by days.

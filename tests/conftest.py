@@ -32,7 +32,9 @@ _numbers = itertools.count(1)
 
 #: Below what a system gives to outgoing connections, and a range for each worker: a port that was free when it was
 #: asked for is still so when its program starts.
-_ports = itertools.count(20000 + 3000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) + os.getpid() % 2000)
+_ports = itertools.count(
+    20000 + 3000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) + os.getpid() % 2000
+)
 
 
 def free_port(in_a_row: int = 1) -> int:

@@ -109,7 +109,7 @@ class Installation:
             "select table_schema, table_name, string_agg(format('%I', column_name), ', ' order by column_name) "
             "from information_schema.columns join information_schema.tables using (table_schema, table_name) "
             "where table_schema in ('raw', 'marts', 'open_data') and table_type = 'BASE TABLE' "
-            f"and table_name <> 'dossier_change' and column_name not in ({ignored}) group by 1, 2 order by 1, 2"
+            f"and column_name not in ({ignored}) group by 1, 2 order by 1, 2"
         )
         for schema, table, columns in tables:
             ((checksum,),) = self.rows(

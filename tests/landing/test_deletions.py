@@ -30,7 +30,9 @@ def marks(url: str) -> list[tuple[str, bool, int | None]]:
 
 
 def changes(url: str, number: int) -> list[str]:
-    rows = query(url, f"select dossier_id from raw.dossier_change where load_number = {number} order by 1")
+    rows = query(
+        url, f"select distinct dossier_id from raw.dossier_change where load_number = {number} order by 1"
+    )
     return [r[0] for r in rows]
 
 

@@ -75,7 +75,9 @@ def places(url: str) -> list[tuple[Any, ...]]:
 
 
 def changes(url: str, number: int) -> list[str]:
-    rows = query(url, f"select dossier_id from raw.dossier_change where load_number = {number} order by 1")
+    rows = query(
+        url, f"select distinct dossier_id from raw.dossier_change where load_number = {number} order by 1"
+    )
     return [r[0] for r in rows]
 
 
@@ -158,6 +160,19 @@ def test_a_changed_step_alone_marks_its_dossier(tmp_path, database):
     )
     assert (done.tables["dossier"].updated, done.tables["dossier_step"].updated) == (0, 1)
     assert changes(database, 2) == ["d1"]
+
+
+def test_changes_an_earlier_version_noted_stay(tmp_path, database):
+    with psycopg.connect(database) as connection:
+        connection.execute("create schema raw")
+        connection.execute(
+            "create table raw.dossier_change (source_code text not null, dossier_id text not null, "
+            "load_number bigint not null)"
+        )
+        connection.execute("insert into raw.dossier_change values (%s, 'gone', 7)", ("igate_tien_giang",))
+    bring(database, write(tmp_path, [dossier(1)], [step(1, 1)]))
+    assert changes(database, 7) == ["gone"]
+    assert changes(database, 1) == ["d1"]
 
 
 def test_steps_that_vanished_are_removed_and_noted(tmp_path, database):

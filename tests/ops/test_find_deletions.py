@@ -133,7 +133,9 @@ def comes_and_goes(made: Chain) -> None:
     assert made.look()["deleted"] == 2
     assert made.deleted() == gone
     number = made.rows("select max(load_number) from ops.load_log")[0][0]
-    rung = made.rows(f"select dossier_id from raw.dossier_change where load_number = {number} order by 1")
+    rung = made.rows(
+        f"select distinct dossier_id from raw.dossier_change where load_number = {number} order by 1"
+    )
     assert [r[0] for r in rung] == gone
     made.sandbox.fault(fault="clear")
     assert made.look()["restored"] == 2

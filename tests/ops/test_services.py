@@ -20,7 +20,9 @@ def test_a_port_that_another_program_holds_is_named_at_once(tmp_path):
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", port))
             taken.listen()
-            with pytest.raises(ServiceError, match=rf"127\.0\.0\.1:{port}, and another .* set KHOCHUNG_SITE_PORT"):
+            with pytest.raises(
+                ServiceError, match=rf"127\.0\.0\.1:{port}, and another .* set KHOCHUNG_SITE_PORT"
+            ):
                 services.start(["site"])
         assert services.start(["site"]) == ["site"]
         assert services.start(["site"]) == []
