@@ -25,7 +25,9 @@ import requests
 from ops import postgres
 from ops.settings import PROJECT, Settings
 from sandbox.encode import Encoder
-from sandbox.igate import HANOI, Store, local_seconds
+from sandbox.generator import local_seconds
+from sandbox.igate import Store
+from sandbox.serving import HANOI
 from vault.client import VaultClient
 
 #: The last full week of Tiền Giang's own system; 12,120 dossiers received.

@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -24,26 +24,13 @@ from starlette.routing import Route
 
 from sandbox.chance import I64, uniform
 from sandbox.encode import Encoder, dumps, words
-from sandbox.faults import FaultMiddleware, Faults
+from sandbox.faults import Faults
 from sandbox.generator import DAY, MIGRATED, NONE, WORLDS, Block, block, codes, local_seconds, month_bounds
+from sandbox.serving import HANOI, BadRequest, Headers, clock_routes, read_moment, reply, serve
 from sandbox.spoil import IGATE
 
 PAGE_LIMIT = 200
 TOKEN_PATH = "/auth/realms/digo/protocol/openid-connect/token"
-HANOI = timezone(timedelta(hours=7))
-JSON = "application/json"
-
-
-class BadRequest(ValueError):
-    """A request the server cannot read; becomes a 400."""
-
-
-def read_moment(text: str) -> int:
-    """Return local seconds of `2025-06-16T00:00:00.000Z`, `...+0700` or `...+07:00` (a plus may come as space)."""
-    try:
-        return local_seconds(datetime.fromisoformat(text.strip().replace(" ", "+")).astimezone(HANOI))
-    except ValueError:
-        raise BadRequest(f"cannot read the date {text!r}; expected 2025-06-16T00:00:00.000Z") from None
 
 
 @dataclass
@@ -199,11 +186,6 @@ def page_of(items: list[bytes], page: int, size: int, total: int, sliced: bool) 
     )  # fmt: skip
 
 
-def reply(body: bytes, status: int = 200) -> Response:
-    """Return a JSON answer."""
-    return Response(body, status, media_type=JSON)
-
-
 def create_app(world: str, client_id: str, client_secret: str, now: datetime | None = None) -> FastAPI:
     """Return the application of one world.
 
@@ -221,11 +203,12 @@ def create_app(world: str, client_id: str, client_secret: str, now: datetime | N
     faults.on_late = store.found.clear
     denied = b'{"error":"invalid_token"}'
 
-    def allowed(request_headers: list[tuple[bytes, bytes]]) -> bool:
-        for name, value in request_headers:
+    def refused(headers: Headers) -> bytes | None:
+        for name, value in headers:
             if name == b"authorization":
-                return value[:7].lower() == b"bearer " and tokens.get(value[7:], 0) > time.monotonic()
-        return False
+                known = value[:7].lower() == b"bearer " and tokens.get(value[7:], 0) > time.monotonic()
+                return None if known else denied
+        return denied
 
     async def token(request: Request) -> Response:
         form = dict(parse_qsl((await request.body()).decode(errors="replace")))
@@ -248,7 +231,7 @@ def create_app(world: str, client_id: str, client_secret: str, now: datetime | N
         return page, min(size, PAGE_LIMIT)
 
     async def search(request: Request) -> Response:
-        if not allowed(request.scope["headers"]):
+        if refused(request.scope["headers"]):
             return reply(denied, 401)
         query = dict(parse_qsl(request.scope["query_string"].decode(), keep_blank_values=True))
         try:
@@ -261,7 +244,7 @@ def create_app(world: str, client_id: str, client_secret: str, now: datetime | N
         return reply(page_of(faults.rows(items), page, size, len(rows), query.get("spec") == "slice"))
 
     async def agency(request: Request) -> Response:
-        if not allowed(request.scope["headers"]):
+        if refused(request.scope["headers"]):
             return reply(denied, 401)
         try:
             page, size = numbers(dict(request.query_params), 20)
@@ -291,76 +274,17 @@ def create_app(world: str, client_id: str, client_secret: str, now: datetime | N
                     return 200, held
         return 404, b'{"message":"dossier not found"}'
 
-    async def health(request: Request) -> Response:
-        return reply(b'{"status":"ok"}')
-
-    async def set_faults(request: Request) -> Response:
-        try:
-            if request.method == "POST":
-                faults.set(await request.json())
-        except ValueError as error:
-            return reply(orjson.dumps({"message": str(error)}), 400)
-        return reply(orjson.dumps(faults.state()))
-
-    async def set_now(request: Request) -> Response:
-        if request.method == "POST":
-            try:
-                faults.now = read_moment((await request.json())["now"])
-                store.turn(min(faults.now, w.freeze))
-            except (ValueError, KeyError) as error:
-                return reply(orjson.dumps({"message": f"now: {error}"}), 400)
-        seconds = store.now - 7 * 3600
-        return reply(orjson.dumps({"now": datetime.fromtimestamp(seconds, HANOI).isoformat()}))
-
-    async def warm(request: Request) -> Response:
-        """Encode a window of acceptance beforehand, so that a measurement measures the product."""
-        which, rows = store.search(
-            {k: v for k, v in request.query_params.items() if k.startswith("accepted-")}
-        )
-        for at in range(0, len(rows), 1000):
-            store.fetch(which[at : at + 1000].tolist(), rows[at : at + 1000].tolist())
-        return reply(orjson.dumps({"encoded": len(rows), "bytes": store.held}))
-
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> Any:
         for number in encoder.blocks[:2]:
             store.block(number)
         yield
 
-    app = FastAPI(
-        title=f"iGate sandbox: {world}", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan,
-        routes=[
-            Route(TOKEN_PATH, token, methods=["POST"]),
-            Route("/pa/dossier/search", search, methods=["GET"]),
-            Route("/ba/agency/name+code", agency, methods=["GET"]),
-            Route("/__sandbox__/health", health, methods=["GET"]),
-            Route("/__sandbox__/faults", set_faults, methods=["GET", "POST"]),
-            Route("/__sandbox__/now", set_now, methods=["GET", "POST"]),
-            Route("/__sandbox__/warm", warm, methods=["POST"]),
-        ],
-    )  # fmt: skip
-    app.state.faults = faults
-    app.add_middleware(DetailFirst, find=detail, allowed=allowed)
-    app.add_middleware(FaultMiddleware, faults=faults)  # outermost: added last
-    return app
-
-
-class DetailFirst:
-    """Answers `/pa/dossier/{id}/--online` below the router: it is called once for every dossier."""
-
-    def __init__(self, app: Any, find: Any, allowed: Any) -> None:
-        self.app, self.find, self.allowed = app, find, allowed
-
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """Answer a detail call; pass anything else on."""
-        path = scope.get("path", "")
-        if scope["type"] == "http" and path.startswith("/pa/dossier/") and path.endswith("/--online"):
-            if self.allowed(scope["headers"]):
-                status, body = self.find(path[12:-9])
-            else:
-                status, body = 401, b'{"error":"invalid_token"}'
-            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
-            return
-        await self.app(scope, receive, send)
+    routes = [
+        Route(TOKEN_PATH, token, methods=["POST"]),
+        Route("/pa/dossier/search", search, methods=["GET"]),
+        Route("/ba/agency/name+code", agency, methods=["GET"]),
+        *clock_routes(faults, store, w.freeze, "accepted-"),
+    ]
+    quick = {"within": ("/pa/dossier/", "/--online"), "find": detail, "refused": refused}
+    return serve(f"iGate sandbox: {world}", routes, faults, quick, lifespan=lifespan)

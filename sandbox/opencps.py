@@ -26,7 +26,7 @@ from starlette.routing import Route
 
 from sandbox.chance import F64, I64, bits, integer, keys_for, uniform
 from sandbox.encode import MINISTRY_CODE, Encoder, _opinion, _text, dumps, moments
-from sandbox.faults import FaultMiddleware, Faults
+from sandbox.faults import Faults
 from sandbox.generator import (
     DAY,
     FREEZE,
@@ -38,9 +38,10 @@ from sandbox.generator import (
     month_block,
     month_bounds,
 )
-from sandbox.igate import HANOI, BadRequest, Store, read_moment, reply
+from sandbox.igate import Store
 from sandbox.people import DUMMY, Applicants
 from sandbox.reference import communes, day_number, procedures
+from sandbox.serving import HANOI, BadRequest, clock_routes, reply, serve
 from sandbox.spoil import OPENCPS
 
 WORLD = "dong_thap_cu"
@@ -509,70 +510,16 @@ def create_app(client_id: str, client_secret: str, now: datetime | None = None) 
                 return 200, store.detail(number, row)
         return 404, b'{"code":404,"description":"Not Found"}'
 
-    async def health(request: Request) -> Response:
-        return reply(b'{"status":"ok"}')
-
-    async def set_faults(request: Request) -> Response:
-        try:
-            if request.method == "POST":
-                faults.set(await request.json())
-        except ValueError as error:
-            return reply(orjson.dumps({"message": str(error)}), 400)
-        return reply(orjson.dumps(faults.state()))
-
-    async def set_now(request: Request) -> Response:
-        if request.method == "POST":
-            try:
-                faults.now = read_moment((await request.json())["now"])
-                store.turn(min(faults.now, WORLDS[WORLD].freeze))
-            except (ValueError, KeyError) as error:
-                return reply(orjson.dumps({"message": f"now: {error}"}), 400)
-        return reply(orjson.dumps({"now": datetime.fromtimestamp(store.now - 7 * 3600, HANOI).isoformat()}))
-
-    async def warm(request: Request) -> Response:
-        """Encode a window of reception beforehand, so that a measurement measures the product."""
-        which, rows = store.search({k: v for k, v in request.query_params.items() if "ReceiveDate" in k})
-        for at in range(0, len(rows), 1000):
-            store.fetch(which[at : at + 1000].tolist(), rows[at : at + 1000].tolist())
-        return reply(orjson.dumps({"encoded": len(rows), "bytes": store.held}))
-
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> Any:
         for number in encoder.blocks[-2:]:
             store.block(number)
         yield
 
-    app = FastAPI(
-        title="OpenCPS sandbox: old Đồng Tháp", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan,
-        routes=[
-            Route(f"{BASE}/dossiers", dossiers, methods=["GET"]),
-            Route(AGENCIES, agencies, methods=["GET"]),
-            Route("/__sandbox__/health", health, methods=["GET"]),
-            Route("/__sandbox__/faults", set_faults, methods=["GET", "POST"]),
-            Route("/__sandbox__/now", set_now, methods=["GET", "POST"]),
-            Route("/__sandbox__/warm", warm, methods=["POST"]),
-        ],
-    )  # fmt: skip
-    app.state.faults = faults
-    app.add_middleware(DetailFirst, find=detail, refused=refused)
-    app.add_middleware(FaultMiddleware, faults=faults)  # outermost: added last
-    return app
-
-
-class DetailFirst:
-    """Answers `/o/rest/v2/dossiers/{id}` below the router: it is called once for every dossier."""
-
-    def __init__(self, app: Any, find: Any, refused: Any) -> None:
-        self.app, self.find, self.refused = app, find, refused
-
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """Answer a detail call; pass anything else on."""
-        path = scope.get("path", "")
-        if scope["type"] == "http" and path.startswith(f"{BASE}/dossiers/"):
-            why = self.refused(scope["headers"])
-            status, body = (401, why) if why else self.find(path[len(BASE) + 10 :])
-            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
-            return
-        await self.app(scope, receive, send)
+    routes = [
+        Route(f"{BASE}/dossiers", dossiers, methods=["GET"]),
+        Route(AGENCIES, agencies, methods=["GET"]),
+        *clock_routes(faults, store, WORLDS[WORLD].freeze, "ReceiveDate"),
+    ]
+    quick = {"within": (f"{BASE}/dossiers/", ""), "find": detail, "refused": refused}
+    return serve("OpenCPS sandbox: old Đồng Tháp", routes, faults, quick, lifespan=lifespan)

@@ -28,10 +28,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sandbox.chance import uniform
-from sandbox.faults import FaultMiddleware, Faults
+from sandbox.faults import Faults
 from sandbox.generator import PEOPLE, mix_person, person_commune
 from sandbox.people import ascii_of, birth_dates, full_names, identity_tails
 from sandbox.reference import communes
+from sandbox.serving import serve
 
 # Đồng Tháp's LGSP takes client_id, client_secret and grant_type in the body [seen]; the paths of services below it
 # follow its catalogue service, /dldc/1.0.0 [guess].
@@ -260,40 +261,27 @@ def create_app(client_id: str, client_secret: str) -> FastAPI:
         except Fault as error:
             return json({"error_code": "1", "message": str(error)})
 
-    async def health(request: Request) -> Response:
-        return json({"status": "ok"})
-
     async def counted(request: Request) -> Response:
         """Calls by operation since the start."""
         return json(dict(calls))
 
-    async def set_faults(request: Request) -> Response:
+    def arm(wanted: Any) -> None:
         """The faults every stand-in knows, and soap_fault (code, text, calls)."""
-        try:
-            if request.method == "POST":
-                wanted = await request.json()
-                if isinstance(wanted, dict) and wanted.get("fault") == "soap_fault":
-                    one = Fault(wanted.get("text", "try later"), wanted.get("code", "Server"))
-                    armed.extend([one] * int(wanted.get("calls", 1)))
-                else:
-                    faults.set(wanted)
-                    if wanted == {"fault": "clear"}:
-                        armed.clear()
-        except ValueError as error:
-            return json({"message": str(error)}, 400)
-        return json(faults.state() | {"soap_fault": len(armed)})
+        if isinstance(wanted, dict) and wanted.get("fault") == "soap_fault":
+            one = Fault(wanted.get("text", "try later"), wanted.get("code", "Server"))
+            armed.extend([one] * int(wanted.get("calls", 1)))
+            return
+        faults.set(wanted)
+        if wanted == {"fault": "clear"}:
+            armed.clear()
 
-    app = FastAPI(
-        title="Population database sandbox", docs_url=None, redoc_url=None, openapi_url=None,
-        routes=[
-            Route(TOKEN_PATH, token, methods=["POST"]),
-            Route(SOAP_PATH, service, methods=["POST"]),
-            Route(WRAPPER_PATH, wrapper, methods=["POST"]),
-            Route("/__sandbox__/health", health, methods=["GET"]),
-            Route("/__sandbox__/calls", counted, methods=["GET"]),
-            Route("/__sandbox__/faults", set_faults, methods=["GET", "POST"]),
-        ],
+    routes = [
+        Route(TOKEN_PATH, token, methods=["POST"]),
+        Route(SOAP_PATH, service, methods=["POST"]),
+        Route(WRAPPER_PATH, wrapper, methods=["POST"]),
+        Route("/__sandbox__/calls", counted, methods=["GET"]),
+    ]
+    return serve(
+        "Population database sandbox", routes, faults,
+        arm=arm, state=lambda: faults.state() | {"soap_fault": len(armed)},
     )  # fmt: skip
-    app.state.faults = faults
-    app.add_middleware(FaultMiddleware, faults=faults)
-    return app

@@ -19,8 +19,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sandbox.evaluation import ENDPOINTS, simulated
-from sandbox.faults import FaultMiddleware, Faults
+from sandbox.faults import Faults
 from sandbox.reference import DATA, made_id, result_of, rows
+from sandbox.serving import serve
 
 H44 = "019d2be3-6a88-732b-8b17-b68020c8553a"
 CAPTURES = DATA / "captures"
@@ -263,30 +264,12 @@ def create_app() -> FastAPI:
             b'{"items":[' + b",".join(faults.rows(items)) + b'],"pagination":' + pagination + b"}"
         )
 
-    async def health(request: Request) -> Response:
-        return reply(b'{"status":"ok"}', 200)
-
-    async def set_faults(request: Request) -> Response:
-        try:
-            if request.method == "POST":
-                faults.set(await request.json())
-        except ValueError as error:
-            return reply(orjson.dumps({"message": str(error)}), 400)
-        return reply(orjson.dumps(faults.state()), 200)
-
     submitting = "/api/v1/submitting/formality"
-    app = FastAPI(
-        title="National portal sandbox", docs_url=None, redoc_url=None, openapi_url=None,
-        routes=[
-            Route(f"{submitting}/list-all-public-formality-by-citizen", list_all, methods=["POST"]),
-            Route(f"{submitting}/list-all-formality-by-citizen", list_all, methods=["POST"]),
-            Route("/api/v1/configuring/formality/get-formality-by-citizen", detail, methods=["POST"]),
-            Route("/api/v1/reporting/formalities", reporting, methods=["POST"]),
-            *[Route(f"/api/v1/reporting/evaluation/{e}", reporting, methods=["POST"]) for e in ENDPOINTS],
-            Route("/__sandbox__/health", health, methods=["GET"]),
-            Route("/__sandbox__/faults", set_faults, methods=["GET", "POST"]),
-        ],
-    )  # fmt: skip
-    app.state.faults = faults
-    app.add_middleware(FaultMiddleware, faults=faults)
-    return app
+    routes = [
+        Route(f"{submitting}/list-all-public-formality-by-citizen", list_all, methods=["POST"]),
+        Route(f"{submitting}/list-all-formality-by-citizen", list_all, methods=["POST"]),
+        Route("/api/v1/configuring/formality/get-formality-by-citizen", detail, methods=["POST"]),
+        Route("/api/v1/reporting/formalities", reporting, methods=["POST"]),
+        *[Route(f"/api/v1/reporting/evaluation/{e}", reporting, methods=["POST"]) for e in ENDPOINTS],
+    ]
+    return serve("National portal sandbox", routes, faults)
