@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
@@ -53,6 +54,7 @@ _GIVEN_TODAY = (
     "at >= date_trunc('day', now() at time zone 'Asia/Ho_Chi_Minh') at time zone 'Asia/Ho_Chi_Minh'"
 )
 _WRAP = b"kho-chung/data-key"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -125,63 +127,42 @@ class Store:
         if not ciphertexts.values.num_rows:
             return
 
-        def work(connection: adbc.Connection) -> None:
-            with connection.cursor() as cursor:
-                cursor.execute("drop table if exists pg_temp.incoming_value, pg_temp.incoming_group")
-                cursor.adbc_ingest("incoming_value", ciphertexts.values, mode="create", temporary=True)
-                cursor.adbc_ingest("incoming_group", ciphertexts.groups, mode="create", temporary=True)
-                # A group of which every value is held already is not stored again.
-                cursor.execute(
-                    "with fresh as (insert into sealed_value (reference, field, group_id, position) "  # noqa: S608
-                    "select reference, field, group_id, position from pg_temp.incoming_value "
-                    "on conflict (reference) do nothing returning group_id) "
-                    "insert into sealed_group (id, key_version, payload) "
-                    f"select id, {int(self.key_version)}, payload from pg_temp.incoming_group "
-                    "where id in (select group_id from fresh)"
-                )
-                cursor.execute("drop table pg_temp.incoming_value, pg_temp.incoming_group")
-            connection.commit()
+        def keep(cursor: adbc.Cursor) -> None:
+            # A group of which every value is held already is not stored again.
+            cursor.execute(
+                "with fresh as (insert into sealed_value (reference, field, group_id, position) "  # noqa: S608
+                "select reference, field, group_id, position from pg_temp.incoming_value "
+                "on conflict (reference) do nothing returning group_id) "
+                "insert into sealed_group (id, key_version, payload) "
+                f"select id, {int(self.key_version)}, payload from pg_temp.incoming_group "
+                "where id in (select group_id from fresh)"
+            )
 
-        with self._lock:
-            self._with_connection(work)
+        self._do(keep, incoming_value=ciphertexts.values, incoming_group=ciphertexts.groups)
 
     def quarantine(self, rows: pa.Table) -> None:
         """Store payloads: columns source_code, table_name, key, field, kind, payload, batch_id."""
-        self._insert("quarantine", rows, "(batch_id, table_name, key, field, kind, digest)")
-
-    def _insert(self, table: str, rows: pa.Table, conflict: str) -> None:
         names = ", ".join(rows.column_names)
 
-        def work(connection: adbc.Connection) -> None:
-            with connection.cursor() as cursor:
-                cursor.execute("drop table if exists pg_temp.incoming")
-                cursor.adbc_ingest("incoming", rows, mode="create", temporary=True)
-                cursor.execute(
-                    f"insert into {table} ({names}) select {names} from pg_temp.incoming "  # noqa: S608
-                    f"on conflict {conflict} do nothing"
-                )
-                cursor.execute("drop table pg_temp.incoming")
-            connection.commit()
+        def keep(cursor: adbc.Cursor) -> None:
+            cursor.execute(
+                f"insert into quarantine ({names}) select {names} from pg_temp.incoming "  # noqa: S608
+                "on conflict (batch_id, table_name, key, field, kind, digest) do nothing"
+            )
 
-        with self._lock:
-            self._with_connection(work)
+        self._do(keep, incoming=rows)
 
     def rejects(self) -> pa.Table:
         """What is quarantined of rejected records: batch, table, key, field, replayed when, by what. No payload."""
-        found: list[pa.Table] = []
 
-        def work(connection: adbc.Connection) -> None:
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    "select source_code, batch_id, table_name, key, field, created_at, replayed_at, replay_batch "
-                    "from quarantine where kind = 'reject' order by id"
-                )
-                found[:] = [cursor.fetch_arrow_table()]
-            connection.commit()
+        def read(cursor: adbc.Cursor) -> pa.Table:
+            cursor.execute(
+                "select source_code, batch_id, table_name, key, field, created_at, replayed_at, replay_batch "
+                "from quarantine where kind = 'reject' order by id"
+            )
+            return cursor.fetch_arrow_table()
 
-        with self._lock:
-            self._with_connection(work)
-        return found[0]
+        return self._do(read)
 
     def read_rejects(self, rule: Rule, asked: pa.Table) -> list[bytes | None]:
         """Payload of each reject in `asked` (batch_id, table_name, key, field); None if not held, or replayed.
@@ -189,32 +170,25 @@ class Store:
         Only what is the rule's is opened; every reading is recorded and committed before this returns.
         """
         places = {tuple(row.values()): at for at, row in enumerate(asked.to_pylist())}
-        rows: list[dict] = []
 
-        def work(connection: adbc.Connection) -> None:
-            with connection.cursor() as cursor:
-                cursor.execute("drop table if exists pg_temp.wanted")
-                cursor.adbc_ingest("wanted", asked, mode="create", temporary=True)
+        def read(cursor: adbc.Cursor) -> list[dict]:
+            cursor.execute(
+                "select q.id, q.batch_id, q.table_name, q.key, q.field, q.payload from quarantine q "
+                "join pg_temp.wanted w using (batch_id, table_name, key, field) where q.kind = 'reject' and "
+                "q.replayed_at is null and q.source_code = $1 and q.table_name = $2 and q.field = $3",
+                (rule.source, rule.table, rule.field),
+            )
+            rows = cursor.fetch_arrow_table().to_pylist()
+            for row in rows:
                 cursor.execute(
-                    "select q.id, q.batch_id, q.table_name, q.key, q.field, q.payload from quarantine q "
-                    "join pg_temp.wanted w using (batch_id, table_name, key, field) where q.kind = 'reject' and "
-                    "q.replayed_at is null and q.source_code = $1 and q.table_name = $2 and q.field = $3",
-                    (rule.source, rule.table, rule.field),
+                    "insert into repair_reading (request_id, rule, why, quarantine_id) "
+                    "values ($1::text::uuid, $2, $3, $4)",
+                    (str(uuid.uuid4()), rule.name, rule.why, row["id"]),
                 )
-                rows[:] = cursor.fetch_arrow_table().to_pylist()
-                for row in rows:
-                    cursor.execute(
-                        "insert into repair_reading (request_id, rule, why, quarantine_id) "
-                        "values ($1::text::uuid, $2, $3, $4)",
-                        (str(uuid.uuid4()), rule.name, rule.why, row["id"]),
-                    )
-                cursor.execute("drop table pg_temp.wanted")
-            connection.commit()
+            return rows
 
-        with self._lock:
-            self._with_connection(work)
         payloads: list[bytes | None] = [None] * asked.num_rows
-        for row in rows:
+        for row in self._do(read, wanted=asked):
             place = places[row["batch_id"], row["table_name"], row["key"], row["field"]]
             payloads[place] = self.sealer.decrypt(
                 row["payload"], f"{row['table_name']}/{row['key']}".encode()
@@ -223,26 +197,18 @@ class Store:
 
     def replayed(self, rejects: pa.Table, batch_id: str) -> int:
         """Mark rejects (batch_id, table_name, key, field) as replayed by a batch; how many were not yet."""
-        marked: list[int] = []
 
-        def work(connection: adbc.Connection) -> None:
-            with connection.cursor() as cursor:
-                cursor.execute("drop table if exists pg_temp.done")
-                cursor.adbc_ingest("done", rejects, mode="create", temporary=True)
-                cursor.execute(
-                    "with marked as (update quarantine q set replayed_at = now(), replay_batch = $1 "
-                    "from pg_temp.done d where q.batch_id = d.batch_id and q.table_name = d.table_name and "
-                    "q.key = d.key and q.field = d.field and q.kind = 'reject' and q.replayed_at is null "
-                    "returning 1) select count(*) from marked",
-                    (batch_id,),
-                )
-                marked[:] = [int(cursor.fetchall()[0][0])]
-                cursor.execute("drop table pg_temp.done")
-            connection.commit()
+        def mark(cursor: adbc.Cursor) -> int:
+            cursor.execute(
+                "with marked as (update quarantine q set replayed_at = now(), replay_batch = $1 "
+                "from pg_temp.done d where q.batch_id = d.batch_id and q.table_name = d.table_name and "
+                "q.key = d.key and q.field = d.field and q.kind = 'reject' and q.replayed_at is null "
+                "returning 1) select count(*) from marked",
+                (batch_id,),
+            )
+            return int(cursor.fetchall()[0][0])
 
-        with self._lock:
-            self._with_connection(work)
-        return marked[0]
+        return self._do(mark, done=rejects)
 
     def reveal(self, references: list[str]) -> dict[str, str]:
         """Clear values by reference, for `disclose` and for tests; the vault's API does not offer it."""
@@ -284,32 +250,27 @@ class Store:
             for outcome, number, name in [self._judge(purpose, token, reference, values)]
         ]
         wanted = sum(1 for d in given if d.outcome == "disclosed")
-        left: list[int] = []
 
-        def work(connection: adbc.Connection) -> None:
-            with connection.cursor() as cursor:
-                # One reading of the quota at a time, or two callers would both take its last place.
-                cursor.execute("lock table disclosure in exclusive mode")
-                cursor.execute(_GIVEN_TODAY, (agreement.purpose,))
-                left[:] = [agreement.daily_quota - cursor.fetchall()[0][0]]
-                if wanted <= left[0]:
-                    for d in given:
-                        cursor.execute(
-                            "insert into disclosure (request_id, purpose, document, officer_code, token, outcome) "
-                            "values ($1::text::uuid, $2, $3, $4, $5, $6)",
-                            (d.request_id, agreement.purpose, agreement.document, agreement.officer_code,
-                             d.token, d.outcome),
-                        )  # fmt: skip
-            connection.commit()
+        def give(cursor: adbc.Cursor) -> int:
+            # One reading of the quota at a time, or two callers would both take its last place.
+            cursor.execute("lock table disclosure in exclusive mode")
+            cursor.execute(_GIVEN_TODAY, (agreement.purpose,))
+            left = agreement.daily_quota - int(cursor.fetchall()[0][0])
+            for d in given if wanted <= left else ():
+                cursor.execute(
+                    "insert into disclosure (request_id, purpose, document, officer_code, token, outcome) "
+                    "values ($1::text::uuid, $2, $3, $4, $5, $6)",
+                    (d.request_id, agreement.purpose, agreement.document, agreement.officer_code, d.token, d.outcome),
+                )  # fmt: skip
+            return left
 
-        with self._lock:
-            self._with_connection(work)
-        if wanted > left[0]:
+        left = self._do(give)
+        if wanted > left:
             raise QuotaSpent(
-                f"{agreement.purpose}: {max(left[0], 0)} of the {agreement.daily_quota} readings a day of document "
+                f"{agreement.purpose}: {max(left, 0)} of the {agreement.daily_quota} readings a day of document "
                 f"{agreement.document} are left, {wanted} were asked for; the count starts anew at midnight"
             )
-        return given, left[0] - wanted
+        return given, left - wanted
 
     def _judge(
         self, purpose: Purpose, token: str, reference: str, values: dict[str, str]
@@ -341,18 +302,31 @@ class Store:
 
     # --- connection ----------------------------------------------------------------------------------
 
-    def _with_connection(self, work) -> None:  # type: ignore[no-untyped-def]
-        for attempt in (1, 2):
+    def _do(self, act: Callable[[adbc.Cursor], T], **given: pa.Table) -> T:
+        """`act` in one transaction under the lock, with `given` as temporary tables; its result, once committed."""
+        with self._lock:
+            return self._transact(act, **given)
+
+    def _transact(self, act: Callable[[adbc.Cursor], T], **given: pa.Table) -> T:
+        for last in (False, True):
             if self._connection is None:
                 self._connection = adbc.connect(self._url)
             try:
-                work(self._connection)
-                return
+                with self._connection.cursor() as cursor:
+                    for name, table in given.items():
+                        cursor.execute(f"drop table if exists pg_temp.{name}")
+                        cursor.adbc_ingest(name, table, mode="create", temporary=True)
+                    found = act(cursor)
+                    for name in given:
+                        cursor.execute(f"drop table pg_temp.{name}")
+                self._connection.commit()
+                return found
             except adbc.Error:
                 self._drop()
-                if attempt == 2:
+                if last:
                     raise
                 # The server may have restarted: one fresh connection, then the caller hears of it.
+        raise AssertionError("the second attempt returns or raises")
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -364,21 +338,11 @@ class Store:
                 return
 
     def _execute(self, statement: str) -> None:
-        def work(connection: adbc.Connection) -> None:
-            with connection.cursor() as cursor:
-                cursor.execute(statement)
-            connection.commit()
-
-        self._with_connection(work)
+        self._transact(lambda cursor: cursor.execute(statement))
 
     def _rows(self, query: str) -> list[dict]:
-        found: list[dict] = []
+        def read(cursor: adbc.Cursor) -> list[dict]:
+            cursor.execute(query)
+            return list(cursor.fetch_arrow_table().to_pylist())
 
-        def work(connection: adbc.Connection) -> None:
-            with connection.cursor() as cursor:
-                cursor.execute(query)
-                found.extend(cursor.fetch_arrow_table().to_pylist())
-            connection.commit()
-
-        self._with_connection(work)
-        return found
+        return self._transact(read)
