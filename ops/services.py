@@ -76,6 +76,7 @@ def _sandbox_environment(settings: Settings) -> dict[str, str]:
         **{k: v for k, v in settings.given.items() if k.startswith("SANDBOX_")},
         "PATH": os.environ.get("PATH", os.defpath),
         "PYTHONPATH": str(PROJECT),
+        "SANDBOX_FAULTS": settings.get("SANDBOX_FAULTS"),
         "SANDBOX_CLIENT_ID": "kho-chung",
         "SANDBOX_CLIENT_SECRET": settings.sandbox_secret,
     }

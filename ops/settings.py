@@ -47,6 +47,10 @@ KNOWN: dict[str, tuple[str, str]] = {
     ),
     "KHOCHUNG_SANDBOX": ("1", "1: sources without an Airflow connection use the sandbox; 0: they fail"),
     "KHOCHUNG_SANDBOX_HOST": ("127.0.0.1", "machine the sandbox runs on"),
+    "SANDBOX_FAULTS": (
+        "realistic",
+        "bad days of the sandbox: a profile, or JSON (sandbox/README.md); []: none",
+    ),
     "SANDBOX_CLIENT_SECRET": ("", "what the sandbox's clients sign in with; empty: made at the first start"),
     "AIRFLOW_ADMIN_PASSWORD": ("", "password of admin on Airflow's page; empty: made at the first start"),
     "KHOCHUNG_AIRFLOW_URL": (
