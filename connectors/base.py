@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import email.utils
+import pathlib
 import random
 import ssl
 import threading
@@ -182,6 +183,13 @@ class Connector:
             self.margin = dt.timedelta(days=float(endpoint.options["margin_days"]))  # type: ignore[misc]
         #: Mends the columns of a table, in place, before they are typed; set where rejects are replayed.
         self.repair: Callable[[str, dict[str, list[Any]]], None] | None = None
+        ca_file = endpoint.options.get("ca_file")
+        if ca_file is not None and not pathlib.Path(ca_file).is_file():
+            raise SourceRefused(
+                f"{source_code}: looked for the certificates of its authority at {ca_file} (ca_file in this source's "
+                "options) and found no file. Put the authority's certificate there, in PEM form."
+            )
+        self._ca_file: str | bool = True if ca_file is None else str(ca_file)
         self._clock_seen = False
         self._tallies: Counter[str] = Counter()
         self._local = threading.local()
@@ -250,8 +258,9 @@ class Connector:
                 raise SourceRefused(
                     self._say(method, path, f"its TLS certificate could not be verified{_tls_reason(e)}")
                     + f" This machine's clock says {clock:%d/%m/%Y %H:%M}. If that is right, ask the source's owner to "
-                    "renew the certificate, or have its issuer trusted here; verification is never switched off. "
-                    "Nothing was landed; then clear the task."
+                    "renew the certificate; if an authority of the province's own issued it, name that authority's "
+                    "certificate as ca_file in this source's options. Verification is never switched off. Nothing was "
+                    "landed; then clear the task."
                 ) from None
             except (
                 requests.exceptions.ConnectionError,
@@ -387,6 +396,7 @@ class Connector:
             session = requests.Session()
             # A proxy or .netrc of the environment must not redirect credentials unasked.
             session.trust_env = False
+            session.verify = self._ca_file
             session.headers["User-Agent"] = "kho-chung (kho du lieu dung chung)"
             self._local.session = session
         return session

@@ -245,10 +245,15 @@ def certificate(folder: Path, ends: dt.datetime, issuer: Any = None) -> tuple[An
     return (key, name), path
 
 
-def test_an_expired_certificate_is_told_and_a_renewed_one_heals(place, tmp_path, monkeypatch):
+def trust(place: Place, authority: Path) -> None:
+    """Name the province's own authority in the list of sources."""
+    entry = {**ENTRY, "options": {**ENTRY.get("options", {}), "ca_file": str(authority)}}
+    place.settings.sources_file.write_text(yaml.safe_dump({"sources": {SOURCE: entry}}))
+
+
+def test_an_expired_certificate_is_told_and_a_renewed_one_heals(place, tmp_path):
     later = dt.datetime.now(dt.UTC) + 365 * DAY
     authority, trusted = certificate(tmp_path, later)
-    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(trusted))
 
     def pull(ends: dt.datetime) -> str:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -256,6 +261,14 @@ def test_an_expired_certificate_is_told_and_a_renewed_one_heals(place, tmp_path,
         with front(place.address.base_url, dt.timedelta(), context) as url:
             return place.pull(tasks.Address(url, CLIENT_ID, CLIENT_SECRET))
 
+    with pytest.raises(
+        SourceRefused, match=r"could not be verified.*authority of the province's own.*ca_file"
+    ):
+        pull(later)
+    trust(place, tmp_path / "forgotten.pem")
+    with pytest.raises(SourceRefused, match=r"looked for .*forgotten\.pem \(ca_file .*found no file"):
+        pull(later)
+    trust(place, trusted)
     with pytest.raises(SourceRefused) as failure:
         pull(dt.datetime.now(dt.UTC) - DAY)
     for word in (
