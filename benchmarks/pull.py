@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -27,6 +28,8 @@ WINDOWS = {"day": 1, "week": 7}
 LONG_WINDOWS = {"month": 30, "year": 365}
 #: Dossiers read by both sides of the comparison of speed.
 READ = 2_000
+#: Seconds that a source far away adds to each call.
+LATENCY = 0.020
 
 
 def pulled(url: str, sandbox: str, vault: VaultClient, landing: Path, days: int) -> dict[str, Any]:
@@ -66,7 +69,7 @@ def settled(url: str) -> int:
 
 
 def run(world: World, long: bool = False) -> Iterator[Line]:
-    """All three."""
+    """Speed, memory, rewritten rows."""
     with world.vault() as vault, world.sandbox() as sandbox:
         yield from _speed(sandbox)
         peaks: dict[str, float] = {}
@@ -120,3 +123,16 @@ def _speed(sandbox: str) -> Iterator[Line]:
     yield Line(
         f"read and type {len(ids):,} details / bare requests loop", value, "<= 1.5", value <= 1.5, behind
     )
+
+    # So many calls at once, each of which takes at least LATENCY: no client is faster.
+    permitted = len(ids) * LATENCY / connector.concurrency
+    admin = f"{sandbox}/__sandbox__/faults"
+    slow = {"fault": "latency", "rate": 1, "ms": LATENCY * 1000}
+    requests.post(admin, json=slow, timeout=5).raise_for_status()
+    (taken,) = rounds({"ours": ours}, 3).values()
+    requests.post(admin, json={"fault": "clear"}, timeout=5).raise_for_status()
+    value = permitted / statistics.median(taken)
+    yield Line(
+        f"  with {LATENCY * 1000:.0f} ms latency / {connector.concurrency} calls at once",
+        value, ">= 0.8", value >= 0.8, f"permitted {permitted:.3g} s; ours {statistics.median(taken):.3g} s",
+    )  # fmt: skip
