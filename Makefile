@@ -9,7 +9,7 @@ READY := $(VENV)/.installed-$(shell cat requirements.lock requirements-bootstrap
 BENCH := .venv-bench/.installed-$(shell sha256sum benchmarks/requirements.lock | cut -c1-16)
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help install run up down bench psql url rejects clean test lint prove lock docs logs
+.PHONY: help install run up down bench psql url rejects clean test lint prove lock logs
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

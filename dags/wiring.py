@@ -92,7 +92,8 @@ def address(connection_id: str) -> Any:
         raise SettingsError(
             f"looked for the Airflow connection {connection_id!r} (environment AIRFLOW_CONN_{connection_id.upper()}, "
             f"{PROJECT / '.env'}, Airflow's page under Admin, Connections) and found none. Make it with the source's "
-            "address, user and secret, or set KHOCHUNG_SANDBOX=1 to use the sandbox."
+            "address, user and secret. The sandbox (KHOCHUNG_SANDBOX=1) stands in only for the sources it knows "
+            "(sandbox/README.md), and for none whose origin is real."
         ) from None
     if found.conn_type == "file":  # file:///srv/folder, or as JSON with the folder as its host
         return Address("file://" + quote(f"/{found.schema or (found.host or '').lstrip('/')}"))

@@ -142,10 +142,10 @@ def main() -> int:
     commands.add_parser(
         "env", help="print the environment for Airflow's own command, for eval; holds secrets"
     )
-    psql = commands.add_parser("psql", help="enter the warehouse")
-    psql.add_argument("words", nargs=argparse.REMAINDER)
-    airflow = commands.add_parser("airflow", help="Airflow's own command in this installation")
-    airflow.add_argument("words", nargs=argparse.REMAINDER)
+    commands.add_parser("psql", help="enter the warehouse; further words are psql's")
+    commands.add_parser(
+        "airflow", help="Airflow's own command in this installation, such as: airflow dags list"
+    )
     commands.add_parser(
         "prepare", help="make logins, databases and secrets on a given server; safe to repeat"
     )
@@ -160,7 +160,9 @@ def main() -> int:
     rejected.add_argument("--rule", help="replay: by this rule of ops/repairs.yml only")
     rejected.add_argument("--dry-run", action="store_true", help="replay: say what would come of it")
     commands.add_parser("sandbox", help="run every stand-in, in the foreground")
-    given = parser.parse_args()
+    # What follows psql or airflow is theirs, also where it begins with a dash.
+    words = sys.argv[2:] if sys.argv[1:2] in (["psql"], ["airflow"]) else []
+    given = parser.parse_args(sys.argv[1:2] if words else None)
     try:
         settings = Settings()
         if given.command == "run":
@@ -174,7 +176,7 @@ def main() -> int:
         elif given.command == "url":
             _url(settings)
         elif given.command == "psql":
-            _psql(settings, given.words)
+            _psql(settings, words)
         elif given.command == "status":
             print("\n".join(sorted(services.Supervisor(settings).running())) or "nothing runs")
         elif given.command == "logs":
@@ -190,7 +192,7 @@ def main() -> int:
         elif given.command == "clean":
             _clean(settings)
         elif given.command == "airflow":
-            _airflow(settings, given.words)
+            _airflow(settings, words)
         elif given.command == "prepare":
             _prepare(settings)
         elif given.command == "exec":

@@ -197,7 +197,7 @@ def _role(connection: psycopg.Connection, name: str, password: str) -> None:
 
 
 def _database(connection: psycopg.Connection, name: str, owner: str | None) -> None:
-    if connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone():
+    if _exists(connection, name):
         return
     connection.execute(
         sql.SQL("create database {}{} template template0").format(
@@ -209,6 +209,11 @@ def _database(connection: psycopg.Connection, name: str, owner: str | None) -> N
     connection.execute(
         sql.SQL("revoke connect, temporary on database {} from public").format(sql.Identifier(name))
     )
+
+
+def _exists(connection: psycopg.Connection, database: str) -> bool:
+    found = connection.execute("select 1 from pg_database where datname = %s", (database,)).fetchone()
+    return found is not None
 
 
 def _check_server(settings: Settings) -> None:
@@ -224,8 +229,17 @@ def _check_server(settings: Settings) -> None:
                 )
             for url in (settings.airflow_database_url, settings.vault_database_url):
                 other = urlsplit(url)
-                if (other.hostname, other.port) == (parts.hostname, parts.port):
-                    _database(connection, other.path.strip("/"), None)
+                if (other.hostname, other.port) != (parts.hostname, parts.port):
+                    continue
+                name = other.path.strip("/")
+                if other.username != parts.username and not _exists(connection, name):
+                    raise SettingsError(
+                        f"looked for the database {name} of the login {other.username} on {where} and found none; the "
+                        "login of WAREHOUSE_URL cannot make another's. Set POSTGRES_ADMIN_URL and run "
+                        f"`.venv/bin/python -m ops prepare`, or: create database {name} owner {other.username} "
+                        "template template0"
+                    )
+                _database(connection, name, None)
     except psycopg.errors.InsufficientPrivilege:
         raise SettingsError(
             f"the user of WAREHOUSE_URL may not create databases on {where}. Create the databases named by "
@@ -233,7 +247,8 @@ def _check_server(settings: Settings) -> None:
         ) from None
     except psycopg.OperationalError as e:
         raise SettingsError(
-            f"looked for PostgreSQL at {where} (WAREHOUSE_URL) and could not enter: {str(e).splitlines()[0]}"
+            f"looked for PostgreSQL at {where} (WAREHOUSE_URL) and could not enter: {str(e).splitlines()[0]}. If login "
+            "or database are still to be made, set POSTGRES_ADMIN_URL and run `.venv/bin/python -m ops prepare`."
         ) from None
 
 

@@ -27,6 +27,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from ops import health, postgres
 from ops.settings import PROJECT, Settings, SettingsError, free
+from ops.sources import read_sources
 
 SANDBOXES = {
     "igate_tien_giang": ["igate", "--world", "tien_giang"],
@@ -164,18 +165,23 @@ PROGRAMS = {**SERVICES, **APART}
 
 
 def default_connections(settings: Settings) -> dict[str, str]:
-    """Airflow connections to the sandbox, for sources that were given none of their own."""
+    """Airflow connections to the sandbox, for sources that were given none of their own.
+
+    None for a source declared real, or invented rows would pass for real ones; the portal's are real, replayed.
+    """
     if not settings.sandbox:
         return {}
+    sources = read_sources(settings.sources_file)
+    real = {code for code, s in sources.items() if s.origin == "real" and s.kind != "national_portal"}
     host, secret = settings.get("KHOCHUNG_SANDBOX_HOST"), quote(settings.sandbox_secret, safe="")
     found: dict[str, str] = {}
     for source, port in sandbox_ports(settings).items():
         name = f"AIRFLOW_CONN_{source.upper()}"
-        if name not in settings.given:
+        if name not in settings.given and source not in real:
             path = "/api/v1" if source == "national_portal" else ""
             found[name] = f"http://kho-chung:{secret}@{host}:{port}{path}"
     for source in DROPS:
-        if (name := f"AIRFLOW_CONN_{source.upper()}") not in settings.given:
+        if (name := f"AIRFLOW_CONN_{source.upper()}") not in settings.given and source not in real:
             found[name] = _drop_folder(settings, source).as_uri()
     return found
 

@@ -36,8 +36,8 @@ KNOWN: dict[str, tuple[str, str]] = {
     "VAULT_TOKEN_FILE": ("", "file with the token of the vault's API; empty: <home>/secrets/vault-api"),
     "POSTGRES_ADMIN_URL": (
         "",
-        "an owner of the given server, for `python -m ops prepare` alone: it makes the logins and databases of "
-        "the three URLs",
+        "an owner of the given server, by whom logins and databases of the three URLs are made at a start "
+        "(`python -m ops prepare` does just that); to be removed afterwards",
     ),
     "KHOCHUNG_SOURCES": ("ops/sources.yml", "list of sources"),
     "KHOCHUNG_REPAIRS": ("ops/repairs.yml", "repair rules for rejected records"),
@@ -394,6 +394,7 @@ class Settings:
     def child_env(self) -> dict[str, str]:
         """Environment of every child process: what was given, plus Airflow's and dbt's settings."""
         env = {**self._given, **self.airflow_env(), **self.dbt_env()}
+        env.pop("POSTGRES_ADMIN_URL", None)  # the server's owner is for preparing it, not for tasks
         env["KHOCHUNG_HOME"] = str(self.home)
         env["PYTHONPATH"] = str(PROJECT)
         env.setdefault("PATH", os.defpath)

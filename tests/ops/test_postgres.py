@@ -95,6 +95,19 @@ def test_a_server_that_cannot_be_entered_is_named_without_the_password(tmp_path)
     assert not postgres.ready(url)
 
 
+def test_a_database_of_another_login_is_not_made_by_the_wrong_one(server, database, tmp_path):
+    parts = urlsplit(database)
+    vault = urlunsplit(
+        parts._replace(netloc=f"keeper:x@{parts.hostname}:{parts.port}", path="/of_the_keeper")
+    )
+    given = Settings(
+        {"KHOCHUNG_HOME": str(tmp_path), "WAREHOUSE_URL": database, "VAULT_DATABASE_URL": vault},
+        dotenv=tmp_path / "no.env",
+    )
+    with pytest.raises(SettingsError, match=r"database of_the_keeper of the login keeper .*ops prepare"):
+        postgres.prepare(given)
+
+
 def test_a_user_who_may_not_create_databases_is_told_what_to_do(server, database, tmp_path):
     role = f"plain_{os.getpid()}"
     with psycopg.connect(server.admin, autocommit=True) as connection:

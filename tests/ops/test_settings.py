@@ -10,6 +10,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -268,6 +269,21 @@ def test_the_sandbox_stands_in_only_where_no_connection_was_given(tmp_path):
         "AIRFLOW_CONN_POPULATION_COUNTS": (given.home / "drop" / "population_counts").as_uri(),
     }
     assert default_connections(settings(tmp_path, KHOCHUNG_SANDBOX="0")) == {}
+
+
+def test_the_sandbox_never_stands_in_for_a_source_declared_real(tmp_path):
+    listed = yaml.safe_load((PROJECT / "ops" / "sources.yml").read_text())
+    listed["sources"]["igate_dong_thap"]["origin"] = listed["sources"]["population_counts"]["origin"] = "real"
+    (tmp_path / "sources.yml").write_text(yaml.safe_dump(listed))
+    made = default_connections(settings(tmp_path, KHOCHUNG_SOURCES=str(tmp_path / "sources.yml")))
+    assert "AIRFLOW_CONN_IGATE_TIEN_GIANG" in made
+    assert "AIRFLOW_CONN_NATIONAL_PORTAL" in made, "what it replays is real"
+    assert not {"AIRFLOW_CONN_IGATE_DONG_THAP", "AIRFLOW_CONN_POPULATION_COUNTS"} & set(made)
+
+
+def test_the_owner_of_a_server_is_no_business_of_tasks(tmp_path):
+    given = settings(tmp_path, POSTGRES_ADMIN_URL="postgresql://postgres:owner-secret@127.0.0.1/postgres")
+    assert "owner-secret" not in str(given.child_env())
 
 
 # --- sources ----------------------------------------------------------------------------------------
