@@ -22,7 +22,7 @@ _BUILDING = ".building-"
 #: A folder being built that was not touched for this long belongs to a killed run.
 _STALE_SECONDS = 6 * 3600
 #: A row group holds at least so many rows: chunks are smaller, and each group has a cost of its own.
-_ROW_GROUP = 16_000
+_ROW_GROUP = 8_000
 _REJECTS = pa.schema(
     [("table", pa.string()), ("key", pa.string()), ("field", pa.string()), ("reason", pa.string())]
 )

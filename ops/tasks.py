@@ -155,6 +155,27 @@ def land(landing: Path, entry: Source, connector: Connector, request: Request, v
     return land_chunks(landing, entry, connector, chunks, request.interval, vault, pulled_at)
 
 
+def _sealed(chunks: Iterable[Chunk], vault: VaultClient, code: str, batch_id: str) -> Iterator[Chunk]:
+    """`chunks` with their tables sealed, and what they set aside in the vault's quarantine."""
+    for chunk in chunks:
+        if chunk.quarantine:
+            vault.quarantine(
+                [
+                    {
+                        "source_code": code,
+                        "table_name": q.table,
+                        "key": json.dumps(q.key, sort_keys=True),
+                        "field": q.field,
+                        "kind": q.kind,
+                        "payload": q.payload,
+                        "batch_id": batch_id,
+                    }
+                    for q in chunk.quarantine
+                ]
+            )
+        yield dataclasses.replace(chunk, tables={t: vault.seal(b) for t, b in chunk.tables.items()})
+
+
 def land_chunks(
     landing: Path,
     entry: Source,
@@ -171,24 +192,10 @@ def land_chunks(
     to refuse them.
     """
     with BatchWriter(landing, entry.code) as writer:
-        for chunk in chunks:
-            if chunk.quarantine:
-                vault.quarantine(
-                    [
-                        {
-                            "source_code": entry.code,
-                            "table_name": q.table,
-                            "key": json.dumps(q.key, sort_keys=True),
-                            "field": q.field,
-                            "kind": q.kind,
-                            "payload": q.payload,
-                            "batch_id": writer.batch_id,
-                        }
-                        for q in chunk.quarantine
-                    ]
-                )
+        # The vault seals the next chunk while one is written.
+        for chunk in ahead(_sealed(chunks, vault, entry.code, writer.batch_id)):
             for table, batch in chunk.tables.items():
-                writer.write(table, vault.seal(batch), contract(table).landed_schema)
+                writer.write(table, batch, contract(table).landed_schema)
             for r in chunk.rejects:
                 writer.reject(r.table, json.dumps(r.key, sort_keys=True), r.field, r.reason)
         tables: dict[str, TableEntry] = {}
