@@ -47,7 +47,8 @@ class Day:
     server: Server
     interval: Any = MORNING
     warehouse: str = ""
-    manifests: list[Manifest] = field(default_factory=list)
+    #: Small ones, so that a few minutes are many pages and chunks; empty, the connector's own.
+    sizes: dict[str, int] = field(default_factory=lambda: {"page_size": 40, "chunk_size": 60})
 
     def fresh(self) -> None:
         """Begin with an empty warehouse."""
@@ -55,8 +56,7 @@ class Day:
 
     def pull(self, **options: Any) -> Manifest:
         """The source into the warehouse, by the real connector, vault, landing and loader."""
-        wanted = {"margin_days": 0, "page_size": 40, "chunk_size": 60, **options}
-        connector = self.case.connect(self.sandbox.base_url, **wanted)
+        connector = self.case.connect(self.sandbox.base_url, margin_days=0, **self.sizes, **options)
         folder = tasks.land(
             self.landing, self.case.source, connector, Request(self.interval), self.vault.client
         )
@@ -447,12 +447,9 @@ ALL_ON: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-def test_a_day_with_all_faults_holds_what_a_day_without_holds_but_for_the_damaged_named(
-    igate_day: Day,
-) -> None:
-    one, once = igate_day, igate_day.interval
+def disturb(one: Day) -> None:
+    """With all faults on, the warehouse holds what it holds without, but for dossiers named as damaged; then all."""
     try:
-        one.interval = span("2025-06-30T09:00", "2025-06-30T09:25")
         one.fresh()
         one.pull()
         good = one.content()
@@ -461,17 +458,35 @@ def test_a_day_with_all_faults_holds_what_a_day_without_holds_but_for_the_damage
             one.sandbox.fault(**fault)
         manifest = one.pull()
         named = {json.loads(r["key"])["dossier_id"] for r in one.rejects if r["table"] == "dossier"}
+        print(f"{one.case.code}: {len(good['dossier']):,} dossiers, {manifest.calls:,} calls, {manifest.retries:,} "
+              f"made again, {len(named)} damaged and named")  # fmt: skip
         assert manifest.retries > 5
         assert 0 < len(named) < 0.02 * len(good["dossier"])
+        held = one.content()
         for table in TABLES:
-            kept = {r for r in good[table] if json.loads(r).get("dossier_id") not in named}
-            assert one.content()[table] == kept
+            assert held[table] == {r for r in good[table] if json.loads(r).get("dossier_id") not in named}
         one.sandbox.fault(fault="clear")
         one.pull()
         assert one.content() == good
     finally:
-        one.interval = once
         one.sandbox.fault(fault="clear")
+
+
+def test_a_day_with_all_faults_holds_what_a_day_without_holds_but_for_the_damaged_named(
+    igate_day: Day,
+) -> None:
+    disturb(dataclasses.replace(igate_day, interval=span("2025-06-30T09:00", "2025-06-30T09:25")))
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(5400)
+@pytest.mark.parametrize("name", ["igate_day", "opencps_day"])
+def test_a_month_with_all_faults_holds_what_a_month_without_holds_but_for_the_damaged_named(
+    request: pytest.FixtureRequest, name: str
+) -> None:
+    one = request.getfixturevalue(name)
+    case = dataclasses.replace(one.case, policy={})
+    disturb(dataclasses.replace(one, case=case, interval=span("2024-06-01", "2024-07-01"), sizes={}))
 
 
 def test_damage_of_the_realistic_profile_is_repaired_days_later(igate: Day) -> None:
