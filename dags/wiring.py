@@ -18,7 +18,7 @@ OPEN_DATA = Asset("kho-chung/open-data")
 
 DEFAULTS = {
     "owner": "kho-chung",
-    "retries": 3,
+    "retries": 5,
     "retry_delay": dt.timedelta(minutes=1),
     "retry_exponential_backoff": 2.0,
     "max_retry_delay": dt.timedelta(minutes=30),
