@@ -69,7 +69,7 @@ def count(installation: Installation, query: str) -> int:
 
 def tasks(installation: Installation) -> list[tuple]:
     """Tasks that have begun and not succeeded."""
-    query = "select dag_id, task_id, try_number, state from task_instance where state is not null and state <> 'success'"
+    query = "select dag_id, task_id, try_number, state from task_instance where state <> 'success'"
     try:
         return installation.airflow_rows(query)
     except psycopg.Error:
