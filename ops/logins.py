@@ -99,6 +99,11 @@ def shut(connection: psycopg.Connection, database: str) -> None:
     )
 
 
+def admit(connection: psycopg.Connection, database: str, name: str) -> None:
+    """Let a login into a database that was shut, with tables of its own for the time of a session."""
+    _do(connection, "grant connect, temporary on database {} to {}", database, name)
+
+
 def prepare(settings: Settings, url: str) -> None:
     """Make the logins, their schemas and their rights, in one transaction; safe to run again, also during a build.
 
@@ -115,9 +120,10 @@ def prepare(settings: Settings, url: str) -> None:
         for login, (name, password) in found.items():
             make_login(connection, name, password)
             set_password(connection, name, password)
-            rights = "connect, temporary" if login in OWNS else "connect"
-            _do(connection, f"grant {rights} on database {{}} to {{}}", database, name)
-            if login in OWNS:
+            if login not in OWNS:
+                _do(connection, "grant connect on database {} to {}", database, name)
+            else:
+                admit(connection, database, name)
                 # Operators may do what these may; and who hands out a login's objects must be a member of it.
                 _do(connection, "grant {} to {}", name, owner)
         for login, schemas in OWNS.items():

@@ -216,6 +216,10 @@ def _make_on_server(settings: Settings) -> None:
             logins.make_login(connection, name, password)
             logins.set_password(connection, name, password)
             _database(connection, database, name)
+            if url != settings.warehouse_url:
+                # Also one that stood there before: what the vault and Airflow keep is for nobody else.
+                logins.shut(connection, database)
+                logins.admit(connection, database, name)
 
 
 def _database(connection: psycopg.Connection, name: str, owner: str | None) -> None:

@@ -419,7 +419,9 @@ class Settings:
 
     def dbt_process_env(self) -> dict[str, str]:
         """Environment of a dbt process: its own login and nothing of the others, of sources or of Airflow."""
-        kept = {n: self._given[n] for n in ("PATH", "HOME", "TMPDIR") if n in self._given}
+        # PGSSL...: how the province's server is to be trusted.
+        wanted = re.compile(r"PATH|HOME|TMPDIR|PGSSL\w+|DBT_\w+")
+        kept = {n: v for n, v in self._given.items() if wanted.fullmatch(n)}
         return {"PATH": os.defpath, **kept, **self.dbt_env(), **self._of_project()}
 
     def _of_project(self) -> dict[str, str]:

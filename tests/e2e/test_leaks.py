@@ -242,10 +242,10 @@ class Home:
 
 
 #: The first hours of a morning in each world, some hundred dossiers, and whoever has a window in them; old Đồng Tháp's
-#: system is asked by whole days.
+#: system is asked by whole days, of which its second one knows fewest dossiers.
 HOURS = {
     "igate_tien_giang": ("tien_giang", "2025-06-30T08:00", "2025-06-30T09:30"),
-    "opencps_dong_thap": ("dong_thap_cu", "2025-06-30T00:00", "2025-07-01T00:00"),
+    "opencps_dong_thap": ("dong_thap_cu", "2024-01-02T00:00", "2024-01-03T00:00"),
     "igate_dong_thap": ("dong_thap", "2025-07-01T08:00", "2025-07-01T09:30"),
 }
 SOURCES = {
@@ -383,7 +383,7 @@ def test_the_places_searched_hold_what_was_pulled(sealed):
         ).fetchall()
     assert counts["igate_tien_giang"] > 150
     assert counts["igate_dong_thap"] > 150
-    assert counts["opencps_dong_thap"] > 700
+    assert counts["opencps_dong_thap"] > 300
     assert counts["canary"] == GOOD
     assert "canary_broken" not in counts
     assert born == [(1999,)], "the year may stay, and does"

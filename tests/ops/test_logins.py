@@ -241,8 +241,17 @@ def test_one_login_becomes_several_and_what_it_owned_goes_to_them(server, given,
         loader.prepare(connection, [tasks.table_spec(contract("dossier"))])
         connection.execute("create schema marts; create table marts.fct_dossier as select 1 as x")
         connection.execute("create schema staging; create view staging.v as select * from raw.dossier")
+    for database in ("airflow", "vault"):  # as somebody else's hand may have left them
+        with psycopg.connect(server.admin, autocommit=True) as connection:
+            name = urlsplit(given[f"{database.upper()}_DATABASE_URL"]).path[1:]
+            connection.execute(f"grant connect on database {name} to public")
     apart = settings(given, POSTGRES_ADMIN_URL=server.admin)
     postgres.prepare(apart)
+    for login in (*LOGINS, "airflow", "vault"):
+        for database, url in (("airflow", apart.airflow_database_url), ("vault", apart.vault_database_url)):
+            mine = given.get(f"WAREHOUSE_{login.upper()}_URL") or given[f"{login.upper()}_DATABASE_URL"]
+            crossed = urlunsplit(urlsplit(mine)._replace(path=urlsplit(url).path))
+            assert enters(crossed) == (login == database), (login, database)
     postgres.prepare(apart)
     assert capsys.readouterr().err == ""
     with psycopg.connect(apart.login_url("loader")) as connection:
