@@ -38,8 +38,8 @@ down: $(READY)  ## Stop everything; nothing is left running
 psql: $(READY)  ## Enter the warehouse with psql
 	@$(PY) -m ops psql
 
-url: $(READY)  ## Print the warehouse's URL (make -s url), starting the embedded server if it is down
-	@$(PY) -m ops url
+url: $(READY)  ## Print the warehouse's URL (make -s url LOGIN=analyst), starting the embedded server if it is down
+	@$(PY) -m ops url $(LOGIN)
 
 logs: $(READY)  ## Show the ends of the services' logs
 	@$(PY) -m ops logs

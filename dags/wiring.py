@@ -45,24 +45,25 @@ def enter(step: str, *arguments: Any) -> Any:
     from expectations.results import GateFailed
     from opendata.catalogue import CatalogueError
     from ops import tasks
+    from ops.logins import only_for
     from ops.outcomes import RUN_ID, NothingToDo
-    from ops.settings import Settings, SettingsError
+    from ops.settings import SettingsError
     from ops.tasks import BatchRefused
 
-    settings = Settings()
-    for secret in settings.secrets_in_use():
-        mask_secret(secret)
-    os.environ.setdefault(RUN_ID, str(get_current_context()["run_id"]))
     final = (
         BatchRefused, BudgetSpent, CatalogueError, ContractError, GateFailed, MissingColumn, SettingsError,
         SourceChanged, SourceRefused,
     )  # fmt: skip
-    try:
-        return getattr(tasks, step)(settings, *arguments)
-    except NothingToDo as e:
-        raise AirflowSkipException(str(e)) from None
-    except final as e:
-        raise AirflowFailException(str(e)) from None
+    with only_for(step) as settings:
+        for secret in settings.secrets_in_use():
+            mask_secret(secret)
+        os.environ.setdefault(RUN_ID, str(get_current_context()["run_id"]))
+        try:
+            return getattr(tasks, step)(settings, *arguments)
+        except NothingToDo as e:
+            raise AirflowSkipException(str(e)) from None
+        except final as e:
+            raise AirflowFailException(str(e)) from None
 
 
 def interval() -> Any:

@@ -78,9 +78,12 @@ def prepare(connection: psycopg.Connection, specs: Sequence[TableSpec]) -> None:
     """Make the schemas, raw tables and the load log; safe to run again, also by two at once."""
     connection.execute("select pg_advisory_xact_lock(%s)", (LOAD_LOCK,))
     statements = (
-        "create schema if not exists raw",
-        "create schema if not exists ops",
-        f"create schema if not exists {STAGE}",
+        # Asked for first: PostgreSQL checks the right to make schemas also where nothing is to be made, and where
+        # logins are apart the loader's has none.
+        *(
+            f"do $$ begin if to_regnamespace('{schema}') is null then create schema {schema}; end if; end $$"
+            for schema in ("raw", "ops", STAGE)
+        ),
         "create table if not exists ops.load_log (load_number bigint primary key, batch_id text not null unique, "
         "source_code text not null, origin text not null, interval_start timestamptz not null, "
         "interval_end timestamptz not null, pulled_at timestamptz not null, "

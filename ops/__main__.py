@@ -9,7 +9,7 @@ import shutil
 import sys
 
 from ops import postgres, services
-from ops.settings import PROJECT, Settings, SettingsError, parse_period
+from ops.settings import LOGINS, PROJECT, Settings, SettingsError, parse_period
 
 
 def _up(settings: Settings) -> None:
@@ -47,10 +47,10 @@ def _airflow(settings: Settings, words: list[str]) -> None:
     os.execve(command[0], command, services.SERVICES["airflow-api-server"].environment(settings))  # noqa: S606
 
 
-def _url(settings: Settings) -> None:
+def _url(settings: Settings, login: str) -> None:
     services.Supervisor(settings).start(["postgres"])
     postgres.prepare(settings)
-    print(settings.warehouse_url)
+    print(settings.login_url(login) if login else settings.warehouse_url)
 
 
 def _psql(settings: Settings, words: list[str]) -> None:
@@ -135,7 +135,8 @@ def main() -> int:
     one.add_argument("--period", help="2024, 2024-06, or 2025-06-16/2025-07-15")
     commands.add_parser("up", help="everything stays up")
     commands.add_parser("down", help="stop everything")
-    commands.add_parser("url", help="print the warehouse's URL")
+    address = commands.add_parser("url", help="print the warehouse's URL")
+    address.add_argument("login", nargs="?", default="", choices=("", *LOGINS), help="the URL of this login")
     commands.add_parser("status", help="which services run")
     commands.add_parser("logs", help="the ends of the services' logs")
     commands.add_parser("clean", help="remove all state")
@@ -174,7 +175,7 @@ def main() -> int:
         elif given.command == "down":
             services.Supervisor(settings).down()
         elif given.command == "url":
-            _url(settings)
+            _url(settings, given.login)
         elif given.command == "psql":
             _psql(settings, words)
         elif given.command == "status":

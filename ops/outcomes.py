@@ -104,7 +104,8 @@ def store_outcomes(home: Path, url: str) -> int:
     """Load records that ``ops.outcome`` does not hold yet; how many were new."""
     with psycopg.connect(url) as connection:
         connection.execute("select pg_advisory_xact_lock(7662026)")
-        connection.execute("create schema if not exists ops")
+        if connection.execute("select to_regnamespace('ops')").fetchone() == (None,):
+            connection.execute("create schema ops")
         connection.execute(
             "create table if not exists ops.outcome (record text primary key, run_id text not null, step text "
             "not null, source_code text, status text not null, started_at timestamptz not null, "

@@ -66,7 +66,7 @@ def _say(text: str) -> None:
 
 def due(settings: Settings, entry: Source, most: int) -> tuple[list[population.Person], int]:
     """Up to `most` persons to ask about, and how many there are altogether; NothingToDo before any dossier."""
-    with psycopg.connect(settings.warehouse_url) as connection:
+    with psycopg.connect(settings.login_url("loader")) as connection:
         loader.prepare(connection, [tasks.table_spec(contract(t)) for t in population.Population.tables])
         if connection.execute("select to_regclass('raw.dossier')").fetchone() == (None,):
             raise NothingToDo("no dossiers are loaded yet, so there is nobody to ask about")

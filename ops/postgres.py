@@ -11,13 +11,15 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
 
+from ops import logins
 from ops.settings import Settings, SettingsError
 
 # Found without importing: the wheel's module looks for folders of its own at import.
@@ -135,29 +137,60 @@ def admin_url(settings: Settings) -> str:
 
 
 def prepare(settings: Settings) -> None:
-    """Roles and databases: warehouse, Airflow's metadata, the vault's; safe to run again.
+    """Logins and databases: warehouse, Airflow's metadata, the vault's; safe to run again.
 
-    On a server of the province POSTGRES_ADMIN_URL makes them, or WAREHOUSE_URL's user has CREATEDB, or they exist.
+    On a server of the province POSTGRES_ADMIN_URL makes them, or WAREHOUSE_URL's user may, or they exist.
     """
     if settings.embedded:
         with psycopg.connect(admin_url(settings), autocommit=True) as connection:
-            for role, secret in (
+            for name, secret in (
                 ("khochung", "warehouse"),
                 ("khochung_airflow", "airflow"),
                 ("khochung_vault", "vault"),
             ):
-                _role(connection, role, settings.secret(secret))
-            for database, owner in (
-                ("khochung", "khochung"),
-                ("khochung_airflow", "khochung_airflow"),
-                ("khochung_vault", "khochung_vault"),
-            ):
-                _database(connection, database, owner)
+                logins.make_login(connection, name, settings.secret(secret))
+                _database(connection, name, name)
+            # The server is ours alone: nobody but its owner has business in what initdb made.
+            for name in ("postgres", "template1"):
+                logins.shut(connection, name)
+        logins.prepare(settings, _at_warehouse(settings, admin_url(settings)))
     else:
         if settings.get("POSTGRES_ADMIN_URL"):
             _make_on_server(settings)
         _check_server(settings)
+        _logins_on_server(settings)
     _check_locale(settings)
+
+
+def _at_warehouse(settings: Settings, url: str) -> str:
+    """`url`, leading to the warehouse's database."""
+    return urlunsplit(urlsplit(url)._replace(path=urlsplit(settings.warehouse_url).path))
+
+
+def _logins_on_server(settings: Settings) -> None:
+    if not settings.logins_apart:
+        print(
+            "kho chung: one login (WAREHOUSE_URL) does all work in the warehouse. Give loader, dbt and publisher "
+            "logins of their own by WAREHOUSE_LOADER_URL and its like (.env.example).",
+            file=sys.stderr,
+        )
+        return
+    maker = settings.get("POSTGRES_ADMIN_URL") or settings.warehouse_url
+    with psycopg.connect(maker) as connection:
+        may = connection.execute(
+            "select rolsuper or rolcreaterole from pg_roles where rolname = current_user"
+        ).fetchone()
+    if may != (True,):
+        logins.check(settings)
+        return
+    try:
+        logins.prepare(settings, _at_warehouse(settings, maker))
+    except psycopg.errors.InsufficientPrivilege as e:
+        raise SettingsError(
+            f"the logins of the warehouse cannot be given their rights: {e.diag.message_primary}. Set "
+            "POSTGRES_ADMIN_URL to an owner of the server and run `.venv/bin/python -m ops prepare`, or take "
+            "WAREHOUSE_LOADER_URL and its like out: then one login does everything."
+        ) from None
 
 
 def _make_on_server(settings: Settings) -> None:
@@ -180,20 +213,13 @@ def _make_on_server(settings: Settings) -> None:
                     f"looked for a user and a password in the URL of the database {database} and found none; "
                     "prepare makes no login without them"
                 )
-            _role(connection, name, password)
-            # A login that stood there before may have another password; the URL's is the one to come.
-            connection.execute(
-                sql.SQL("alter role {} password {}").format(sql.Identifier(name), sql.Literal(password))
-            )
+            logins.make_login(connection, name, password)
+            logins.set_password(connection, name, password)
             _database(connection, database, name)
-
-
-def _role(connection: psycopg.Connection, name: str, password: str) -> None:
-    if connection.execute("select 1 from pg_roles where rolname = %s", (name,)).fetchone():
-        return
-    connection.execute(
-        sql.SQL("create role {} login password {}").format(sql.Identifier(name), sql.Literal(password))
-    )
+            if url != settings.warehouse_url:
+                # Also one that stood there before: what the vault and Airflow keep is for nobody else.
+                logins.shut(connection, database)
+                logins.admit(connection, database, name)
 
 
 def _database(connection: psycopg.Connection, name: str, owner: str | None) -> None:
@@ -206,9 +232,7 @@ def _database(connection: psycopg.Connection, name: str, owner: str | None) -> N
         )
     )
     # Each database admits its own login and nobody else; the vault's above all.
-    connection.execute(
-        sql.SQL("revoke connect, temporary on database {} from public").format(sql.Identifier(name))
-    )
+    logins.shut(connection, name)
 
 
 def _exists(connection: psycopg.Connection, database: str) -> bool:

@@ -127,7 +127,10 @@ def _run(settings: Settings, period: Period) -> Path:
     _say(f"Kho Chung: period {period}, run {run_id}")
     started = prepare(settings, supervisor)
     _say(f"services ready after {time.monotonic() - began:.0f} s: {', '.join(needed_services(settings))}")
-    os.environ.update({**settings.child_env(), **default_connections(settings), RUN_ID: run_id})
+    # In place of what was given: steps run in this process, and some of that is not for them.
+    environment = {**settings.child_env(), **default_connections(settings), RUN_ID: run_id}
+    os.environ.clear()
+    os.environ.update(environment)
     # The console shows what the steps say; Airflow's own words are in its logs when a scheduler runs.
     os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "CRITICAL")
     warnings.filterwarnings("ignore", category=DeprecationWarning)

@@ -32,6 +32,14 @@ KNOWN: dict[str, tuple[str, str]] = {
         "Airflow's metadata; empty: database <warehouse>_airflow of the same server",
     ),
     "VAULT_DATABASE_URL": ("", "the vault's database; empty: database <warehouse>_vault of the same server"),
+    "WAREHOUSE_LOADER_URL": (
+        "",
+        "the warehouse by a login of the tasks that load (ops/logins.py); empty on a given server: by WAREHOUSE_URL's",
+    ),
+    "WAREHOUSE_DBT_URL": ("", "the same for the build"),
+    "WAREHOUSE_PUBLISHER_URL": ("", "the same for the gates and the publication"),
+    "WAREHOUSE_ANALYST_URL": ("", "a login for people who read marts and open_data"),
+    "WAREHOUSE_AUDITOR_URL": ("", "a login for people who read what was run and loaded"),
     "VAULT_SOCKET": ("", "the vault's socket; empty: <home>/vault/vault.sock"),
     "VAULT_TOKEN_FILE": ("", "file with the token of the vault's API; empty: <home>/secrets/vault-api"),
     "POSTGRES_ADMIN_URL": (
@@ -66,6 +74,10 @@ KNOWN: dict[str, tuple[str, str]] = {
     ),
     "PERIOD": (DEFAULT_PERIOD, "what `make run` pulls: 2024-06, 2024, or 2025-06-16/2025-07-15"),
 }
+#: Logins of the warehouse beside its owner; what each may do stands in ops/logins.py.
+LOGINS = ("loader", "dbt", "publisher", "analyst", "auditor")
+#: Those that tasks enter by.
+TASK_LOGINS = ("loader", "dbt", "publisher")
 #: Settings that stand for several ports in a row.
 _PORTS_OF = {"KHOCHUNG_SANDBOX_PORT": 5}
 
@@ -315,6 +327,20 @@ class Settings:
             )
         return urlunsplit(parts._replace(scheme="postgresql"))
 
+    @property
+    def logins_apart(self) -> bool:
+        """Whether the warehouse has a login for each kind of work; on a given server by setting only."""
+        return self.embedded or any(self.get(f"WAREHOUSE_{login.upper()}_URL") for login in LOGINS)
+
+    def login_url(self, login: str) -> str:
+        """URL by which one of LOGINS enters the warehouse; the warehouse's own where one login does everything."""
+        if given := self.get(f"WAREHOUSE_{login.upper()}_URL"):
+            return urlunsplit(urlsplit(given)._replace(scheme="postgresql"))
+        if not self.embedded:
+            return self.warehouse_url
+        password = quote(self.secret(login))
+        return f"postgresql://khochung_{login}:{password}@127.0.0.1:{self.postgres_port}/khochung"
+
     def _sibling(self, setting: str, role: str, suffix: str) -> str:
         if given := self.get(setting):
             return given
@@ -377,7 +403,7 @@ class Settings:
 
     def dbt_env(self) -> dict[str, str]:
         """What dbt's profile reads."""
-        parts = urlsplit(self.warehouse_url)
+        parts = urlsplit(self.login_url("dbt"))
         return {
             "KHOCHUNG_PG_HOST": parts.hostname or "",
             "KHOCHUNG_PG_PORT": str(parts.port or 5432),
@@ -391,16 +417,34 @@ class Settings:
             "DO_NOT_TRACK": "1",
         }
 
-    def child_env(self) -> dict[str, str]:
-        """Environment of every child process: what was given, plus Airflow's and dbt's settings."""
-        env = {**self._given, **self.airflow_env(), **self.dbt_env()}
-        env.pop("POSTGRES_ADMIN_URL", None)  # the server's owner is for preparing it, not for tasks
-        env["KHOCHUNG_HOME"] = str(self.home)
-        env["PYTHONPATH"] = str(PROJECT)
-        env.setdefault("PATH", os.defpath)
+    def dbt_process_env(self) -> dict[str, str]:
+        """Environment of a dbt process: its own login and nothing of the others, of sources or of Airflow."""
+        # PGSSL...: how the province's server is to be trusted.
+        wanted = re.compile(r"PATH|HOME|TMPDIR|PGSSL\w+|DBT_\w+")
+        kept = {n: v for n, v in self._given.items() if wanted.fullmatch(n)}
+        return {"PATH": os.defpath, **kept, **self.dbt_env(), **self._of_project()}
+
+    def _of_project(self) -> dict[str, str]:
         # initdb without a locale would fall silent on lower('Đ').
-        env["LANG"] = env["LC_ALL"] = "C.UTF-8"
-        return env
+        return {"PYTHONPATH": str(PROJECT), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+
+    def child_env(self) -> dict[str, str]:
+        """Environment of Airflow's processes: what was given, plus Airflow's settings, less what tasks have no use for.
+
+        Tasks inherit it. The owners of server and warehouse, the vault's login and keys, and the logins of people are
+        none of their business; Airflow's own login stands in its settings, which Airflow keeps from tasks.
+        """
+        env = {**self._given, **self.airflow_env()}
+        people = {f"WAREHOUSE_{login.upper()}_URL" for login in LOGINS if login not in TASK_LOGINS}
+        vault = {n for n in env if n.startswith("VAULT_")} - {"VAULT_SOCKET", "VAULT_TOKEN_FILE"}
+        for name in {"POSTGRES_ADMIN_URL", "AIRFLOW_DATABASE_URL"} | people | vault:
+            env.pop(name, None)
+        if not self.embedded and self.logins_apart:
+            parts = urlsplit(self.warehouse_url)
+            env["WAREHOUSE_URL"] = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        env["KHOCHUNG_HOME"] = str(self.home)
+        env.setdefault("PATH", os.defpath)
+        return {**env, **self._of_project()}
 
     @property
     def vault_socket(self) -> Path:

@@ -230,7 +230,7 @@ def _still_open(settings: Settings, code: str, connector: type[Connector]) -> li
     statuses = list(connector.open_statuses)
     if not statuses:
         return []
-    with psycopg.connect(settings.warehouse_url) as connection:
+    with psycopg.connect(settings.login_url("loader")) as connection:
         found = connection.execute("select to_regclass('raw.dossier')").fetchone()
         if found is None or found[0] is None:
             return []
@@ -251,7 +251,7 @@ def stage(settings: Settings, code: str, folder: str) -> dict[str, str]:
     """Stage a landed batch for its gate; {table: staged table}, empty if it was loaded before."""
     with recorded(settings.home, "stage", code) as outcome:
         connector = source(settings, code).connector_class()
-        names = loader.stage(settings.warehouse_url, Path(folder), _specs(connector))
+        names = loader.stage(settings.login_url("loader"), Path(folder), _specs(connector))
         outcome.details |= {"batch_id": Path(folder).name, "staged": names}
         return names
 
@@ -262,7 +262,7 @@ def check_landing(settings: Settings, code: str, staged: dict[str, str]) -> dict
 
     return _gate(
         settings, "check_landing", code,
-        lambda: gate(settings.warehouse_url, loader.STAGE, staged, settings.data_docs), bool(staged),
+        lambda: gate(settings.login_url("publisher"), loader.STAGE, staged, settings.data_docs), bool(staged),
     )  # fmt: skip
 
 
@@ -270,7 +270,7 @@ def load(settings: Settings, code: str, folder: str) -> dict[str, Any]:
     """Load a staged batch into raw, exactly once; counts by table."""
     with recorded(settings.home, "load", code) as outcome:
         connector = source(settings, code).connector_class()
-        done = loader.load(settings.warehouse_url, Path(folder), _specs(connector))
+        done = loader.load(settings.login_url("loader"), Path(folder), _specs(connector))
         outcome.details |= {
             "batch_id": done.batch_id,
             "load_number": done.load_number,
@@ -305,14 +305,14 @@ def find_deletions(
         first = None
         if window is not None:
             first = deletions.first_received(
-                settings.warehouse_url, code, window.start, window.end, just_read
+                settings.login_url("loader"), code, window.start, window.end, just_read
             )
         if window is None or first is None:
             raise NothingToDo(f"{code}: no dossier of these days was held before this load")
         # From midnight: some sources list by days.
         window = Interval(dt.datetime.combine(first.astimezone(VIETNAM), dt.time(), VIETNAM), window.end)
         keys = connector.keys(window)
-        found = deletions.compare(settings.warehouse_url, code, window.start, window.end, keys)
+        found = deletions.compare(settings.login_url("loader"), code, window.start, window.end, keys)
         outcome.details |= {
             "window": [window.start.isoformat(), window.end.isoformat()],
             "held": found.held, "listed": found.listed, "missing": len(found.missing), "not_held": found.not_held,
@@ -328,7 +328,7 @@ def find_deletions(
         gone = connector.gone(found.missing)
         there = {*keys, *found.missing} - set(gone)
         done = deletions.mark(
-            settings.warehouse_url, code, entry.origin, window.start, there, gone,
+            settings.login_url("loader"), code, entry.origin, window.start, there, gone,
             dt.timedelta(hours=policy["confirm_hours"]),
         )  # fmt: skip
         outcome.details |= {
@@ -351,14 +351,14 @@ def find_deletions(
 def build(settings: Settings) -> dict[str, Any]:
     """Run dbt over everything new: seeds when they changed, then models with their tests."""
     with recorded(settings.home, "build") as outcome, one_at_a_time(settings, "build"):
-        with psycopg.connect(settings.warehouse_url) as connection:
+        with psycopg.connect(settings.login_url("loader")) as connection:
             # Every raw table exists, also before its first batch: the models read them all.
             loader.prepare(connection, [table_spec(contract(t)) for t in _all_tables()])
         seeds = _seeds_checksum()
         marker = settings.home / "dbt" / "seeds.sha256"
         # Freshness last: a stale source is worth a warning, not a refused build.
         commands = [["build", "--exclude-resource-type", "seed"], ["source", "freshness"]]
-        stale = not marker.exists() or marker.read_text() != seeds or not _schema_exists(settings, "seeds")
+        stale = not marker.exists() or marker.read_text() != seeds or not _seeded(settings)
         if stale:
             commands.insert(0, ["seed", "--full-refresh"])
         outcome.details["dbt"] = _dbt(settings, commands)
@@ -366,7 +366,7 @@ def build(settings: Settings) -> dict[str, Any]:
             marker.parent.mkdir(parents=True, exist_ok=True)
             marker.write_text(seeds)
         with contextlib.suppress(psycopg.Error):
-            store_outcomes(settings.home, settings.warehouse_url)
+            store_outcomes(settings.home, settings.login_url("loader"))
         return {"dbt": [c["statuses"] for c in outcome.details["dbt"]]}
 
 
@@ -383,16 +383,19 @@ def _seeds_checksum() -> str:
     return digest.hexdigest()
 
 
-def _schema_exists(settings: Settings, name: str) -> bool:
-    with psycopg.connect(settings.warehouse_url) as connection:
-        return connection.execute("select to_regnamespace(%s) is not null", (name,)).fetchone() == (True,)
+def _seeded(settings: Settings) -> bool:
+    with psycopg.connect(settings.login_url("dbt")) as connection:
+        found = connection.execute(
+            "select exists (select from pg_tables where schemaname = 'seeds')"
+        ).fetchone()
+    return found == (True,)
 
 
 def _dbt(settings: Settings, commands: list[list[str]]) -> list[dict[str, Any]]:
     """One dbt process for all commands; their results, or TaskError with what failed."""
     done = subprocess.run(
         [sys.executable, "-m", "ops.dbt", *(json.dumps(c) for c in commands)],
-        env=settings.child_env(), cwd=PROJECT, capture_output=True, text=True, check=False,
+        env=settings.dbt_process_env(), cwd=PROJECT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     _, mark, listed = done.stdout.rpartition(MARK)
     results: list[dict[str, Any]] = json.loads(listed) if mark else []
@@ -420,7 +423,7 @@ def check_warehouse(settings: Settings) -> dict[str, Any]:
 
     def work() -> Any:
         _need_dossiers(settings)
-        return gate(settings.warehouse_url, settings.data_docs)
+        return gate(settings.login_url("publisher"), settings.data_docs)
 
     return _gate(settings, "check_warehouse", None, work)
 
@@ -430,7 +433,7 @@ def _need_dossiers(settings: Settings) -> None:
 
     What counts is what was built: dossiers loaded since then ring for a build of their own.
     """
-    with psycopg.connect(settings.warehouse_url) as connection:
+    with psycopg.connect(settings.login_url("publisher")) as connection:
         if connection.execute("select 1 from marts.fct_dossier limit 1").fetchone() is None:
             raise NothingToDo(
                 "the warehouse was built before any dossiers were loaded; nothing to check and publish"
@@ -442,9 +445,9 @@ def publish(settings: Settings) -> dict[str, Any]:
     from expectations.gates import check_release
     from opendata.release import publish as release
 
-    with recorded(settings.home, "publish") as outcome, one_at_a_time(settings, "publish"):
+    with recorded(settings.home, "publish") as outcome, one_at_a_time(settings, "publish", "publisher"):
         _need_dossiers(settings)
-        with psycopg.connect(settings.warehouse_url) as connection:
+        with psycopg.connect(settings.login_url("publisher")) as connection:
             row = connection.execute("select coalesce(max(load_number), 0) from ops.load_log").fetchone()
         number = int(row[0]) if row else 0
 
@@ -452,7 +455,11 @@ def publish(settings: Settings) -> dict[str, Any]:
             outcome.details["release_gate"] = _checks(check_release(folder, settings.data_docs))
 
         done = release(
-            settings.home, settings.dbt_target / "manifest.json", settings.warehouse_url, number, gate
+            settings.home,
+            settings.dbt_target / "manifest.json",
+            settings.login_url("publisher"),
+            number,
+            gate,
         )
         outcome.details |= {"load_number": number, **_plain(done)}
         _say(f"open data: {done.message}")
@@ -486,9 +493,12 @@ def _plain(value: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def one_at_a_time(settings: Settings, name: str) -> Iterator[None]:
-    """Let one process in at a time, on whichever machine; the next waits, and a death frees the lock."""
-    with contextlib.closing(psycopg.connect(settings.warehouse_url, autocommit=True)) as connection:
+def one_at_a_time(settings: Settings, name: str, login: str = "loader") -> Iterator[None]:
+    """Let one process in at a time, on whichever machine; the next waits, and a death frees the lock.
+
+    The lock is held in the warehouse by `login`.
+    """
+    with contextlib.closing(psycopg.connect(settings.login_url(login), autocommit=True)) as connection:
         # A machine that vanished says no goodbye; the server would hold its lock for hours.
         for setting, value in (("idle", 60), ("interval", 10), ("count", 6)):
             connection.execute(f"set tcp_keepalives_{setting} = {value}")

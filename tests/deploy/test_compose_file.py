@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ops import health, postgres
-from ops.settings import KNOWN, PROJECT
+from ops.settings import KNOWN, LOGINS, PROJECT, TASK_LOGINS
 from ops.sources import read_sources
 from tests.deploy.server import IMAGES, PASSWORDS, compose_command
 from tests.test_rooms import ROOMS
@@ -154,10 +154,18 @@ def test_keys_and_the_vaults_login_are_the_vaults_alone():
     assert worker == ["vault-socket:/run/vault:ro"]
 
 
-def test_only_tasks_enter_the_warehouse():
+def test_only_tasks_enter_the_warehouse_and_by_logins_of_their_own():
+    tasks = {f"WAREHOUSE_{n.upper()}_URL" for n in TASK_LOGINS}
+    everybody = {f"WAREHOUSE_{n.upper()}_URL" for n in LOGINS}
     for name, service in SERVICES.items():
-        url = service.get("environment", {}).get("WAREHOUSE_URL", "")
-        assert ("WAREHOUSE_PASSWORD" in url) == (name in ("airflow-worker", "prepare")), name
+        environment = service.get("environment", {})
+        assert ("WAREHOUSE_PASSWORD" in environment.get("WAREHOUSE_URL", "")) == (name == "prepare"), name
+        wanted = {"prepare": everybody, "airflow-worker": tasks}.get(name, set())
+        assert everybody & set(environment) == wanted, name
+        for url in wanted:
+            login = url.split("_")[1]
+            assert f"{login}_PASSWORD" in environment[url]
+            assert f"//khochung_{login.lower()}:" in environment[url]
 
 
 def test_only_two_pages_are_published_and_on_loopback_unless_asked():

@@ -129,7 +129,12 @@ def test_secrets_are_where_they_are_needed_and_nowhere_else(
     airflow = {f"airflow-{n}" for n in ("api-server", "scheduler", "dag-processor", "triggerer", "worker")}
     allowed = {
         "POSTGRES_PASSWORD": {"postgres", "prepare"},
-        "WAREHOUSE_PASSWORD": {"prepare", "airflow-worker"},
+        "WAREHOUSE_PASSWORD": {"prepare"},
+        "LOADER_PASSWORD": {"prepare", "airflow-worker"},
+        "DBT_PASSWORD": {"prepare", "airflow-worker"},
+        "PUBLISHER_PASSWORD": {"prepare", "airflow-worker"},
+        "ANALYST_PASSWORD": {"prepare"},
+        "AUDITOR_PASSWORD": {"prepare"},
         "VAULT_DB_PASSWORD": {"prepare", "vault"},
         "AIRFLOW_DB_PASSWORD": {"prepare"} | airflow,
         "BROKER_PASSWORD": {"prepare", "broker"} | airflow,

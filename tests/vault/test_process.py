@@ -228,7 +228,7 @@ def test_the_warehouses_login_cannot_enter_the_vaults_database(server):
             "select rolname, rolsuper, rolcreatedb, rolcreaterole, rolbypassrls from pg_roles "
             "where rolname like 'khochung%' order by 1"
         ).fetchall()
-    assert [r[1:] for r in rows] == [(False,) * 4] * 3
+    assert [r[1:] for r in rows] == [(False,) * 4] * 8
 
 
 def test_the_vault_is_not_reached_over_the_network(vault):
