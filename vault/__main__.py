@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import adbc_driver_postgresql.dbapi as adbc
 import uvicorn
 
-from vault.keys import FileKeys, KeyTrouble
+from vault.keys import KeyTrouble, provider
 from vault.server import application
 from vault.store import Setup, Store, was_set_up
 
@@ -46,7 +46,7 @@ def main() -> None:
         # Keys are made only for a vault that never had any: none beside a filled database is a loss, and so is
         # an emptied database beside data that were landed under keys now gone.
         never = not (keys_folder / "made").exists() and not was_set_up(url)
-        store = Store(Setup(url, FileKeys(keys_folder, create=never)))
+        store = Store(Setup(url, provider(os.environ, keys_folder, create=never)))
     except KeyTrouble as e:
         sys.exit(f"vault: {e}")
     except adbc.Error as e:
