@@ -136,7 +136,7 @@ def keep(cursor: adbc.Cursor, masters: Masters, values: pa.Table) -> None:
     Where another process stores the same at the same moment the database refuses, and the caller tries again.
     """
     cursor.execute(f"select pg_advisory_xact_lock_shared({_LOCK})")
-    _temporary(
+    temporary(
         cursor, "incoming_value", pa.table({"at": np.arange(len(values)), "reference": values["reference"]})
     )
     cursor.execute(
@@ -156,7 +156,7 @@ def keep(cursor: adbc.Cursor, masters: Masters, values: pa.Table) -> None:
 
 def holder_keys(cursor: adbc.Cursor, masters: Masters, holders: Sequence[str]) -> dict[str, bytes]:
     """{holder: key}, made for those that have none; an erased holder is left out."""
-    _temporary(cursor, "wanted_holder", pa.table({"holder": pa.array(holders, pa.string())}))
+    temporary(cursor, "wanted_holder", pa.table({"holder": pa.array(holders, pa.string())}))
     cursor.execute(
         "select k.holder, k.master_version, k.wrapped from person_key k join pg_temp.wanted_holder using (holder)"
     )
@@ -178,9 +178,7 @@ def _made(cursor: adbc.Cursor, masters: Masters, holders: Sequence[str]) -> dict
     random = os.urandom(KEY_BYTES * len(holders))
     keys = {h: random[n * KEY_BYTES : (n + 1) * KEY_BYTES] for n, h in enumerate(holders)}
     wrapped = [masters.wrap(version, h, k) for h, k in keys.items()]
-    _temporary(
-        cursor, "made_key", pa.table({"holder": list(keys), "wrapped": pa.array(wrapped, pa.binary())})
-    )
+    temporary(cursor, "made_key", pa.table({"holder": list(keys), "wrapped": pa.array(wrapped, pa.binary())}))
     cursor.execute(
         "insert into person_key (holder, master_version, wrapped) "  # noqa: S608
         f"select holder, {version}, wrapped from pg_temp.made_key on conflict (holder) do nothing returning holder"
@@ -190,6 +188,7 @@ def _made(cursor: adbc.Cursor, masters: Masters, holders: Sequence[str]) -> dict
     return {h: k for h, k in keys.items() if h in mine}
 
 
-def _temporary(cursor: adbc.Cursor, name: str, table: pa.Table) -> None:
+def temporary(cursor: adbc.Cursor, name: str, table: pa.Table) -> None:
+    """`table` as a temporary one of the connection, in place of one of that name."""
     cursor.execute(f"drop table if exists pg_temp.{name}")
     cursor.adbc_ingest(name, table, mode="create", temporary=True)

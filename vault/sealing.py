@@ -178,9 +178,15 @@ class Sealer:
 
     def digest(self, message: bytes) -> bytes:
         """16 bytes that stand for `message` and tell nobody without the key what it is."""
-        state = self._reference_state.copy()
-        state.update(message)
-        return state.digest()
+        return self._digests([message])[0]
+
+    def _digests(self, messages: list[bytes]) -> list[bytes]:
+        fresh, made = self._reference_state.copy, []
+        for message in messages:
+            state = fresh()
+            state.update(message)
+            made.append(state.digest())
+        return made
 
     def _tokens(self, column: pa.Array) -> pa.Array:
         coded = column.dictionary_encode()
@@ -201,7 +207,7 @@ class Sealer:
             f"\x1e{group}", *parts, "\x1f", null_handling="replace", null_replacement=""
         )
         coded = joined.dictionary_encode()
-        digests = [self.digest(m.encode()) for m in coded.dictionary.to_pylist()]
+        digests = self._digests(coded.dictionary.cast(pa.binary()).to_pylist())
         groups = _prefixed_hex(f"grp{TOKEN_VERSION}_", digests).take(coded.indices)
         return groups if tokens is None else pc.replace_with_mask(tokens, unknown, groups)
 
@@ -215,7 +221,7 @@ class Sealer:
             values, owners = column.filter(present), pc.fill_null(holders.filter(present), "")
         # Neither an owner nor a field name can hold the separator, so no two inputs meet.
         messages = pc.binary_join_element_wise(owners, name, values, "\x1f").cast(pa.binary())
-        references = _prefixed_hex(PREFIX, [self.digest(m) for m in messages.to_pylist()])
+        references = _prefixed_hex(PREFIX, self._digests(messages.to_pylist()))
         found.add(name, references, values, owners)
         if holders is None:
             return references.take(coded.indices)

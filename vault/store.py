@@ -6,13 +6,14 @@ import threading
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
 from cryptography.exceptions import InvalidTag
 
-from vault import persons
+from vault import erasure, persons, rotation
 from vault.keys import KeyProvider, KeyTrouble, derive
 from vault.persons import Masters
 from vault.purposes import PURPOSES, Agreement, Disclosure, Purpose, QuotaSpent
@@ -60,6 +61,8 @@ class Setup:
 
     url: str
     keys: KeyProvider
+    #: The journal of decisions on persons (`vault.erasure`); None keeps none.
+    erasures: Path | None = None
 
 
 def was_set_up(url: str) -> bool:
@@ -79,6 +82,7 @@ class Store:
 
     def __init__(self, setup: Setup) -> None:
         self._url = setup.url
+        self._erasures = setup.erasures
         self._lock = threading.Lock()
         self._connection: adbc.Connection | None = None
         with self._lock:
@@ -88,12 +92,17 @@ class Store:
                     "which this version does not read. Run that version, or give this one an empty database and "
                     "pull again (make clean, then make run)."
                 )
-            for statement in f"{_SCHEMA};{persons.SCHEMA}".split(";"):
+            for statement in f"{_SCHEMA};{persons.SCHEMA};{erasure.SCHEMA}".split(";"):
                 self._execute(statement)
             self.masters = Masters(setup.keys)
             token_key = setup.keys.token_key()
             data_key = self._transact(lambda cursor: persons.set_up(cursor, self.masters, token_key))
         self.sealer = Sealer(derive(token_key, "token"), derive(token_key, "reference"), data_key)
+        # A restored backup may lack what was decided since.
+        decided = erasure.read(setup.erasures)
+        for request in self._do(lambda cursor: erasure.unknown(cursor, decided)):
+            self._do(lambda cursor, r=request: erasure.record(cursor, r))  # type: ignore[misc]
+        self._do(lambda cursor: erasure.finish(cursor, self.sealer))
 
     # --- writing -------------------------------------------------------------------------------------
 
@@ -101,6 +110,26 @@ class Store:
         """Encrypt and store the clear values of a sealed batch that are not stored yet; committed when this returns."""
         if values.num_rows:
             self._do(lambda cursor: persons.keep(cursor, self.masters, values))
+
+    def rotate(self, batch: int = rotation.BATCH) -> rotation.Rotated:
+        """Change the master encryption key (`vault.rotation`)."""
+        return rotation.rotate(self._do, self.masters, batch)
+
+    def decide(self, request: erasure.Request) -> int:
+        """Record a decision on a person's data and carry it out (`vault.erasure`); number of values deleted."""
+        self._do(lambda cursor: erasure.check(cursor, request))
+        erasure.note(self._erasures, request)
+        self._do(lambda cursor: erasure.record(cursor, request))
+        deleted = self._do(lambda cursor: erasure.finish(cursor, self.sealer))
+        if request.decision == "erase":
+            # Until the table is written anew, its file still holds the key that was destroyed.
+            with adbc.connect(self._url, autocommit=True) as connection, connection.cursor() as cursor:
+                cursor.execute("vacuum full person_key")
+        return deleted
+
+    def restricted(self) -> set[str]:
+        """Tokens of persons of whom no clear value may be given now."""
+        return self._do(erasure.restricted)
 
     def quarantine(self, rows: pa.Table) -> None:
         """Store payloads: columns source_code, table_name, key, field, kind, payload, batch_id."""
@@ -173,7 +202,10 @@ class Store:
         return self._do(mark, done=rejects)
 
     def reveal(self, references: list[str]) -> dict[str, str]:
-        """Clear values by reference, for `disclose` and for tests; the vault's API does not offer it."""
+        """Clear values by reference, for `disclose` and for tests; the vault's API does not offer it.
+
+        What is not held (any more), or belongs to a person whose data are restricted, is left out.
+        """
         if not references:
             return {}
         listed = ", ".join("'" + r.replace("'", "") + "'" for r in references)
@@ -184,6 +216,7 @@ class Store:
                 "left join person_key k on k.holder = g.holder "
                 f"where v.reference in ({listed}) and (g.holder is null or k.wrapped is not null)"
             )
+        restricted = self.restricted()
         opened: dict[bytes, tuple[str | None, list[str]]] = {}
         found: dict[str, str] = {}
         for r in rows:
@@ -193,6 +226,8 @@ class Store:
                 key = holder and self.masters.unwrap(r["master_version"], holder, r["wrapped"])
                 opened[group] = self.sealer.open(r["payload"], group, key)
             owner, values = opened[group]
+            if owner in restricted:
+                continue
             value = values[r["position"]] if r["position"] < len(values) else ""
             # The ciphertext proves itself; the row that says where a value stands in it is proved here.
             if not self.sealer.proves(r["reference"], r["field"], owner, value):
@@ -210,10 +245,15 @@ class Store:
         """
         purpose = PURPOSES[agreement.purpose]
         values = self.reveal([reference for pair in people for reference in pair])
+        restricted = self.restricted()
         given = [
             Disclosure(token, outcome, str(uuid.uuid4()), number, name)
             for token, reference in people
-            for outcome, number, name in [self._judge(purpose, token, reference, values)]
+            for outcome, number, name in [
+                ("refused", None, None)
+                if token in restricted
+                else self._judge(purpose, token, reference, values)
+            ]
         ]
         wanted = sum(1 for d in given if d.outcome == "disclosed")
 
@@ -292,6 +332,9 @@ class Store:
                 if last:
                     raise
                 # The server may have restarted: one fresh connection, then the caller hears of it.
+            except BaseException:
+                self._drop()  # or its transaction would stay open, with what it has locked
+                raise
         raise AssertionError("the second attempt returns or raises")
 
     def _drop(self) -> None:
