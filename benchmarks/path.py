@@ -15,7 +15,7 @@ from connectors.base import Chunk, Endpoint
 from connectors.igate import IGate
 from ops.ahead import ahead
 from vault.keys import FileKeys
-from vault.persons import Masters
+from vault.persons import Masters, new_keys
 from vault.sealing import Ciphertexts, Sealer, ciphertexts
 
 Seal = Callable[[pa.RecordBatch], pa.RecordBatch]
@@ -51,9 +51,8 @@ _MASTERS = Masters(FileKeys(Path(tempfile.gettempdir())), {1: AESGCM(os.urandom(
 
 def encrypt(values: pa.Table) -> Ciphertexts:
     """The values of a sealed batch encrypted as the vault does it: a new key for each holder, wrapped."""
-    keys = {holder: os.urandom(32) for holder in values["holder"].unique().to_pylist()}
-    for holder, key in keys.items():
-        _MASTERS.wrap(1, holder, key)
+    keys = new_keys(values["holder"].unique().to_pylist())
+    _MASTERS.wrap(1, keys)
     return ciphertexts(values, keys)
 
 

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from benchmarks.path import chunks, encrypt, local_sealer
 from benchmarks.world import Line, World, pages, ratio, rounds
 from vault.keys import FileKeys
+from vault.persons import new_keys
 from vault.store import Setup, Store
 
 #: What a dossier holds of its applicant.
@@ -59,7 +60,7 @@ def run(world: World, long: bool = False) -> Iterator[Line]:
 def _rotation(url: str, folder: Path) -> Line:
     store = Store(Setup(url, FileKeys(folder, create=True)))
     holders = [f"id1_{n:032x}" for n in range(PERSONS)]
-    wrapped = [store.masters.wrap(1, h, os.urandom(32)) for h in holders]
+    wrapped = store.masters.wrap(1, new_keys(holders))
     into = "copy person_key (holder, master_version, wrapped) from stdin"
     with psycopg.connect(url) as connection, connection.cursor() as cursor, cursor.copy(into) as copy:
         for holder, key in zip(holders, wrapped, strict=True):

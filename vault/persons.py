@@ -12,7 +12,7 @@ the master key they were wrapped under. Sealing therefore shares an advisory loc
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import adbc_driver_postgresql.dbapi as adbc
@@ -54,10 +54,14 @@ class Masters:
         self._wrappers[version] = AESGCM(derive(key, "wrap"))
         return mine
 
-    def wrap(self, version: int, holder: str, key: bytes) -> bytes:
-        """Nonce and ciphertext of a holder's key."""
-        nonce = os.urandom(_NONCE)
-        return nonce + self._of(version).encrypt(nonce, key, holder.encode())
+    def wrap(self, version: int, keys: Mapping[str, bytes]) -> list[bytes]:
+        """Nonce and ciphertext of each holder's key."""
+        encrypt, random = self._of(version).encrypt, os.urandom(_NONCE * len(keys))
+        nonces = (random[at : at + _NONCE] for at in range(0, len(random), _NONCE))
+        return [
+            nonce + encrypt(nonce, key, holder.encode())
+            for nonce, (holder, key) in zip(nonces, keys.items(), strict=True)
+        ]
 
     def unwrap(self, version: int, holder: str, wrapped: bytes, bound_to: bytes | None = None) -> bytes:
         """The reverse of `wrap`; InvalidTag if it is another holder's."""
@@ -112,7 +116,7 @@ def _move_data_key(cursor: adbc.Cursor, masters: Masters, version: int) -> None:
         cursor.execute(
             f"insert into person_key (holder, master_version, wrapped) values ($1, {version}, $2) "  # noqa: S608
             "on conflict (holder) do nothing",
-            (DATA_KEY, masters.wrap(version, DATA_KEY, key)),
+            (DATA_KEY, *masters.wrap(version, {DATA_KEY: key})),
         )
     cursor.execute("drop table data_key")
 
@@ -172,12 +176,17 @@ def holder_keys(cursor: adbc.Cursor, masters: Masters, holders: Sequence[str]) -
     return keys
 
 
+def new_keys(holders: Sequence[str]) -> dict[str, bytes]:
+    """A new key for each holder."""
+    random = os.urandom(KEY_BYTES * len(holders))
+    return {h: random[n * KEY_BYTES : (n + 1) * KEY_BYTES] for n, h in enumerate(holders)}
+
+
 def _made(cursor: adbc.Cursor, masters: Masters, holders: Sequence[str]) -> dict[str, bytes]:
     cursor.execute("select value from meta where name = 'master_version'")
     version = int(cursor.fetchall()[0][0])
-    random = os.urandom(KEY_BYTES * len(holders))
-    keys = {h: random[n * KEY_BYTES : (n + 1) * KEY_BYTES] for n, h in enumerate(holders)}
-    wrapped = [masters.wrap(version, h, k) for h, k in keys.items()]
+    keys = new_keys(holders)
+    wrapped = masters.wrap(version, keys)
     temporary(cursor, "made_key", pa.table({"holder": list(keys), "wrapped": pa.array(wrapped, pa.binary())}))
     cursor.execute(
         "insert into person_key (holder, master_version, wrapped) "  # noqa: S608

@@ -75,7 +75,7 @@ def _wrap_again(cursor: adbc.Cursor, masters: Masters, version: int, after: str,
         (after,),
     )
     rows = cursor.fetchall()
-    wrapped = [masters.wrap(version, h, masters.unwrap(v, h, w)) for h, v, w in rows]
+    wrapped = masters.wrap(version, {h: masters.unwrap(v, h, w) for h, v, w in rows})
     if rows:
         holders = pa.array([h for h, _, _ in rows], pa.string())
         temporary(
