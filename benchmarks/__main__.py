@@ -8,11 +8,12 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 
-from benchmarks import against_dlt, decode, load, pull
+from benchmarks import against_dlt, decode, load, pull, seal
 from benchmarks.world import Line, World, world
 
 ALL: dict[str, Callable[[World, bool], Iterator[Line]]] = {
     "decode": decode.run,
+    "seal": seal.run,
     "load": load.run,
     "dlt": against_dlt.run,
     "pull": pull.run,

@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 import pyarrow as pa
 
-from benchmarks.path import Seal, chunks, local_sealer
+from benchmarks.path import Seal, chunks, local_sealer, seal_in_memory
 from benchmarks.sealing_side import SealingProcess
 from benchmarks.world import Line, World, pages, ratio, rounds
 from connectors.contract import contract
@@ -61,7 +61,7 @@ def run(world: World, long: bool = False) -> Iterator[Line]:
         ways: dict[str, Callable[[], float | None]] = {
             "orjson": decode,
             "ours": lambda: ours(apart.seal),
-            "in one process": lambda: ours(lambda b: sealer.seal(b)[0]),
+            "in one process": lambda: ours(lambda b: seal_in_memory(sealer, b)),
         }
         rounds(ways, 1)  # the process starts, and every import is paid
         seconds = rounds(ways, 11)

@@ -17,7 +17,7 @@ from typing import Any
 import dlt
 import pyarrow as pa
 
-from benchmarks.path import chunks, local_sealer
+from benchmarks.path import chunks, local_sealer, seal_in_memory
 from connectors.contract import contract
 
 TABLES = ("dossier", "dossier_step", "dossier_paper", "dossier_fee")
@@ -28,7 +28,7 @@ def sealed(bodies: list[bytes], sealer: Any) -> dict[str, list[pa.Table]]:
     found: dict[str, list[pa.Table]] = {t: [] for t in TABLES}
     for chunk in chunks(bodies):
         for table, batch in chunk.tables.items():
-            found[table].append(pa.Table.from_batches([sealer.seal(batch)[0]]))
+            found[table].append(pa.Table.from_batches([seal_in_memory(sealer, batch)]))
     return found
 
 

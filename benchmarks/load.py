@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.decode import write
-from benchmarks.path import local_sealer
+from benchmarks.path import local_sealer, seal_in_memory
 from benchmarks.world import Line, World, pages, ratio, rounds
 from connectors.contract import contract
 from landing import loader
@@ -44,7 +44,7 @@ def landed(table: pa.Table, landing: Path) -> Path:
 def dossiers(world: World) -> pa.Table:
     """Sealed dossiers as they are landed, about a hundred thousand."""
     sealer = local_sealer()
-    folder = write(pages(), world.home / "load-source", lambda b: sealer.seal(b)[0])
+    folder = write(pages(), world.home / "load-source", lambda b: seal_in_memory(sealer, b))
     week = pq.read_table(folder / "dossier.parquet")
     shutil.rmtree(folder)
     at = week.schema.get_field_index("dossier_id")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from benchmarks.path import local_sealer
+from benchmarks.path import local_sealer, seal_in_memory
 from ops.settings import PROJECT
 
 
@@ -51,8 +51,7 @@ def main() -> None:
     given: Any = sys.stdin.buffer
     answers = sys.stdout.buffer
     while given.peek(1):
-        sealed, _ = sealer.seal(_receive(given))
-        _send(answers, sealed)
+        _send(answers, seal_in_memory(sealer, _receive(given)))
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ SEALS: dict[str, pa.DataType | None] = {
     "year": pa.int16(),
     "drop": None,
 }
+#: owner of a sealed value that is no matter of its row's subject
+NOBODY = "nobody"
 _TIMESTAMP = pa.timestamp("us", "UTC")
 _ARROW_OF_PHYSICAL: dict[str, pa.DataType] = {
     "text": pa.string(),
@@ -69,6 +71,8 @@ class Column:
     allowed_values: tuple[object, ...] | None
     minimum: float | None
     compare: bool
+    #: ``nobody`` for what is no matter of the row's subject (an officer's name); None otherwise.
+    owner: str | None = None
     #: Its heading in files and forms, and every custom property, for a connector that goes by them.
     business_name: str = ""
     custom: Mapping[str, object] = field(default_factory=dict, hash=False, compare=False)
@@ -104,13 +108,14 @@ class Contract:
             meta = {"classification": c.classification}
             if c.seal:
                 meta["seal"] = c.seal
+            if c.owner:
+                meta["owner"] = c.owner
             fields.append(pa.field(c.name, c.clear_type, metadata=meta))
         meta = {"contract": self.name, "version": self.version}
         if self.subject:
             meta["subject"] = self.subject
-        elif self.complete_within:
-            # Rows of one parent share a ciphertext in the vault.
-            meta["group"] = self.complete_within[-1]
+        # Where no person is known, what belongs to one parent, or to one record, shares a key in the vault.
+        meta["group"] = ",".join(self.complete_within or self.key)
         return pa.schema(fields, metadata=meta)
 
     @property
@@ -204,6 +209,11 @@ def _column(prop: SchemaProperty, where: str) -> Column:
         landed = SEALS[str(seal)]
         if landed is not None and landed != physical:
             raise ContractError(f"{where}: sealed by {seal!r} it becomes {landed}, not {prop.physicalType}")
+    owner = custom.get("owner")
+    if owner is not None and (owner != NOBODY or seal != "reference"):
+        raise ContractError(
+            f"{where}: owner {owner!r}; only a column sealed by 'reference' has one, {NOBODY!r}"
+        )
     allowed = custom.get("allowedValues")
     minimum = custom.get("minimum")
     return Column(
@@ -218,6 +228,7 @@ def _column(prop: SchemaProperty, where: str) -> Column:
         allowed_values=tuple(allowed) if isinstance(allowed, list) else None,
         minimum=float(minimum) if isinstance(minimum, int | float) else None,
         compare=custom.get("compare", True) is not False,
+        owner=None if owner is None else str(owner),
         business_name=prop.businessName or "",
         custom=custom,
     )

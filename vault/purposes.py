@@ -79,7 +79,8 @@ class Disclosure:
     """What one person's reading came to. Only ``disclosed`` carries values.
 
     `outcome`: ``disclosed``; ``not_held``, the vault has no such token or name (any more); ``other_paper``, the
-    number is of a kind the purpose is not about; ``refused``, the name is not that person's.
+    number is of a kind the purpose is not about; ``refused``, the name is not that person's, or the person's data are
+    restricted (`vault.erasure`).
     """
 
     token: str

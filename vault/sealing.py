@@ -1,11 +1,14 @@
 """Turn a clear Arrow batch into a sealed one, and the ciphertexts that must be stored before it lands.
 
-The batch itself says what to do: field metadata ``seal`` is token, reference, year or drop; schema metadata
-``subject`` names the identity column of the person a row is about, ``group`` the column whose equal values make
-rows belong together. A field whose metadata name a personal class without a seal is refused.
+The batch itself says what to do: field metadata ``seal`` is token, reference, year or drop, ``owner`` "nobody" for
+values that are no matter of the row's person (an officer's name); schema metadata ``subject`` names the identity
+column of the person a row is about, ``group`` the columns (joined by commas) whose equal values make rows belong
+together where that person is not known. A field whose metadata name a personal class without a seal is refused.
 
-All new values of a row, or of the rows of a group, are one AES-GCM ciphertext: a call for each value would cost
-more than all the rest. A reference is the proof of its own value: whoever moves it elsewhere is found out.
+Every value has a *holder*, under whose key it is encrypted: the token of its person; without one, a keyed digest of
+its group (``grp1_...``); else `NOBODY`. All new values that one holder has in a batch are one AES-GCM ciphertext: a
+call for each value would cost more than all the rest. A reference is the proof of its own value: whoever moves it
+elsewhere is found out.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import hmac
 import os
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -28,6 +32,8 @@ from cryptography.hazmat.primitives.hmac import HMAC
 
 TOKEN_VERSION = 1
 PREFIX = f"ref{TOKEN_VERSION}_"
+#: Holder of what belongs to no person and no group, such as officers' names, which many dossiers share.
+NOBODY = "nobody"
 _NONCE, _DIGEST, _GROUP = 12, 16, 16
 #: Numbers typed where none is known: they must never make two people one (irregularity 8).
 _PLACEHOLDER = re.compile(r"0*\d?|(\d)\1+|0?123456789(0|012)?")
@@ -41,8 +47,8 @@ class SealingError(Exception):
 class Ciphertexts:
     """What must be stored before a sealed batch may land.
 
-    ``values``: reference, field, group_id, position; each reference once. ``groups``: id, payload (nonce and
-    AES-GCM ciphertext of the owner and all values of one row, or of the rows that belong together).
+    ``values``: reference, field, group_id, position; each reference once. ``groups``: id, holder, payload (nonce and
+    AES-GCM ciphertext of the owner and of values that one holder has in a batch; what is nobody's, each for itself).
     """
 
     values: pa.Table
@@ -72,8 +78,14 @@ def _check_types(schema: pa.Schema) -> None:
             raise SealingError(f"column {spec.name!r} is {spec.type}; the seal 'year' needs a date")
 
 
+def _is_subjects(spec: pa.Field) -> bool:
+    """Whether a column is sealed under the row's person, or its group."""
+    own = spec.metadata or {}
+    return own.get(b"seal") == b"reference" and not own.get(b"owner")
+
+
 class Sealer:
-    """Seals batches under two derived keys and one data key; holds no state about persons."""
+    """Seals batches under two derived keys; holds no state about persons. The data key is for whole records."""
 
     def __init__(self, token_key: bytes, reference_key: bytes, data_key: bytes) -> None:
         # Copies of a keyed state spare each value the key's own round.
@@ -81,34 +93,43 @@ class Sealer:
         self._reference_state = hashlib.blake2b(key=reference_key, digest_size=_DIGEST)
         self._cipher = AESGCM(data_key)
 
-    def seal(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Ciphertexts]:
-        """The batch with personal columns sealed, and what to store first."""
+    def seal(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.Table]:
+        """The batch with personal columns sealed, and the clear values to encrypt (`ciphertexts`) and store first.
+
+        Those are the text columns reference, field, holder, value; each reference once.
+        """
         meta = batch.schema.metadata or {}
         subject_name = meta.get(b"subject", b"").decode()
         if subject_name and subject_name not in batch.schema.names:
             raise SealingError(f"the subject {subject_name!r} is no column of the batch")
         _check_types(batch.schema)
-        found = _Found(_groups(batch, meta.get(b"group", b"").decode()))
-        owners: pa.Array | None = None
-        if subject_name:
-            owners = self._tokens(subject_name, batch.column(subject_name), found)
+        found = _Found()
+        tokens = self._tokens(batch.column(subject_name)) if subject_name else None
+        holders = None
+        if any(_is_subjects(spec) for spec in batch.schema):
+            holders = self._holders(batch, tokens, meta.get(b"group", b"").decode())
         arrays: list[pa.Array] = []
         fields: list[pa.Field] = []
         for column, spec in zip(batch.columns, batch.schema, strict=True):
-            seal = (spec.metadata or {}).get(b"seal", b"").decode()
+            own = spec.metadata or {}
+            seal = own.get(b"seal", b"").decode()
             if not seal:
-                if (spec.metadata or {}).get(b"classification", b"") != b"none":
+                if own.get(b"classification", b"") != b"none":
                     raise SealingError(
                         f"column {spec.name!r} has the privacy class "
-                        f"{(spec.metadata or {}).get(b'classification', b'').decode() or 'unknown'!r} and no seal; "
+                        f"{own.get(b'classification', b'').decode() or 'unknown'!r} and no seal; "
                         "give it both in its contract"
                     )
                 arrays.append(column)
             elif seal == "token":
-                known = owners is not None and spec.name == subject_name
-                arrays.append(owners if known else self._tokens(spec.name, column, found))
+                made = tokens if tokens is not None and spec.name == subject_name else self._tokens(column)
+                found.add(spec.name, made, column, made)
+                arrays.append(made)
             elif seal == "reference":
-                arrays.append(self._references(spec.name, column, owners, found))
+                owner = own.get(b"owner", b"").decode()
+                if owner not in ("", NOBODY):
+                    raise SealingError(f"column {spec.name!r} names the unknown owner {owner!r}")
+                arrays.append(self._references(spec.name, column, None if owner else holders, found))
             elif seal == "year":
                 arrays.append(pc.year(column).cast(pa.int16()))
             elif seal == "drop":
@@ -117,7 +138,7 @@ class Sealer:
                 raise SealingError(f"column {spec.name!r} asks for the unknown seal {seal!r}")
             fields.append(pa.field(spec.name, arrays[-1].type))
         sealed = pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
-        return sealed, self._ciphertexts(found, owners)
+        return sealed, found.distinct()
 
     def encrypt(self, plain: bytes, bound_to: bytes) -> bytes:
         """Nonce and ciphertext of `plain`, readable only together with `bound_to`."""
@@ -137,9 +158,13 @@ class Sealer:
         state.update(normal.encode())
         return f"id{TOKEN_VERSION}_{state.finalize()[:16].hex()}"
 
-    def open(self, payload: bytes, group_id: bytes) -> tuple[str | None, list[str]]:
-        """Owner and values of one group; InvalidTag if it was changed or stands under another id."""
-        owner, values = msgspec.msgpack.decode(self.decrypt(payload, group_id))
+    def open(self, payload: bytes, group_id: bytes, key: bytes | None) -> tuple[str | None, list[str]]:
+        """Owner and values of one group under its holder's key (None: the data key, as an earlier version did).
+
+        InvalidTag if it was changed or stands under another id or holder.
+        """
+        cipher = self._cipher if key is None else AESGCM(key)
+        owner, values = msgspec.msgpack.decode(cipher.decrypt(payload[:_NONCE], payload[_NONCE:], group_id))
         return owner, values
 
     def proves(self, reference: str, field: str, owner: str | None, value: str) -> bool:
@@ -153,135 +178,153 @@ class Sealer:
 
     def digest(self, message: bytes) -> bytes:
         """16 bytes that stand for `message` and tell nobody without the key what it is."""
-        state = self._reference_state.copy()
-        state.update(message)
-        return state.digest()
+        return self._digests([message])[0]
 
-    def _tokens(self, name: str, column: pa.Array, found: _Found) -> pa.Array:
+    def _digests(self, messages: list[bytes]) -> list[bytes]:
+        fresh, made = self._reference_state.copy, []
+        for message in messages:
+            state = fresh()
+            state.update(message)
+            made.append(state.digest())
+        return made
+
+    def _tokens(self, column: pa.Array) -> pa.Array:
         coded = column.dictionary_encode()
         tokens = pa.array([self.token(v) for v in coded.dictionary.to_pylist()], pa.string())
-        found.add(name, tokens, coded.dictionary, _first_rows(coded))
         return tokens.take(coded.indices)
 
-    def _references(self, name: str, column: pa.Array, owners: pa.Array | None, found: _Found) -> pa.Array:
-        if owners is None:
+    def _holders(self, batch: pa.RecordBatch, tokens: pa.Array | None, group: str) -> pa.Array | None:
+        """Holder of each row: its person, else its group, else null; None if no row has any."""
+        if not group or (tokens is not None and not tokens.null_count):
+            return tokens
+        names = group.split(",")
+        if missing := [n for n in names if n not in batch.schema.names]:
+            raise SealingError(f"the group {missing[0]!r} is no column of the batch")
+        unknown = pa.repeat(True, batch.num_rows) if tokens is None else tokens.is_null()
+        parts = [batch.column(n).filter(unknown).cast(pa.string()) for n in names]
+        # No reference's message begins so: a holder never equals one.
+        joined = pc.binary_join_element_wise(
+            f"\x1e{group}", *parts, "\x1f", null_handling="replace", null_replacement=""
+        )
+        coded = joined.dictionary_encode()
+        digests = self._digests(coded.dictionary.cast(pa.binary()).to_pylist())
+        groups = _prefixed_hex(f"grp{TOKEN_VERSION}_", digests).take(coded.indices)
+        return groups if tokens is None else pc.replace_with_mask(tokens, unknown, groups)
+
+    def _references(self, name: str, column: pa.Array, holders: pa.Array | None, found: _Found) -> pa.Array:
+        if holders is None:
             coded = column.dictionary_encode()
-            values, rows = coded.dictionary, _first_rows(coded)
-            owner: pa.Array | str = ""
+            values = coded.dictionary
+            owners = pa.repeat("", len(values))
         else:
             present = column.is_valid()
-            values, rows = column.filter(present), pc.indices_nonzero(present).to_numpy().astype(np.int64)
-            owner = pc.fill_null(owners.filter(present), "")
+            values, owners = column.filter(present), pc.fill_null(holders.filter(present), "")
         # Neither an owner nor a field name can hold the separator, so no two inputs meet.
-        messages = pc.binary_join_element_wise(owner, name, values, "\x1f").cast(pa.binary())
-        references = _prefixed_hex([self.digest(m) for m in messages.to_pylist()])
-        found.add(name, references, values, rows)
-        if owners is None:
+        messages = pc.binary_join_element_wise(owners, name, values, "\x1f").cast(pa.binary())
+        references = _prefixed_hex(PREFIX, self._digests(messages.to_pylist()))
+        found.add(name, references, values, owners)
+        if holders is None:
             return references.take(coded.indices)
         places = np.full(len(column), -1)
+        rows = np.flatnonzero(present.to_numpy(zero_copy_only=False))
         places[rows] = np.arange(len(rows))
         return references.take(pa.array(places, pa.int64(), mask=places < 0))
 
-    def _ciphertexts(self, found: _Found, owners: pa.Array | None) -> Ciphertexts:
-        """Every value found once, those of a group in one ciphertext."""
-        references, fields, values, rows = found.distinct()
-        groups = found.groups[rows]
-        order = np.argsort(groups, kind="stable")
-        starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
-        sizes = np.diff(starts, append=len(order))
-        plain = values.take(pa.array(order)).to_pylist()
-        if owners is None:
-            owning: list[str | None] = [None] * len(starts)
-        else:
-            owning = owners.take(pa.array(rows[order][starts])).to_pylist()
-        # One call to the system for all of them.
-        random = struct.iter_unpack(f"{_GROUP}s{_NONCE}s", os.urandom((_GROUP + _NONCE) * len(starts)))
-        ids, payloads = [], []
-        encode, encrypt = msgspec.msgpack.Encoder().encode, self._cipher.encrypt
-        start = 0
-        for owner, size, (group_id, nonce) in zip(owning, sizes.tolist(), random, strict=True):
-            ids.append(group_id)
-            payloads.append(nonce + encrypt(nonce, encode((owner, plain[start : start + size])), group_id))
-            start += size
-        id_array = pa.array(ids, pa.binary())
-        positions = np.arange(len(order)) - np.repeat(starts, sizes)
-        return Ciphertexts(
-            pa.table(
-                {
-                    "reference": references.take(pa.array(order)),
-                    "field": fields.take(pa.array(order)),
-                    "group_id": id_array.take(pa.array(np.repeat(np.arange(len(starts)), sizes))),
-                    "position": pa.array(positions, pa.int32()),
-                }
-            ),
-            pa.table({"id": id_array, "payload": pa.array(payloads, pa.binary())}),
-        )
+
+def ciphertexts(values: pa.Table, keys: Mapping[str, bytes]) -> Ciphertexts:
+    """Clear values, as `Sealer.seal` gives them, encrypted under the `keys` (32 bytes) of their holders.
+
+    Values of a holder without a key vanish: it was erased.
+    """
+    values = values.combine_chunks()
+    coded = values["holder"].combine_chunks().dictionary_encode()
+    holders: list[str] = coded.dictionary.to_pylist()
+    numbers = coded.indices.to_numpy().astype(np.int64)
+    if gone := [n for n, holder in enumerate(holders) if holder not in keys]:
+        kept = np.flatnonzero(~np.isin(numbers, gone))
+        values, numbers = values.take(pa.array(kept)), numbers[kept]
+    # Each of nobody's values for itself, behind all others: reading one need not open them all.
+    units = numbers.copy()
+    if NOBODY in keys and NOBODY in holders:
+        alone = np.flatnonzero(numbers == holders.index(NOBODY))
+        units[alone] = len(holders) + np.arange(len(alone))
+    order = np.argsort(units, kind="stable")
+    starts = np.flatnonzero(np.diff(units[order], prepend=-1))
+    sizes = np.diff(starts, append=len(order))
+    taken = values.take(pa.array(order))
+    plain = taken["value"].to_pylist()
+    holding = [holders[n] for n in numbers[order][starts].tolist()]
+    # One call to the system for all of them.
+    random = struct.iter_unpack(f"{_GROUP}s{_NONCE}s", os.urandom((_GROUP + _NONCE) * len(starts)))
+    ids, payloads = [], []
+    encode = msgspec.msgpack.Encoder().encode
+    start, last = 0, None
+    for holder, size, (group_id, nonce) in zip(holding, sizes.tolist(), random, strict=True):
+        if holder != last:
+            last, owner, encrypt = holder, None if holder == NOBODY else holder, AESGCM(keys[holder]).encrypt
+        ids.append(group_id)
+        payloads.append(nonce + encrypt(nonce, encode((owner, plain[start : start + size])), group_id))
+        start += size
+    id_array = pa.array(ids, pa.binary())
+    positions = np.arange(len(order)) - np.repeat(starts, sizes)
+    return Ciphertexts(
+        pa.table(
+            {
+                "reference": taken["reference"],
+                "field": taken["field"],
+                "group_id": id_array.take(pa.array(np.repeat(np.arange(len(starts)), sizes))),
+                "position": pa.array(positions, pa.int32()),
+            }
+        ),
+        pa.table(
+            {
+                "id": id_array,
+                "holder": pa.array(holding, pa.string()),
+                "payload": pa.array(payloads, pa.binary()),
+            }
+        ),
+    )
 
 
 @dataclass
 class _Found:
-    """Values to seal: what each became, and the row it stood in first."""
+    """Values to seal: what each became, of which field, and whose they are."""
 
-    #: Group of each row of the batch.
-    groups: np.ndarray
-    parts: list[tuple[str, pa.Array, pa.Array, np.ndarray]] = dataclasses.field(default_factory=list)
+    parts: list[tuple[str, pa.Array, pa.Array, pa.Array]] = dataclasses.field(default_factory=list)
 
-    def add(self, name: str, references: pa.Array, values: pa.Array, rows: np.ndarray) -> None:
-        """`values` of the field `name`, which became `references`; a placeholder became null."""
+    def add(self, name: str, references: pa.Array, values: pa.Array, owners: pa.Array) -> None:
+        """`values` of the field `name` and of `owners`, which became `references`; a placeholder became null."""
         if references.null_count:
             valid = references.is_valid()
-            references, values = references.filter(valid), values.filter(valid)
-            rows = rows[valid.to_numpy(zero_copy_only=False)]
-        self.parts.append((name, references, values, rows))
+            references, values, owners = (a.filter(valid) for a in (references, values, owners))
+        self.parts.append((name, references, values, owners))
 
-    def distinct(self) -> tuple[pa.Array, pa.Array, pa.Array, np.ndarray]:
-        """References, fields, values and rows; each reference once, as it was met first."""
+    def distinct(self) -> pa.Table:
+        """reference, field, holder, value; each reference once, as it was met first."""
         if not self.parts:
-            return pa.array([], pa.string()), pa.array([], pa.string()), pa.array([], pa.string()), _NO_ROWS
+            return pa.table({n: pa.array([], pa.string()) for n in ("reference", "field", "holder", "value")})
         references = pa.concat_arrays([p[1] for p in self.parts])
-        fields = pa.concat_arrays([pa.repeat(p[0], len(p[1])) for p in self.parts])
-        values = pa.concat_arrays([p[2] for p in self.parts])
-        rows = np.concatenate([p[3] for p in self.parts])
-        first = _first_rows(references.dictionary_encode())
-        if len(first) < len(references):
-            kept = pa.array(first)
-            references, fields, values, rows = (
-                references.take(kept),
-                fields.take(kept),
-                values.take(kept),
-                rows[first],
-            )
-        return references, fields, values, rows
+        owners = pa.concat_arrays([p[3] for p in self.parts])
+        table = pa.table(
+            {
+                "reference": references,
+                "field": pa.concat_arrays([pa.repeat(p[0], len(p[1])) for p in self.parts]),
+                "holder": pc.if_else(pc.equal(owners, ""), NOBODY, owners),
+                "value": pa.concat_arrays([p[2] for p in self.parts]),
+            }
+        )
+        coded = references.dictionary_encode()
+        if len(coded.dictionary) == len(references):
+            return table
+        return table.take(pa.array(np.unique(coded.indices.to_numpy(), return_index=True)[1]))
 
 
-_NO_ROWS = np.array([], np.int64)
-
-
-def _groups(batch: pa.RecordBatch, name: str) -> np.ndarray:
-    """A number for each row: rows of equal `name` belong together; without one, each row for itself."""
-    if not name:
-        return np.arange(batch.num_rows)
-    if name not in batch.schema.names:
-        raise SealingError(f"the group {name!r} is no column of the batch")
-    return batch.column(name).dictionary_encode(null_encoding="encode").indices.to_numpy()
-
-
-def _first_rows(coded: pa.DictionaryArray) -> np.ndarray:
-    """Position at which each entry of the dictionary is met first."""
-    indices = coded.indices
-    positions = np.arange(len(indices))
-    if indices.null_count:
-        valid = indices.is_valid().to_numpy(zero_copy_only=False)
-        positions, indices = positions[valid], indices.drop_null()
-    return positions[np.unique(indices.to_numpy(), return_index=True)[1]]
-
-
-def _prefixed_hex(digests: list[bytes]) -> pa.Array:
-    """``ref1_`` and the digest in hexadecimal, as one array."""
+def _prefixed_hex(prefix: str, digests: list[bytes]) -> pa.Array:
+    """`prefix` and each digest in hexadecimal, as one array."""
     raw = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, _DIGEST)
-    text = np.empty((len(raw), len(PREFIX) + 2 * _DIGEST), np.uint8)
-    text[:, : len(PREFIX)] = np.frombuffer(PREFIX.encode(), np.uint8)
-    text[:, len(PREFIX) :] = _HEX[raw].reshape(len(raw), 2 * _DIGEST)
+    text = np.empty((len(raw), len(prefix) + 2 * _DIGEST), np.uint8)
+    text[:, : len(prefix)] = np.frombuffer(prefix.encode(), np.uint8)
+    text[:, len(prefix) :] = _HEX[raw].reshape(len(raw), 2 * _DIGEST)
     offsets = np.arange(len(raw) + 1, dtype=np.int32) * text.shape[1]
     return pa.StringArray.from_buffers(len(raw), pa.py_buffer(offsets), pa.py_buffer(text.tobytes()))
 

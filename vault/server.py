@@ -88,8 +88,8 @@ def application(
 
     def seal(body: bytes) -> Response:
         batch = _one_batch(body)
-        sealed, ciphertexts = store.sealer.seal(batch)
-        store.keep(ciphertexts)
+        sealed, values = store.sealer.seal(batch)
+        store.keep(values)
         return Response(_stream(sealed), media_type=ARROW)
 
     def quarantine(body: bytes) -> Response:

@@ -1,29 +1,28 @@
-"""The vault's own database: ciphertexts by reference, the quarantine, disclosures, data keys, the fingerprint."""
+"""The vault's own database: ciphertexts by reference, keys of persons, the quarantine, disclosures, fingerprints."""
 
 from __future__ import annotations
 
-import os
 import threading
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from vault.keys import KeyProvider, KeyTrouble, derive, fingerprint
+from vault import erasure, persons, rotation
+from vault.keys import KeyProvider, KeyTrouble, derive
+from vault.persons import Masters
 from vault.purposes import PURPOSES, Agreement, Disclosure, Purpose, QuotaSpent
 from vault.repairs import Rule
-from vault.sealing import PREFIX, Ciphertexts, Sealer, normalised_identity
+from vault.sealing import PREFIX, Sealer, normalised_identity
 
 _SCHEMA = """
 create table if not exists meta (name text primary key, value text not null);
-create table if not exists data_key (version smallint primary key, wrapped bytea not null,
-    created_at timestamptz not null default now());
-create table if not exists sealed_group (id bytea primary key, key_version smallint not null,
+create table if not exists sealed_group (id bytea primary key,
     payload bytea not null, created_at timestamptz not null default now());
 create table if not exists sealed_value (reference text primary key, field text not null,
     group_id bytea not null, position integer not null);
@@ -53,7 +52,6 @@ _GIVEN_TODAY = (
     "select count(*) as n from disclosure where purpose = $1 and outcome = 'disclosed' and "
     "at >= date_trunc('day', now() at time zone 'Asia/Ho_Chi_Minh') at time zone 'Asia/Ho_Chi_Minh'"
 )
-_WRAP = b"kho-chung/data-key"
 T = TypeVar("T")
 
 
@@ -63,6 +61,8 @@ class Setup:
 
     url: str
     keys: KeyProvider
+    #: The journal of decisions on persons (`vault.erasure`); None keeps none.
+    erasures: Path | None = None
 
 
 def was_set_up(url: str) -> bool:
@@ -71,7 +71,9 @@ def was_set_up(url: str) -> bool:
         cursor.execute("select to_regclass('meta') is not null")
         if not cursor.fetchall()[0][0]:
             return False
-        cursor.execute("select exists (select from meta where name = 'key_fingerprint')")
+        cursor.execute(
+            "select exists (select from meta where name in ('key_fingerprint', 'fingerprint:token'))"
+        )
         return bool(cursor.fetchall()[0][0])
 
 
@@ -80,6 +82,7 @@ class Store:
 
     def __init__(self, setup: Setup) -> None:
         self._url = setup.url
+        self._erasures = setup.erasures
         self._lock = threading.Lock()
         self._connection: adbc.Connection | None = None
         with self._lock:
@@ -89,56 +92,44 @@ class Store:
                     "which this version does not read. Run that version, or give this one an empty database and "
                     "pull again (make clean, then make run)."
                 )
-            for statement in _SCHEMA.split(";"):
+            for statement in f"{_SCHEMA};{persons.SCHEMA};{erasure.SCHEMA}".split(";"):
                 self._execute(statement)
-            self._check_fingerprint(setup.keys)
-            version, data_key = self._data_key(setup.keys)
-        self.key_version = version
-        token_key = setup.keys.token_key()
+            self.masters = Masters(setup.keys)
+            token_key = setup.keys.token_key()
+            data_key = self._transact(lambda cursor: persons.set_up(cursor, self.masters, token_key))
         self.sealer = Sealer(derive(token_key, "token"), derive(token_key, "reference"), data_key)
-
-    def _check_fingerprint(self, keys: KeyProvider) -> None:
-        held = self._rows("select value from meta where name = 'key_fingerprint'")
-        mine = fingerprint(keys)
-        if not held:
-            self._execute(f"insert into meta values ('key_fingerprint', '{mine}')")  # noqa: S608 - hex
-        elif held[0]["value"] != mine:
-            raise KeyTrouble(
-                f"the vault's database was set up with the keys {held[0]['value']}, the keys found now are "
-                f"{mine}. Tokens made under other keys would not join the data landed so far, so the vault "
-                "does not start. Put the right keys back."
-            )
-
-    def _data_key(self, keys: KeyProvider) -> tuple[int, bytes]:
-        wrapper = AESGCM(derive(keys.encryption_key(), "wrap"))
-        rows = self._rows("select version, wrapped from data_key order by version desc limit 1")
-        if rows:
-            wrapped = rows[0]["wrapped"]
-            return rows[0]["version"], wrapper.decrypt(wrapped[:12], wrapped[12:], _WRAP)
-        data_key, nonce = os.urandom(32), os.urandom(12)
-        wrapped = nonce + wrapper.encrypt(nonce, data_key, _WRAP)
-        self._execute(f"insert into data_key (version, wrapped) values (1, '\\x{wrapped.hex()}')")  # noqa: S608
-        return 1, data_key
+        # A restored backup may lack what was decided since.
+        decided = erasure.read(setup.erasures)
+        for request in self._do(lambda cursor: erasure.unknown(cursor, decided)):
+            self._do(lambda cursor, r=request: erasure.record(cursor, r))  # type: ignore[misc]
+        self._do(lambda cursor: erasure.finish(cursor, self.sealer))
 
     # --- writing -------------------------------------------------------------------------------------
 
-    def keep(self, ciphertexts: Ciphertexts) -> None:
-        """Store sealed values that are not stored yet; committed when this returns."""
-        if not ciphertexts.values.num_rows:
-            return
+    def keep(self, values: pa.Table) -> None:
+        """Encrypt and store the clear values of a sealed batch that are not stored yet; committed when this returns."""
+        if values.num_rows:
+            self._do(lambda cursor: persons.keep(cursor, self.masters, values))
 
-        def keep(cursor: adbc.Cursor) -> None:
-            # A group of which every value is held already is not stored again.
-            cursor.execute(
-                "with fresh as (insert into sealed_value (reference, field, group_id, position) "  # noqa: S608
-                "select reference, field, group_id, position from pg_temp.incoming_value "
-                "on conflict (reference) do nothing returning group_id) "
-                "insert into sealed_group (id, key_version, payload) "
-                f"select id, {int(self.key_version)}, payload from pg_temp.incoming_group "
-                "where id in (select group_id from fresh)"
-            )
+    def rotate(self, batch: int = rotation.BATCH) -> rotation.Rotated:
+        """Change the master encryption key (`vault.rotation`)."""
+        return rotation.rotate(self._do, self.masters, batch)
 
-        self._do(keep, incoming_value=ciphertexts.values, incoming_group=ciphertexts.groups)
+    def decide(self, request: erasure.Request) -> int:
+        """Record a decision on a person's data and carry it out (`vault.erasure`); number of values deleted."""
+        self._do(lambda cursor: erasure.check(cursor, request))
+        erasure.note(self._erasures, request)
+        self._do(lambda cursor: erasure.record(cursor, request))
+        deleted = self._do(lambda cursor: erasure.finish(cursor, self.sealer))
+        if request.decision == "erase":
+            # Until the table is written anew, its file still holds the key that was destroyed.
+            with adbc.connect(self._url, autocommit=True) as connection, connection.cursor() as cursor:
+                cursor.execute("vacuum full person_key")
+        return deleted
+
+    def restricted(self) -> set[str]:
+        """Tokens of persons of whom no clear value may be given now."""
+        return self._do(erasure.restricted)
 
     def quarantine(self, rows: pa.Table) -> None:
         """Store payloads: columns source_code, table_name, key, field, kind, payload, batch_id."""
@@ -211,22 +202,32 @@ class Store:
         return self._do(mark, done=rejects)
 
     def reveal(self, references: list[str]) -> dict[str, str]:
-        """Clear values by reference, for `disclose` and for tests; the vault's API does not offer it."""
+        """Clear values by reference, for `disclose` and for tests; the vault's API does not offer it.
+
+        What is not held (any more), or belongs to a person whose data are restricted, is left out.
+        """
         if not references:
             return {}
         listed = ", ".join("'" + r.replace("'", "") + "'" for r in references)
         with self._lock:
             rows = self._rows(
-                "select v.reference, v.field, v.position, v.group_id, g.payload from sealed_value v "  # noqa: S608
-                f"join sealed_group g on g.id = v.group_id where v.reference in ({listed})"
+                "select v.reference, v.field, v.position, v.group_id, g.payload, g.holder, "  # noqa: S608
+                "k.master_version, k.wrapped from sealed_value v join sealed_group g on g.id = v.group_id "
+                "left join person_key k on k.holder = g.holder "
+                f"where v.reference in ({listed}) and (g.holder is null or k.wrapped is not null)"
             )
+        restricted = self.restricted()
         opened: dict[bytes, tuple[str | None, list[str]]] = {}
         found: dict[str, str] = {}
         for r in rows:
-            group = r["group_id"]
+            group, holder = r["group_id"], r["holder"]
             if group not in opened:
-                opened[group] = self.sealer.open(r["payload"], group)
+                # Without a holder it is of an earlier version, under the one data key.
+                key = holder and self.masters.unwrap(r["master_version"], holder, r["wrapped"])
+                opened[group] = self.sealer.open(r["payload"], group, key)
             owner, values = opened[group]
+            if owner in restricted:
+                continue
             value = values[r["position"]] if r["position"] < len(values) else ""
             # The ciphertext proves itself; the row that says where a value stands in it is proved here.
             if not self.sealer.proves(r["reference"], r["field"], owner, value):
@@ -244,10 +245,15 @@ class Store:
         """
         purpose = PURPOSES[agreement.purpose]
         values = self.reveal([reference for pair in people for reference in pair])
+        restricted = self.restricted()
         given = [
             Disclosure(token, outcome, str(uuid.uuid4()), number, name)
             for token, reference in people
-            for outcome, number, name in [self._judge(purpose, token, reference, values)]
+            for outcome, number, name in [
+                ("refused", None, None)
+                if token in restricted
+                else self._judge(purpose, token, reference, values)
+            ]
         ]
         wanted = sum(1 for d in given if d.outcome == "disclosed")
 
@@ -326,6 +332,9 @@ class Store:
                 if last:
                     raise
                 # The server may have restarted: one fresh connection, then the caller hears of it.
+            except BaseException:
+                self._drop()  # or its transaction would stay open, with what it has locked
+                raise
         raise AssertionError("the second attempt returns or raises")
 
     def _drop(self) -> None:

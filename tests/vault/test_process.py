@@ -47,8 +47,8 @@ def halted(database, tmp_path):
     """A vault that sealed something and is down: its keys, its filled database, its environment."""
     home = tmp_path / "vault"
     store = Store(Setup(database, FileKeys(home / "keys", create=True)))
-    sealed, ciphertexts = store.sealer.seal(batch(PERSON))
-    store.keep(ciphertexts)
+    sealed, values = store.sealer.seal(batch(PERSON))
+    store.keep(values)
     (home / "token").write_text("a-token-of-the-tests")
     with tempfile.TemporaryDirectory(prefix="kcv-") as folder:
         socket = Path(folder) / "v.sock"
@@ -88,7 +88,7 @@ def test_killed_in_the_middle_and_started_again_the_result_is_equal(vault, tmp_p
             worker.join(60)
             assert not worker.is_alive()
             stored = vault.client.health()["sealed_values"]
-            assert stored == 12 * 500 * 7
+            assert stored == 12 * 500 * 6 + 1
             assert [vault.client.seal(b) for b in batches] == done
             assert vault.client.health()["sealed_values"] == stored
         finally:

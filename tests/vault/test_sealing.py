@@ -6,24 +6,27 @@ import base64
 import datetime as dt
 import string
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import psycopg
 import pyarrow as pa
 import pytest
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.contract import contract
 from tests.conftest import start_vault, stop
 from vault.client import VaultClient, VaultRefused
-from vault.keys import FileKeys
-from vault.sealing import Sealer, normalised_identity
-from vault.store import Setup, Store
+from vault.keys import FileKeys, KeyTrouble, derive, joint_fingerprint
+from vault.sealing import NOBODY, PREFIX, Sealer, ciphertexts, normalised_identity
+from vault.store import Setup, Store, was_set_up
 
 
 @pytest.fixture(scope="module")
@@ -119,13 +122,17 @@ def test_a_reference_stands_for_person_field_and_value_together(vault):
 
 
 def test_equal_batches_become_equal_rows_and_are_stored_once(vault):
-    rows = [PERSON | {"dossier_id": f"d{n}", "applicant_id_number": f"0030880000{n:02d}"} for n in range(40)]
+    rows = [
+        PERSON | {"dossier_id": f"d{n}", "applicant_id_number": f"0030880000{n:02d}",
+                  "receiving_officer_name": "Lê Thị Bốn Mươi"}
+        for n in range(40)
+    ]  # fmt: skip
     before = vault.client.health()["sealed_values"]
     first = vault.client.seal(batch(*rows))
     stored = vault.client.health()["sealed_values"]
     assert (
-        stored - before == 40 * 7
-    )  # number, name, phone, e-mail, address, subject, officer; each under its person
+        stored - before == 40 * 6 + 1
+    )  # number, name, phone, e-mail, address, subject, each under its person; the officer is of all of them
     assert vault.client.seal(batch(*rows)).equals(first)
     assert vault.client.health()["sealed_values"] == stored
 
@@ -351,11 +358,157 @@ def test_rows_of_one_dossier_share_a_ciphertext_and_each_value_is_stored_once():
          "file_name": f"don_{d}_{n}.pdf", "file_url": "/fi/file/1"}
         for d in ("a", "b") for n in (1, 2)
     ]  # fmt: skip
-    sealed, ciphertexts = Sealer(b"t" * 32, b"r" * 32, b"d" * 32).seal(
+    sealed, values = Sealer(b"t" * 32, b"r" * 32, b"d" * 32).seal(
         pa.RecordBatch.from_pylist(rows, schema=paper)
     )
     assert len(set(sealed.column("file_name").to_pylist())) == 4
-    assert len(set(sealed.column("file_url").to_pylist())) == 1
-    assert ciphertexts.values.num_rows == 5
-    assert ciphertexts.groups.num_rows == 2
-    assert ciphertexts.values["position"].to_pylist() == [0, 1, 2, 0, 1]
+    # The applicants are not known: what two dossiers have alike must not make their applicants one.
+    assert len(set(sealed.column("file_url").to_pylist())) == 2
+    holders = values["holder"].unique().to_pylist()
+    assert [h[:5] for h in holders] == ["grp1_"] * 2
+    made = ciphertexts(values, dict.fromkeys(holders, b"k" * 32))
+    assert made.values.num_rows == 6
+    assert made.groups["holder"].to_pylist() == holders
+    assert made.values["position"].to_pylist() == [0, 1, 2, 0, 1, 2]
+
+
+PAPER = {"source_code": "s", "dossier_id": "d1", "paper_no": 1, "paper_name": "Đơn", "is_result": False,
+         "applicant_id_number": PERSON["applicant_id_number"], "file_name": "don_xin_phep.pdf"}  # fmt: skip
+
+
+def of(table: str, *rows: dict[str, Any]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist(list(rows), schema=contract(table).clear_schema)
+
+
+def holders_of(vault: Any, *references: str) -> list[str]:
+    with psycopg.connect(vault.database_url) as connection:
+        return [
+            connection.execute(
+                "select g.holder from sealed_value v join sealed_group g on g.id = v.group_id where reference = %s",
+                (reference,),
+            ).fetchone()[0]  # type: ignore[index]
+            for reference in references
+        ]
+
+
+def test_what_belongs_to_a_dossier_is_held_by_its_applicant_whose_number_never_lands(vault):
+    sealed = vault.client.seal(
+        of("dossier_paper", PAPER, PAPER | {"paper_no": 2, "applicant_id_number": None})
+    )
+    assert "applicant_id_number" not in sealed.schema.names
+    (token,) = tokens(vault.client, PERSON["applicant_id_number"])
+    known, unknown = sealed.column("file_name").to_pylist()
+    mine, group = holders_of(vault, known, unknown)
+    assert mine == token
+    # The dossier itself, where its applicant is not known, is held by the same key as its papers.
+    dossier = vault.client.seal(batch(PERSON | {"source_code": "s", "applicant_id_number": "000000001"}))
+    assert holders_of(vault, dossier.column("applicant_name")[0].as_py()) == [group]
+    assert group.startswith("grp1_")
+    assert store_of(vault).reveal([known, unknown]) == dict.fromkeys([known, unknown], PAPER["file_name"])
+
+
+def test_an_officers_name_is_nobodys_and_the_same_in_every_dossier(vault):
+    rows = [PERSON | {"dossier_id": f"o{n}", "applicant_id_number": f"0030660000{n:02d}"} for n in range(3)]
+    (name,) = set(vault.client.seal(batch(*rows)).column("receiving_officer_name").to_pylist())
+    assert holders_of(vault, name) == [NOBODY]
+    step = {"source_code": "s", "dossier_id": "d1", "step_no": 1, "step_name": "x", "officer_name": "Lê Thị Bước",
+            "started_at": dt.datetime(2025, 7, 1, tzinfo=dt.UTC)}  # fmt: skip
+    steps = vault.client.seal(
+        of("dossier_step", step, step | {"step_no": 2, "applicant_id_number": PERSON["applicant_id_number"]})
+    )
+    assert len(set(steps.column("officer_name").to_pylist())) == 1
+
+
+def test_each_persons_key_is_made_once_and_stands_wrapped(vault):
+    vault.client.seal(batch(PERSON, PERSON | {"dossier_id": "d9", "applicant_id_number": "003077000001"}))
+    vault.client.seal(of("dossier_paper", PAPER | {"file_name": "giay_khac.pdf"}))
+    with psycopg.connect(vault.database_url) as connection:
+        rows = connection.execute(
+            "select holder, master_version, wrapped from person_key where holder like 'id1%'"
+        ).fetchall()
+    assert len({h for h, _, _ in rows}) == len(rows)
+    assert {v for _, v, _ in rows} == {1}
+    wrapped = {h: w for h, _, w in rows}
+    one, other = tokens(vault.client, PERSON["applicant_id_number"], "003077000001")
+    masters = store_of(vault).masters
+    keys = {masters.unwrap(1, h, wrapped[h]) for h in (one, other)}
+    assert len(keys) == 2
+    with pytest.raises(InvalidTag):
+        masters.unwrap(1, one, wrapped[other])
+
+
+def test_two_vaults_that_meet_the_same_persons_at_once_make_one_key_for_each(database, tmp_path):
+    keys = FileKeys(tmp_path / "keys", create=True)
+    stores = [Store(Setup(database, keys)) for _ in range(2)]
+    batches = [
+        batch(*(PERSON | {"applicant_id_number": f"00305500{i:04d}", "dossier_id": f"{n}-{i}",
+                          "subject_line": f"{n}{i}"}
+                for i in range(300)))
+        for n in range(6)
+    ]  # fmt: skip
+    sealed: list[pa.RecordBatch] = []
+
+    def work(store: Store, mine: list[pa.RecordBatch]) -> None:
+        for one in mine:
+            made, values = store.sealer.seal(one)
+            store.keep(values)
+            sealed.append(made)
+
+    threads = [threading.Thread(target=work, args=(s, batches[n::2])) for n, s in enumerate(stores)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(sealed) == 6
+    references = [
+        r for b in sealed for n in ("subject_line", "applicant_phone") for r in b.column(n).to_pylist()
+    ]
+    assert set(references) == set(stores[0].reveal(references))
+    assert stores[0].count("person_key") == 302  # persons, officers' names, and the key for whole records
+
+
+OLD = """
+create table meta (name text primary key, value text not null);
+create table data_key (version smallint primary key, wrapped bytea not null,
+    created_at timestamptz not null default now());
+create table sealed_group (id bytea primary key, key_version smallint not null,
+    payload bytea not null, created_at timestamptz not null default now());
+create table sealed_value (reference text primary key, field text not null,
+    group_id bytea not null, position integer not null);
+"""
+
+
+def test_a_database_with_one_data_key_for_all_goes_on_working(database, tmp_path):
+    keys = FileKeys(tmp_path / "keys", create=True)
+    data_key, nonce = b"d" * 32, b"n" * 12
+    wrapped = nonce + AESGCM(derive(keys.encryption_key(), "wrap")).encrypt(
+        nonce, data_key, b"kho-chung/data-key"
+    )
+    sealer = Sealer(derive(keys.token_key(), "token"), derive(keys.token_key(), "reference"), data_key)
+    token = sealer.token(PERSON["applicant_id_number"])
+    reference = (
+        PREFIX + sealer.digest(f"{token}\x1fapplicant_phone\x1f{PERSON['applicant_phone']}".encode()).hex()
+    )
+    payload = sealer.encrypt(msgspec.msgpack.encode((token, [PERSON["applicant_phone"]])), b"g" * 16)
+    with psycopg.connect(database) as connection:
+        connection.execute(OLD)
+        joint = joint_fingerprint(keys.token_key(), keys.encryption_key())
+        connection.execute("insert into meta values ('key_fingerprint', %s)", (joint,))
+        connection.execute("insert into data_key values (1, %s)", (wrapped,))
+        connection.execute("insert into sealed_group values (%s, 1, %s)", (b"g" * 16, payload))
+        connection.execute(
+            "insert into sealed_value values (%s, 'applicant_phone', %s, 0)", (reference, b"g" * 16)
+        )
+    assert was_set_up(database)
+    for _ in range(2):
+        store = Store(Setup(database, keys))
+        assert store.reveal([reference]) == {reference: PERSON["applicant_phone"]}
+        sealed, values = store.sealer.seal(batch(PERSON))
+        store.keep(values)
+        # The same person has the same references, and what was held is not stored again.
+        assert sealed.column("applicant_phone")[0].as_py() == reference
+        assert (store.count("sealed_value"), store.count("sealed_group")) == (7, 3)
+        assert was_set_up(database)
+    (tmp_path / "keys" / "token.key").write_bytes(b"w" * 32)
+    with pytest.raises(KeyTrouble, match="token key"):
+        Store(Setup(database, keys))

@@ -1,0 +1,224 @@
+"""Requests of citizens to erase or restrict their data, what was decided, and what follows in the vault.
+
+Luật 91/2025/QH15 gives the right; archive law may stand against it, so every request is recorded with its decision:
+
+- ``erase``: the person's key is destroyed, and with it every sealed value in every copy of the database but those kept
+  before; the ciphertexts and quarantined records are deleted. The row of the key stays, empty: what is sealed for that
+  person later becomes the same references as ever, so that no row changes, and is stored nowhere.
+- ``restrict``: until the term (its last day; for good without one) no clear value is given. Sealing goes on.
+- ``refuse``: nothing follows but the record. The latest decision about a person counts: this also ends a restriction.
+
+Decisions are appended to a journal outside the database before they take effect, and those that a database does not
+know are applied when the vault starts: a restored backup does not bring an erased person back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import adbc_driver_postgresql.dbapi as adbc
+import orjson
+from cryptography.exceptions import InvalidTag
+
+from vault.keys import KeyTrouble
+from vault.persons import alone
+from vault.sealing import Sealer
+
+SCHEMA = """
+create table if not exists erasure_request (request_id text primary key, holder text not null,
+    decision text not null check (decision in ('erase', 'restrict', 'refuse')), basis text not null,
+    officer text not null, decided_at timestamptz not null, term date, done_at timestamptz)
+"""
+DECISIONS = ("erase", "restrict", "refuse")
+_RESTRICTED = (
+    "select holder from (select distinct on (holder) holder, decision, term from erasure_request "
+    "order by holder, decided_at desc, request_id desc) latest where decision = 'restrict' and "
+    "(term is null or term >= (now() at time zone 'Asia/Ho_Chi_Minh')::date)"
+)
+#: Between values in a quarantined record that is no JSON.
+_BETWEEN = re.compile(r"[,;|\t\r\n\"']")
+
+
+class RequestError(Exception):
+    """A request that cannot be recorded; the message says why, and names nobody."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One decision. `holder` is the person's token; `basis` the document; times as ISO text, `term` a day or None."""
+
+    request_id: str
+    holder: str
+    decision: str
+    basis: str
+    officer: str
+    decided_at: str
+    term: str | None = None
+
+    def __post_init__(self) -> None:
+        lacking = [n for n in ("request_id", "holder", "basis", "officer") if not getattr(self, n)]
+        if lacking:
+            raise RequestError(f"the request lacks {', '.join(lacking)}")
+        if self.decision not in DECISIONS:
+            raise RequestError(f"the decision {self.decision!r} is none of {', '.join(DECISIONS)}")
+        try:
+            aware = dt.datetime.fromisoformat(self.decided_at).tzinfo is not None
+            dt.date.fromisoformat(self.term or "2025-01-01")
+        except ValueError:
+            aware = False
+        if not aware:
+            raise RequestError("decided_at needs a moment with its zone, term a day such as 2026-12-31")
+
+
+def note(journal: Path | None, request: Request) -> None:
+    """Append a decision to the journal, unless it stands there; on disk when this returns."""
+    if journal is None or request in read(journal):
+        return
+    journal.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # A line that a crash cut short is ended first.
+    line = b"\n" * _is_cut(journal) + json.dumps(dataclasses.asdict(request), ensure_ascii=False).encode()
+    with os.fdopen(os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as f:
+        f.write(line + b"\n")
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def _is_cut(journal: Path) -> bool:
+    return journal.exists() and not (b"\n" + journal.read_bytes()).endswith(b"\n")
+
+
+def read(journal: Path | None) -> list[Request]:
+    """Decisions in the journal, in order; a line cut short never took effect. KeyTrouble if one is no decision."""
+    if journal is None or not journal.exists():
+        return []
+    found = []
+    for number, line in enumerate(journal.read_text().splitlines(), 1):
+        try:
+            given = json.loads(line or "null")
+        except ValueError:
+            given = None
+        try:
+            if given is not None:
+                found.append(Request(**given))
+        except (TypeError, RequestError):
+            raise KeyTrouble(
+                f"{journal} (VAULT_ERASURES), line {number}, is no decision about a person. Put the file back from its "
+                "backup: without it a restored database could bring erased persons back."
+            ) from None
+    return found
+
+
+def check(cursor: adbc.Cursor, request: Request) -> None:
+    """RequestError if another decision has the request's number."""
+    cursor.execute(
+        "select holder, decision from erasure_request where request_id = $1", (request.request_id,)
+    )
+    if cursor.fetchall() not in ([], [(request.holder, request.decision)]):
+        raise RequestError(
+            f"the request {request.request_id} is recorded already, for another person or with another decision; give "
+            "this one a number of its own"
+        )
+
+
+def record(cursor: adbc.Cursor, request: Request) -> None:
+    """Record a decision; destroy the person's key if it is to erase. Again, it changes nothing."""
+    # No batch that read the person's key is on its way.
+    alone(cursor)
+    cursor.execute(
+        "insert into erasure_request (request_id, holder, decision, basis, officer, decided_at, term) values "
+        "($1, $2, $3, $4, $5, $6::text::timestamptz, $7::text::date) on conflict (request_id) do nothing",
+        dataclasses.astuple(request),
+    )
+    if request.decision == "erase":
+        cursor.execute(
+            "insert into person_key (holder, master_version, erased_at) values ($1, 0, now()) on conflict (holder) "
+            "do update set wrapped = null, erased_at = now() where person_key.wrapped is not null returning 1",
+            (request.holder,),
+        )
+        if cursor.fetchall():
+            cursor.execute(
+                "update erasure_request set done_at = null where request_id = $1", (request.request_id,)
+            )
+
+
+def unknown(cursor: adbc.Cursor, requests: Sequence[Request]) -> list[Request]:
+    """Those of `requests` that the database does not know, or whose person has a key in it again."""
+    cursor.execute("select request_id from erasure_request")
+    known = {i for (i,) in cursor.fetchall()}
+    cursor.execute("select holder from person_key where erased_at is not null")
+    erased = {h for (h,) in cursor.fetchall()}
+    return [
+        r for r in requests
+        if r.request_id not in known or (r.decision == "erase" and r.holder not in erased)
+    ]  # fmt: skip
+
+
+def finish(cursor: adbc.Cursor, sealer: Sealer) -> int:
+    """Delete what is left of the persons to erase: ciphertexts and quarantined records; how many values."""
+    cursor.execute("select distinct holder from erasure_request where decision = 'erase' and done_at is null")
+    holders = {h for (h,) in cursor.fetchall()}
+    if not holders:
+        return 0
+    listed = ", ".join("'" + h.replace("'", "") + "'" for h in holders)
+    old = [group for group, owner in _old_groups(cursor, sealer) if owner in holders]
+    groups = ", ".join(f"'\\x{group.hex()}'::bytea" for group in old) or "null"
+    cursor.execute(
+        f"with gone as (delete from sealed_group where holder in ({listed}) or id in ({groups}) "  # noqa: S608
+        "returning id), left_over as (delete from sealed_value where group_id in (select id from gone) "
+        f"or reference in ({listed}) returning 1) select count(*) from left_over"
+    )
+    deleted = int(cursor.fetchall()[0][0])
+    for row_id in list(_quarantined(cursor, sealer, holders)):
+        cursor.execute(f"delete from quarantine where id = {int(row_id)}")  # noqa: S608
+    cursor.execute("update erasure_request set done_at = now() where decision = 'erase' and done_at is null")
+    return deleted
+
+
+def _old_groups(cursor: adbc.Cursor, sealer: Sealer) -> Iterator[tuple[bytes, str | None]]:
+    """Groups that an earlier version encrypted under one key for all, and whose they are."""
+    cursor.execute("select id, payload from sealed_group where holder is null")
+    for part in cursor.fetch_record_batch():
+        for row in part.to_pylist():
+            yield row["id"], sealer.open(row["payload"], row["id"], None)[0]
+
+
+def _quarantined(cursor: adbc.Cursor, sealer: Sealer, holders: set[str]) -> Iterator[int]:
+    """Quarantined records that hold an identity number of one of `holders`."""
+    cursor.execute("select id, table_name, key, payload from quarantine")
+    for part in cursor.fetch_record_batch():
+        for row in part.to_pylist():
+            try:
+                plain = sealer.decrypt(row["payload"], f"{row['table_name']}/{row['key']}".encode())
+            except InvalidTag:
+                continue  # nobody can read it, so there is nothing to erase
+            if any(sealer.token(text) in holders for text in _texts(plain)):
+                yield row["id"]
+
+
+def _texts(payload: bytes) -> Iterator[str]:
+    try:
+        waiting: list[Any] = [orjson.loads(payload)]
+    except orjson.JSONDecodeError:
+        waiting = list(_BETWEEN.split(payload.decode(errors="replace")))
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, str | int) and not isinstance(value, bool):
+            yield str(value)
+
+
+def restricted(cursor: adbc.Cursor) -> set[str]:
+    """Persons of whom no clear value may be given now."""
+    cursor.execute(_RESTRICTED)
+    return {h for (h,) in cursor.fetchall()}
