@@ -47,6 +47,12 @@ def _airflow(settings: Settings, words: list[str]) -> None:
     os.execve(command[0], command, services.SERVICES["airflow-api-server"].environment(settings))  # noqa: S606
 
 
+def _vault(settings: Settings, words: list[str]) -> None:
+    services.Supervisor(settings).start(["postgres"])
+    command = [*services.SERVICES["vault"].command(settings), *words]
+    os.execve(command[0], command, services.SERVICES["vault"].environment(settings))  # noqa: S606
+
+
 def _url(settings: Settings, login: str) -> None:
     services.Supervisor(settings).start(["postgres"])
     postgres.prepare(settings)
@@ -147,6 +153,7 @@ def main() -> int:
     commands.add_parser(
         "airflow", help="Airflow's own command in this installation, such as: airflow dags list"
     )
+    commands.add_parser("vault", help="the vault's own command: rotate, or erase (python -m vault -h)")
     commands.add_parser(
         "prepare", help="make logins, databases and secrets on a given server; safe to repeat"
     )
@@ -161,8 +168,8 @@ def main() -> int:
     rejected.add_argument("--rule", help="replay: by this rule of ops/repairs.yml only")
     rejected.add_argument("--dry-run", action="store_true", help="replay: say what would come of it")
     commands.add_parser("sandbox", help="run every stand-in, in the foreground")
-    # What follows psql or airflow is theirs, also where it begins with a dash.
-    words = sys.argv[2:] if sys.argv[1:2] in (["psql"], ["airflow"]) else []
+    # What follows psql, airflow or vault is theirs, also where it begins with a dash.
+    words = sys.argv[2:] if sys.argv[1:2] in (["psql"], ["airflow"], ["vault"]) else []
     given = parser.parse_args(sys.argv[1:2] if words else None)
     try:
         settings = Settings()
@@ -194,6 +201,10 @@ def main() -> int:
             _clean(settings)
         elif given.command == "airflow":
             _airflow(settings, words)
+        elif given.command == "vault":
+            if not words:
+                parser.error("vault needs a command: rotate, or erase")
+            _vault(settings, words)
         elif given.command == "prepare":
             _prepare(settings)
         elif given.command == "exec":

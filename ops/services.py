@@ -26,7 +26,7 @@ from urllib.parse import quote
 from supervisor.xmlrpc import SupervisorTransport
 
 from ops import health, postgres
-from ops.settings import PROJECT, Settings, SettingsError, free
+from ops.settings import KNOWN, PROJECT, Settings, SettingsError, free
 from ops.sources import read_sources
 
 SANDBOXES = {
@@ -69,6 +69,11 @@ def _vault_environment(settings: Settings) -> dict[str, str]:
         "VAULT_TOKEN_FILE": str(settings.vault_token_file),
         "VAULT_AGREEMENTS": str(settings.agreements),
         "VAULT_REPAIRS": str(settings.repairs_file),
+        **{
+            n: settings.get(n)
+            for n in KNOWN
+            if n.startswith(("VAULT_KEY_", "VAULT_TRANSIT_", "VAULT_ERASURES"))
+        },
     }
 
 

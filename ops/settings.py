@@ -42,6 +42,12 @@ KNOWN: dict[str, tuple[str, str]] = {
     "WAREHOUSE_AUDITOR_URL": ("", "a login for people who read what was run and loaded"),
     "VAULT_SOCKET": ("", "the vault's socket; empty: <home>/vault/vault.sock"),
     "VAULT_TOKEN_FILE": ("", "file with the token of the vault's API; empty: <home>/secrets/vault-api"),
+    "VAULT_KEY_PROVIDER": ("file", "master keys of the vault: file, or transit (wrapped by a server)"),
+    "VAULT_TRANSIT_ADDRESS": ("", "transit: https://host:port of a server with HashiCorp Vault's API"),
+    "VAULT_TRANSIT_KEY": ("", "transit: name of the key there"),
+    "VAULT_TRANSIT_TOKEN_FILE": ("", "transit: file with the token of the vault there"),
+    "VAULT_TRANSIT_CA_FILE": ("", "transit: certificate of its authority, PEM; empty: those of the system"),
+    "VAULT_ERASURES": ("", "journal of decisions on persons; empty: <home>/vault/keys/erasures.jsonl"),
     "POSTGRES_ADMIN_URL": (
         "",
         "an owner of the given server, by whom logins and databases of the three URLs are made at a start "

@@ -20,6 +20,10 @@ token, outcome, when) before the answer, whose metadata ``quota_left`` say what 
 that alone. ``/v1/rejects/read`` gives whole rejected records, at most 200 at once, for one rule of ``ops/repairs.yml``
 (schema metadata ``rule``; `vault.repairs`): only rejects of that rule's source, table and field that were not replayed
 yet. Each is recorded in the table ``repair_reading`` (rule, why, which, when) before the answer.
+
+Every sealed value is encrypted under the key of its person (`vault.persons`). What is sealed for an erased person
+(`vault.erasure`) becomes the same references and is stored nowhere; a restricted person is ``refused`` in disclosures.
+Changing the master key and deciding on persons are commands of ``python -m vault``, not calls.
 """
 
 from __future__ import annotations
