@@ -69,6 +69,8 @@ def _vault_environment(settings: Settings) -> dict[str, str]:
         "VAULT_TOKEN_FILE": str(settings.vault_token_file),
         "VAULT_AGREEMENTS": str(settings.agreements),
         "VAULT_REPAIRS": str(settings.repairs_file),
+        "VAULT_OFFICERS": str(settings.officers_file),
+        **{n: settings.get(n) for n in ("VAULT_AUDIT_COPY", "VAULT_ALERT_TIMES", "VAULT_ALERT_LEAST")},
     }
 
 

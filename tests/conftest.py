@@ -120,8 +120,8 @@ class Vault:
     environment: dict[str, str]
 
 
-def start_vault(database_url: str, home: Path) -> Vault:
-    """A vault process over `database_url` with its keys below `home`."""
+def start_vault(database_url: str, home: Path, **settings: str) -> Vault:
+    """A vault process over `database_url` with its keys below `home`, and further `settings`."""
     socket_folder = Path(tempfile.mkdtemp(prefix="kcv-"))  # a unix socket's path must be short
     environment = {
         "PATH": os.environ["PATH"],
@@ -131,6 +131,7 @@ def start_vault(database_url: str, home: Path) -> Vault:
         "VAULT_KEYS": str(home / "keys"),
         "VAULT_TOKEN_FILE": str(home / "token"),
         "VAULT_AGREEMENTS": str(home / "agreements"),
+        **settings,
     }
     process = subprocess.Popen([sys.executable, "-m", "vault"], env=environment, cwd=PROJECT)
     wait_for(lambda: (socket_folder / "v.sock").exists() or process.poll() is not None)

@@ -163,7 +163,9 @@ class Store:
                 "select distinct on (source_code, dossier_id) source_code, dossier_id, agency, token, refs, proof "
                 "from pg_temp.incoming_dossier order by source_code, dossier_id, row desc "
                 "on conflict (source_code, dossier_id) do update set agency = excluded.agency, token = excluded.token, "
-                "refs = excluded.refs, proof = excluded.proof where sealed_dossier.proof <> excluded.proof"
+                "refs = excluded.refs, proof = excluded.proof where (sealed_dossier.agency, sealed_dossier.token, "
+                "sealed_dossier.refs, sealed_dossier.proof) <> (excluded.agency, excluded.token, excluded.refs, "
+                "excluded.proof)"
             )
 
         self._do(keep, incoming_dossier=rows)
