@@ -12,7 +12,8 @@ same key, in ``meta``: whoever only deletes the last rows is found out, and the 
 The copy: one line of JSON for each row in ``audit.jsonl`` in the folder VAULT_AUDIT_COPY, fsynced. What the database
 has committed and the copy lacks (a crash between the two) is appended at the next chance, so the copy is never
 behind an answer. Where the copy is ahead of the database, rows were cut off or an older backup was restored:
-nothing is given then, until the vault is started anew and takes the rows back from the copy.
+nothing is given then, until the vault is started anew and takes the rows back from the copy. Where the copy fails
+after a reading was committed, nothing is given either, and a refusal (``cannot be copied``) follows the reading.
 
 Who holds what can do what:
 
@@ -109,6 +110,7 @@ _EARLIER = {
 }
 _HEAD = "audit_head"
 _START = (0, "")
+_LOWEST = -(2**63)
 _log = logging.getLogger("vault.audit")
 
 
@@ -345,7 +347,8 @@ class Audit:
         number, previous = _START
         entries, trouble = 0, None
         while trouble is None:
-            rows = self._rows_from(number + 1)
+            # None of the vault's rows stands below 1; one that does was put there.
+            rows = self._rows_from(number + 1 if entries else _LOWEST)
             for row in rows:
                 if trouble := self._wrong(row, number, previous):
                     break
@@ -362,7 +365,10 @@ class Audit:
     def about(
         self, cursor: adbc.Cursor, token: str, dossiers: Sequence[tuple[str, str]]
     ) -> list[dict[str, Any]]:
-        """Rows about a person, oldest first: by token, or by one of the person's `dossiers` (source, dossier)."""
+        """Rows about a person, oldest first: by token, or by one of the person's `dossiers` (source, dossier).
+
+        A row whose hash does not fit is shown with that in its note.
+        """
         found: dict[int, dict[str, Any]] = {}
         asked: list[tuple[str, tuple[str, ...]]] = [("subject = $1", (token,))]
         asked += [("dossier_id = $1 and source_code = $2", (d, s)) for s, d in dossiers]
@@ -370,8 +376,13 @@ class Audit:
             cursor.execute(f"select {_COLUMNS} from audit where {condition} order by number", given)  # noqa: S608
             for row in cursor.fetch_arrow_table().to_pylist():
                 # A dossier may have been another person's at the time, and that person is named.
-                if row["subject"] in ("", token):
-                    found[row["number"]] = row | {"reason": self.reason(row)}
+                if row["subject"] not in ("", token):
+                    continue
+                if self._hash(row) == row["hash"]:
+                    row["reason"] = self.reason(row)
+                else:
+                    row |= {"reason": "", "note": "changed, or none of the vault's: its hash does not fit"}
+                found[row["number"]] = row
         return [found[n] for n in sorted(found)]
 
     def reason(self, row: dict[str, Any]) -> str:

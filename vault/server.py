@@ -40,6 +40,7 @@ from typing import Annotated
 
 import msgspec
 import pyarrow as pa
+from cryptography.exceptions import InvalidTag
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -126,6 +127,9 @@ def application(
                 )
             except (pa.ArrowException, msgspec.MsgspecError):
                 status, note, said = 422, "malformed", "the body is none this call knows"
+            except InvalidTag:
+                status, note = 409, "does not prove itself"
+                said = "a value does not prove itself: the vault's database was altered. Nothing is given; restore it"
             store.audit.refused(asking, note)
             return JSONResponse({"error": said}, status)
 

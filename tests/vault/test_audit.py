@@ -102,6 +102,13 @@ MOVES = {
         ],
         "entry 9 was changed or is none of the vault's",
     ),
+    "one put before the first": (
+        [
+            "insert into audit select -9, at, action, who, agency, purpose, basis, asked, subject, source_code, "
+            "dossier_id, outcome, note, reason, request_id, hash, hash from audit where number = 8"
+        ],
+        "entry -9 was changed or is none of the vault's",
+    ),
     "the end cut off": (
         ["delete from audit where number > 6"], "the end was cut off: the database notes entries up to 8",
     ),
@@ -147,6 +154,8 @@ def test_any_text_is_kept_whole_and_any_change_of_it_is_found(emptied, texts, co
             (change, number),  # type: ignore[call-overload]
         )
     assert f"entry {number} was changed" in str(store.audit.verify().trouble)
+    told = store._do(lambda cursor: store.audit.about(cursor, TOKEN, []))
+    assert [r["number"] for r in told if "its hash does not fit" in r["note"]] == [number]
 
 
 def test_an_end_that_was_cut_off_stays_told_after_more_entries(emptied):

@@ -144,6 +144,22 @@ def test_the_databases_owner_cannot_give_a_dossier_to_an_agency(vault):
     assert ask(vault, dossier_id="mine")["applicant_name"] == "Trần Văn Của Tôi"
 
 
+def test_a_value_that_was_moved_is_not_given_and_that_is_kept(vault):
+    (one, other) = seal(
+        vault, {"applicant_phone": "0400000055"}, {"dossier_id": "d2", "applicant_phone": "0400000056"}
+    )
+    seal(vault, {"applicant_phone": "0400000055"})
+    with psycopg.connect(vault.database_url) as connection:
+        connection.execute(
+            "update sealed_value set group_id = (select group_id from sealed_value where reference = %s) "
+            "where reference = %s",
+            (other["applicant_phone"], one["applicant_phone"]),
+        )
+    with pytest.raises(VaultRefused, match="does not prove itself: the vault's database was altered"):
+        ask(vault, fields=["applicant_phone"])
+    assert [(e["outcome"], e["note"]) for e in log(vault)] == [("refused", "does not prove itself")]
+
+
 def test_what_a_dossier_no_longer_holds_is_not_read_by_it(vault):
     seal(vault, {"dossier_id": "corrected", "applicant_phone": "0400000077"})
     seal(vault, {"dossier_id": "corrected", "applicant_phone": "0400000078"})
