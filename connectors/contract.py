@@ -93,6 +93,8 @@ class Contract:
     complete_within: tuple[str, ...]
     reject_share: float
     indexed: tuple[str, ...] = ()
+    #: Column of the agency a row's dossier belongs to: its officers may reveal the person of the row.
+    agency: str | None = None
     custom: Mapping[str, object] = field(default_factory=dict, hash=False, compare=False)
 
     @property
@@ -116,6 +118,8 @@ class Contract:
             meta["subject"] = self.subject
         # Where no person is known, what belongs to one parent, or to one record, shares a key in the vault.
         meta["group"] = ",".join(self.complete_within or self.key)
+        if self.agency:
+            meta |= {"dossier": " ".join(self.key), "agency": self.agency}
         return pa.schema(fields, metadata=meta)
 
     @property
@@ -261,7 +265,7 @@ def read_contract(path: Path) -> Contract:
     if not key:
         raise ContractError(f"{path.name}: no primaryKey, so rows could not be told apart")
     names = {c.name for c in columns}
-    for option in ("subject", "changeKey", "completeWithin", "indexed"):
+    for option in ("subject", "agency", "changeKey", "completeWithin", "indexed"):
         wanted = custom.get(option) or []
         for name in [wanted] if isinstance(wanted, str) else _names(wanted):
             if name not in names:
@@ -273,6 +277,7 @@ def read_contract(path: Path) -> Contract:
         columns=columns,
         key=key,
         subject=str(custom["subject"]) if "subject" in custom else None,
+        agency=str(custom["agency"]) if "agency" in custom else None,
         parent=str(custom["parent"]) if "parent" in custom else None,
         change_key=_names(custom.get("changeKey")),
         complete_within=_names(custom.get("completeWithin")),

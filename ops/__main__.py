@@ -118,6 +118,28 @@ def _rejects(settings: Settings, given: argparse.Namespace) -> None:
         raise services.ServiceError(str(e)) from None
 
 
+def _audit(settings: Settings, command: str) -> None:
+    from ops import audit
+    from vault.client import VaultClient, VaultRefused, VaultUnavailable
+
+    # A socket that was named is a vault somebody else runs (a container of its own).
+    if settings.embedded and not settings.get("VAULT_SOCKET"):
+        services.Supervisor(settings).start(["postgres", "vault"])
+    vault = VaultClient(settings.vault_socket, settings.vault_token, patience=10)
+    try:
+        if command == "audit-verify":
+            found = vault.verify_audit(audit.caller())
+            if found["trouble"]:
+                raise services.ServiceError(audit.verdict(found))
+            print(audit.verdict(found))
+        elif entries := vault.who_looked(audit.identity_number(), audit.caller()):
+            print("\n".join(audit.table(entries)))
+        else:
+            print("nobody looked: the audit has no entry about this person")
+    except (VaultRefused, VaultUnavailable) as e:
+        raise services.ServiceError(str(e)) from None
+
+
 def _clean(settings: Settings) -> None:
     """Remove what this project made in its home, and nothing else that may lie there."""
     made = (
@@ -167,6 +189,10 @@ def main() -> int:
     rejected.add_argument("--batch", help="of this batch only")
     rejected.add_argument("--rule", help="replay: by this rule of ops/repairs.yml only")
     rejected.add_argument("--dry-run", action="store_true", help="replay: say what would come of it")
+    commands.add_parser(
+        "who-looked", help="who read or tried to read a person's data; the identity number on standard input"
+    )
+    commands.add_parser("audit-verify", help="read the vault's whole audit and its copy; tell what is wrong")
     commands.add_parser("sandbox", help="run every stand-in, in the foreground")
     # What follows psql, airflow or vault is theirs, also where it begins with a dash.
     words = sys.argv[2:] if sys.argv[1:2] in (["psql"], ["airflow"], ["vault"]) else []
@@ -197,6 +223,8 @@ def main() -> int:
             print("\n".join(f"export {k}={shlex.quote(v)}" for k, v in env.items()))
         elif given.command == "rejects":
             _rejects(settings, given)
+        elif given.command in ("who-looked", "audit-verify"):
+            _audit(settings, given.command)
         elif given.command == "clean":
             _clean(settings)
         elif given.command == "airflow":

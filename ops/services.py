@@ -74,6 +74,8 @@ def _vault_environment(settings: Settings) -> dict[str, str]:
             for n in KNOWN
             if n.startswith(("VAULT_KEY_", "VAULT_TRANSIT_", "VAULT_ERASURES"))
         },
+        "VAULT_OFFICERS": str(settings.officers_file),
+        **{n: settings.get(n) for n in ("VAULT_AUDIT_COPY", "VAULT_ALERT_TIMES", "VAULT_ALERT_LEAST")},
     }
 
 

@@ -59,6 +59,17 @@ KNOWN: dict[str, tuple[str, str]] = {
         "",
         "folder of agreement records, under which clear values may be read; empty: <home>/agreements",
     ),
+    "KHOCHUNG_OFFICERS": (
+        "",
+        "file of officers who may reveal persons of their agency's dossiers; empty: officers.yml in the folder of "
+        "agreement records",
+    ),
+    "VAULT_AUDIT_COPY": (
+        "",
+        "folder on another host to which the vault copies its audit before each answer; empty: no copy",
+    ),
+    "VAULT_ALERT_TIMES": ("3", "an alert where a caller reads more a day than so many times the usual"),
+    "VAULT_ALERT_LEAST": ("20", "and more than so many"),
     "KHOCHUNG_SANDBOX": ("1", "1: sources without an Airflow connection use the sandbox; 0: they fail"),
     "KHOCHUNG_SANDBOX_HOST": ("127.0.0.1", "machine the sandbox runs on"),
     "SANDBOX_FAULTS": (
@@ -185,6 +196,15 @@ class Settings:
         """Folder of agreement records; the vault reads it, too."""
         return (
             self._path("KHOCHUNG_AGREEMENTS") if self.get("KHOCHUNG_AGREEMENTS") else self.home / "agreements"
+        )
+
+    @property
+    def officers_file(self) -> Path:
+        """File of officers who may reveal; only the vault reads it."""
+        return (
+            self._path("KHOCHUNG_OFFICERS")
+            if self.get("KHOCHUNG_OFFICERS")
+            else self.agreements / "officers.yml"
         )
 
     @property

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -119,8 +120,8 @@ class Vault:
     environment: dict[str, str]
 
 
-def start_vault(database_url: str, home: Path) -> Vault:
-    """A vault process over `database_url` with its keys below `home`."""
+def start_vault(database_url: str, home: Path, **settings: str) -> Vault:
+    """A vault process over `database_url` with its keys below `home`, and further `settings`."""
     socket_folder = Path(tempfile.mkdtemp(prefix="kcv-"))  # a unix socket's path must be short
     environment = {
         "PATH": os.environ["PATH"],
@@ -130,6 +131,7 @@ def start_vault(database_url: str, home: Path) -> Vault:
         "VAULT_KEYS": str(home / "keys"),
         "VAULT_TOKEN_FILE": str(home / "token"),
         "VAULT_AGREEMENTS": str(home / "agreements"),
+        **settings,
     }
     process = subprocess.Popen([sys.executable, "-m", "vault"], env=environment, cwd=PROJECT)
     wait_for(lambda: (socket_folder / "v.sock").exists() or process.poll() is not None)
@@ -137,6 +139,28 @@ def start_vault(database_url: str, home: Path) -> Vault:
     client = VaultClient(socket_folder / "v.sock", (home / "token").read_text())
     client.health()
     return Vault(client, database_url, home, process, environment)
+
+
+@contextmanager
+def unguarded(database_url: str) -> Iterator[psycopg.Connection]:
+    """The audit without its triggers, as the owner of its table can have it; the vault does not know."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute("alter table audit disable trigger user")
+        yield connection
+        connection.execute("alter table audit enable trigger user")
+
+
+def forget_readings(database_url: str) -> None:
+    """As if nobody had read anything yet."""
+    with unguarded(database_url) as connection:
+        connection.execute("delete from audit")
+        connection.execute("delete from meta where name = 'audit_head'")
+
+
+def a_day_later(database_url: str) -> None:
+    """As if what was read today had been read yesterday; the chain is broken by it."""
+    with unguarded(database_url) as connection:
+        connection.execute("update audit set at = at - interval '1 day'")
 
 
 @pytest.fixture

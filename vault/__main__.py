@@ -8,7 +8,10 @@ of the machine sees it.
 Environment: VAULT_DATABASE_URL, VAULT_SOCKET, VAULT_KEYS (folder), VAULT_TOKEN_FILE (made if absent),
 VAULT_AGREEMENTS (folder of agreement records; without it nothing is ever disclosed), VAULT_REPAIRS (file of repair
 rules; without it the project's own), VAULT_ERASURES (journal of decisions on persons; without it erasures.jsonl beside
-the keys), VAULT_KEY_PROVIDER (file or transit; see `vault.keys`).
+the keys), VAULT_KEY_PROVIDER (file or transit; see `vault.keys`), VAULT_OFFICERS (file of officers who may reveal;
+without it nobody may), VAULT_AUDIT_COPY (folder of the audit's copy; without it there is none), VAULT_ALERT_TIMES and
+VAULT_ALERT_LEAST (an alert where a day's readings of one caller are more than so many times his usual ones, and more
+than so many).
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from urllib.parse import urlsplit
 import adbc_driver_postgresql.dbapi as adbc
 import uvicorn
 
+from vault.audit import Alarm
 from vault.erasure import DECISIONS, Request, RequestError
 from vault.keys import KeyTrouble, provider
 from vault.rotation import BATCH
@@ -46,6 +50,19 @@ def _bearer(path: Path) -> str:
     return path.read_text().strip()
 
 
+def _alarm() -> Alarm:
+    usual = Alarm()
+    try:
+        return Alarm(
+            float(os.environ.get("VAULT_ALERT_TIMES") or usual.times),
+            int(os.environ.get("VAULT_ALERT_LEAST") or usual.least),
+        )
+    except ValueError:
+        sys.exit(
+            "vault: VAULT_ALERT_TIMES is to be a number such as 3, VAULT_ALERT_LEAST a whole one such as 20"
+        )
+
+
 def _store(serving: bool) -> Store:
     """The vault's store; a wrong key or an unreachable database ends with one clear line."""
     keys_folder = Path(_setting("VAULT_KEYS"))
@@ -55,7 +72,9 @@ def _store(serving: bool) -> Store:
         # an emptied database beside data that were landed under keys now gone.
         never = serving and not (keys_folder / "made").exists() and not was_set_up(url)
         erasures = Path(os.environ.get("VAULT_ERASURES", "") or keys_folder / "erasures.jsonl")
-        store = Store(Setup(url, provider(os.environ, keys_folder, create=never), erasures))
+        copy = os.environ.get("VAULT_AUDIT_COPY", "")
+        keys = provider(os.environ, keys_folder, create=never)
+        store = Store(Setup(url, keys, erasures, Path(copy) if copy else None, _alarm()))
     except KeyTrouble as e:
         sys.exit(f"vault: {e}")
     except adbc.Error as e:
@@ -133,9 +152,9 @@ def _serve() -> None:
     agreements = Path(folder) if folder else None
     # Reviewed with the code, so its place is known.
     repairs = Path(os.environ.get("VAULT_REPAIRS", "") or Path(__file__).parents[1] / "ops" / "repairs.yml")
-    uvicorn.run(
-        application(store, token, agreements, repairs), uds=str(socket), log_level="warning", access_log=False
-    )
+    officers = os.environ.get("VAULT_OFFICERS", "")
+    served = application(store, token, agreements, repairs, Path(officers) if officers else None)
+    uvicorn.run(served, uds=str(socket), log_level="warning", access_log=False)
 
 
 if __name__ == "__main__":

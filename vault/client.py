@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -105,6 +106,28 @@ class VaultClient:
         """Mark rejects as replayed by the loaded batch `batch_id`; how many were not yet."""
         answer = self._call("POST", "/v1/rejects/replayed", _rejects(rejects, {"batch_id": batch_id}))
         return int(answer.json()["marked"])
+
+    def reveal(
+        self, purpose: str, source_code: str, dossier_id: str, reason: str, fields: Sequence[str]
+    ) -> dict[str, str]:
+        """Clear values by field of the person of one dossier; `token` must be an officer's own secret.
+
+        VaultRefused for a dossier of another agency, a purpose not the officer's, or a quota that is spent.
+        """
+        asked = {
+            "purpose": purpose, "source_code": source_code, "dossier_id": dossier_id, "reason": reason,
+            "fields": list(fields),
+        }  # fmt: skip
+        return self._call("POST", "/v1/reveal", json.dumps(asked).encode()).json()["values"]
+
+    def who_looked(self, identity_number: str, by: str) -> list[dict[str, Any]]:
+        """Entries of the audit about one person, oldest first (`vault.server` lists what each has)."""
+        asked = json.dumps({"identity_number": identity_number, "by": by}).encode()
+        return self._call("POST", "/v1/audit/person", asked).json()["entries"]
+
+    def verify_audit(self, by: str) -> dict[str, Any]:
+        """Read the whole audit and its copy: entries, copied (None without a copy), trouble (None if whole)."""
+        return self._call("POST", "/v1/audit/verify", json.dumps({"by": by}).encode()).json()
 
     def _call(self, method: str, path: str, body: bytes) -> httpx.Response:
         deadline = time.monotonic() + self.patience

@@ -176,6 +176,7 @@ def finish(cursor: adbc.Cursor, sealer: Sealer) -> int:
         f"or reference in ({listed}) returning 1) select count(*) from left_over"
     )
     deleted = int(cursor.fetchall()[0][0])
+    cursor.execute(f"delete from sealed_dossier where token in ({listed})")  # noqa: S608
     for row_id in list(_quarantined(cursor, sealer, holders)):
         cursor.execute(f"delete from quarantine where id = {int(row_id)}")  # noqa: S608
     cursor.execute("update erasure_request set done_at = now() where decision = 'erase' and done_at is null")

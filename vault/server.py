@@ -10,19 +10,28 @@
 | ``POST /v1/rejects`` | - | rows: what is quarantined of rejected records, without payloads |
 | ``POST /v1/rejects/read`` | rows: batch_id, table_name, key, field | rows: payload |
 | ``POST /v1/rejects/replayed`` | rows: batch_id, table_name, key, field | ``{"marked": n}`` |
+| ``POST /v1/reveal`` | JSON: purpose, source_code, dossier_id, reason, fields | ``{"request_id", "values", "left"}`` |
+| ``POST /v1/audit/person`` | JSON: identity_number, by | ``{"entries": [...]}``, oldest first |
+| ``POST /v1/audit/verify`` | JSON: by | ``{"entries": n, "copied": n, "trouble": text}`` |
 
-Every call carries ``Authorization: Bearer <token>``. An answer never repeats a value it was given.
+Every call carries ``Authorization: Bearer <token>``; ``/v1/reveal`` an officer's own secret in the token's place. An
+answer never repeats a value it was given.
 
-Two calls give clear values. ``/v1/disclose`` gives them of at most 20 persons at once: for one declared purpose (schema
-metadata ``purpose``; `vault.purposes.PURPOSES`), under an agreement record in force (else 403), within its daily quota
-(else 429, and nothing is given). Each person is recorded in the table ``disclosure`` (purpose, document, officer code,
-token, outcome, when) before the answer, whose metadata ``quota_left`` say what is left of the day; no rows ask for
-that alone. ``/v1/rejects/read`` gives whole rejected records, at most 200 at once, for one rule of ``ops/repairs.yml``
-(schema metadata ``rule``; `vault.repairs`): only rejects of that rule's source, table and field that were not replayed
-yet. Each is recorded in the table ``repair_reading`` (rule, why, which, when) before the answer.
+Three calls give clear values. ``/v1/disclose`` gives them of at most 20 persons at once: for one declared purpose
+(schema metadata ``purpose``; `vault.purposes.PURPOSES`), under an agreement record in force (else 403), within its
+daily quota (else 429, and nothing is given); the answer's metadata ``quota_left`` say what is left of the day, no rows
+ask for that alone. ``/v1/rejects/read`` gives whole rejected records, at most 200 at once, for one rule of
+``ops/repairs.yml`` (schema metadata ``rule``; `vault.repairs`): only rejects of that rule's source, table and field
+that were not replayed yet. ``/v1/reveal`` gives an officer fields of the person of one dossier of the officer's own
+agency (`vault.reveal`), within a quota a day (else 429).
+
+Every reading by these three, and every refusal of them, is one entry of the audit for each person or record, committed
+and copied before the answer (`vault.audit`). Where that cannot be done, 424, and nothing is given. ``/v1/audit/person``
+and ``/v1/audit/verify`` are recorded there, too; ``by`` is who asks, as the caller says. Each entry of the answer has
+number, at, action, who, agency, purpose, basis, asked, source_code, dossier_id, outcome, note, reason, request_id.
 
 Every sealed value is encrypted under the key of its person (`vault.persons`). What is sealed for an erased person
-(`vault.erasure`) becomes the same references and is stored nowhere; a restricted person is ``refused`` in disclosures.
+(`vault.erasure`) becomes the same references and is stored nowhere; a restricted person is ``refused`` in every reading.
 Changing the master key and deciding on persons are commands of ``python -m vault``, not calls.
 """
 
@@ -31,17 +40,22 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 import pyarrow as pa
+from cryptography.exceptions import InvalidTag
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from vault.audit import Asking, AuditTrouble, Entry
 from vault.client import ARROW
 from vault.purposes import (
     MOST_AT_ONCE,
+    PURPOSES,
     AgreementError,
     NoAgreement,
     PurposeError,
@@ -50,22 +64,39 @@ from vault.purposes import (
     today,
 )
 from vault.repairs import MOST_AT_ONCE as MOST_REJECTS
+from vault.repairs import PURPOSE as REPAIR
 from vault.repairs import RuleError, read_rules
+from vault.reveal import RevealRefused, dossiers, in_force, officer_of, read_request
 from vault.sealing import SealingError
 from vault.store import Store
 
 _REFUSALS = {
     SealingError: 422, PurposeError: 422, NoAgreement: 403, AgreementError: 403, QuotaSpent: 429, RuleError: 403,
+    AuditTrouble: 424,
 }  # fmt: skip
+#: In the audit; an answer's own words may repeat what the caller typed.
+_NOTES = {
+    PurposeError: "malformed", NoAgreement: "no agreement in force", AgreementError: "bad agreement record",
+    QuotaSpent: "quota spent", RuleError: "no such rule", AuditTrouble: "cannot be copied",
+}  # fmt: skip
+#: What the answer of /v1/audit/person says of each entry.
+_SHOWN = (
+    "number", "action", "who", "agency", "purpose", "basis", "asked", "source_code", "dossier_id", "outcome", "note",
+    "reason", "request_id",
+)  # fmt: skip
 _REJECT = ["batch_id", "table_name", "key", "field"]
 
 
 def application(
-    store: Store, token: str, agreements: Path | None = None, repairs: Path | None = None
+    store: Store,
+    token: str,
+    agreements: Path | None = None,
+    repairs: Path | None = None,
+    officers: Path | None = None,
 ) -> Starlette:
     """The ASGI application over `store`; callers need `token`.
 
-    `agreements` is the folder of agreement records, `repairs` the file of repair rules.
+    `agreements` is the folder of agreement records, `repairs` the file of repair rules, `officers` that of officers.
     """
 
     def guarded(work: Callable[[bytes], Response]) -> Callable:
@@ -83,6 +114,35 @@ def application(
 
         return endpoint
 
+    def audited(action: str, work: Callable[[bytes, Asking, str], Response], own: bool = True) -> Callable:
+        """An endpoint of which every refusal is recorded; `own`: under the vault's bearer token."""
+
+        def answer(body: bytes, asking: Asking, bearer: str) -> Response:
+            try:
+                if own and not secrets.compare_digest(bearer.encode(), token.encode()):
+                    raise RevealRefused("no valid bearer token", "no valid bearer token", 401)
+                asking.who = "service" if own else asking.who
+                return work(body, asking, bearer)
+            except RevealRefused as e:
+                status, note, said = e.status, e.note, str(e)
+            except tuple(_NOTES) as e:
+                status, note, said = next(
+                    (_REFUSALS[k], n, str(e)) for k, n in _NOTES.items() if isinstance(e, k)
+                )
+            except (pa.ArrowException, msgspec.MsgspecError):
+                status, note, said = 422, "malformed", "the body is none this call knows"
+            except InvalidTag:
+                status, note = 409, "does not prove itself"
+                said = "a value does not prove itself: the vault's database was altered. Nothing is given; restore it"
+            store.audit.refused(asking, note)
+            return JSONResponse({"error": said}, status)
+
+        async def endpoint(request: Request) -> Response:
+            bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+            return await run_in_threadpool(answer, await request.body(), Asking(action), bearer)
+
+        return endpoint
+
     def ready(_: bytes) -> Response:
         store.ping()
         return JSONResponse({"status": "ok"})
@@ -94,6 +154,7 @@ def application(
         batch = _one_batch(body)
         sealed, values = store.sealer.seal(batch)
         store.keep(values)
+        store.keep_dossiers(dossiers(batch, sealed, store.sealer.digest))
         return Response(_stream(sealed), media_type=ARROW)
 
     def quarantine(body: bytes) -> Response:
@@ -111,7 +172,7 @@ def application(
         store.quarantine(rows.set_column(at, "payload", pa.array(payloads, pa.binary())))
         return JSONResponse({"stored": rows.num_rows})
 
-    def disclose(body: bytes) -> Response:
+    def disclose(body: bytes, asking: Asking, _: str) -> Response:
         asked = pa.ipc.open_stream(body).read_all()
         if asked.schema.names != ["token", "name_reference"] or set(asked.schema.types) != {pa.string()}:
             raise PurposeError("expected the text columns token and name_reference")
@@ -120,8 +181,11 @@ def application(
                 f"{asked.num_rows} persons were asked for at once; at most {MOST_AT_ONCE} are given"
             )
         purpose = (asked.schema.metadata or {}).get(b"purpose", b"").decode()
-        agreement = read_agreement(agreements, purpose, today())
         people = [(str(t), str(n)) for t, n in zip(*(c.to_pylist() for c in asked.columns), strict=True)]
+        asking.subjects = [person for person, _ in people]
+        asking.purpose = purpose if purpose in PURPOSES else ""
+        agreement = read_agreement(agreements, purpose, today())
+        asking.who, asking.basis = agreement.officer_code, agreement.document
         given, left = store.disclose(agreement, people)
         names = ("token", "outcome", "request_id", "identity_number", "name")
         schema = pa.schema([(n, pa.string()) for n in names], metadata={"quota_left": str(left)})
@@ -131,7 +195,8 @@ def application(
     def rejects(_: bytes) -> Response:
         return Response(_table_stream(store.rejects()), media_type=ARROW)
 
-    def read_rejects(body: bytes) -> Response:
+    def read_rejects(body: bytes, asking: Asking, _: str) -> Response:
+        asking.purpose = REPAIR
         asked = _rejects_of(body)
         if asked.num_rows > MOST_REJECTS:
             raise RuleError(
@@ -145,6 +210,7 @@ def application(
             raise RuleError(
                 f"looked for the repair rule {name!r} in {repairs}; it holds {', '.join(rules) or 'none'}"
             )
+        asking.basis, asking.source_code = rules[name].why, rules[name].source
         payloads = store.read_rejects(rules[name], asked.replace_schema_metadata(None))
         return Response(
             _table_stream(pa.table({"payload": pa.array(payloads, pa.binary())})), media_type=ARROW
@@ -157,18 +223,60 @@ def application(
             raise RuleError("the batch that replayed these rejects is not named")
         return JSONResponse({"marked": store.replayed(done.replace_schema_metadata(None), batch)})
 
+    def reveal(body: bytes, asking: Asking, bearer: str) -> Response:
+        officer = officer_of(officers, bearer)
+        asking.who, asking.agency, asking.basis = officer.code, officer.agency, officer.document
+        asked = read_request(body)
+        asking.purpose = asked.purpose
+        in_force(officer, asked.purpose, officers)
+        given = store.reveal_of_dossier(officer, asked, asking)
+        return JSONResponse({"request_id": given.request_id, "values": given.values, "left": given.left})
+
+    def person(body: bytes, asking: Asking, _: str) -> Response:
+        asked = msgspec.json.decode(body, type=_Person)
+        asking.purpose = "audit"
+        rows = store.who_looked(asked.identity_number, asked.by)
+        return JSONResponse(
+            {"entries": [{n: r[n] for n in _SHOWN} | {"at": r["at"].isoformat()} for r in rows]}
+        )
+
+    def verify(body: bytes, asking: Asking, _: str) -> Response:
+        by = msgspec.json.decode(body, type=_By).by
+        found = store.audit.verify()
+        trouble = found.trouble
+        try:
+            outcome = "broken" if trouble else "whole"
+            store.audit.record(
+                Entry("verify", f"operator:{by}", outcome, purpose="audit", note=trouble or "")
+            )
+        except AuditTrouble as e:
+            trouble = trouble or str(e)
+        return JSONResponse({"entries": found.entries, "copied": found.copied, "trouble": trouble})
+
     return Starlette(
         routes=[
             Route("/v1/ready", guarded(ready)),
             Route("/v1/health", guarded(health)),
             Route("/v1/seal", guarded(seal), methods=["POST"]),
             Route("/v1/quarantine", guarded(quarantine), methods=["POST"]),
-            Route("/v1/disclose", guarded(disclose), methods=["POST"]),
+            Route("/v1/disclose", audited("disclose", disclose), methods=["POST"]),
             Route("/v1/rejects", guarded(rejects), methods=["POST"]),
-            Route("/v1/rejects/read", guarded(read_rejects), methods=["POST"]),
+            Route("/v1/rejects/read", audited("read_reject", read_rejects), methods=["POST"]),
             Route("/v1/rejects/replayed", guarded(replayed), methods=["POST"]),
+            Route("/v1/reveal", audited("reveal", reveal, own=False), methods=["POST"]),
+            Route("/v1/audit/person", audited("who_looked", person), methods=["POST"]),
+            Route("/v1/audit/verify", audited("verify", verify), methods=["POST"]),
         ]
     )
+
+
+class _By(msgspec.Struct):
+    # A login, not a sentence: it stands in the audit as it was given.
+    by: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][\w.@-]{0,63}$")]
+
+
+class _Person(_By):
+    identity_number: str
 
 
 def _one_batch(body: bytes) -> pa.RecordBatch:

@@ -1,11 +1,12 @@
-"""The vault's own database: ciphertexts by reference, keys of persons, the quarantine, disclosures, fingerprints."""
+"""The vault's own database: ciphertexts by reference, keys of persons, the quarantine, the audit, fingerprints."""
 
 from __future__ import annotations
 
+import logging
 import threading
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,10 +15,13 @@ import pyarrow as pa
 from cryptography.exceptions import InvalidTag
 
 from vault import erasure, persons, rotation
+from vault.audit import GIVEN, MIDNIGHT, Alarm, Asking, Audit, Entry, dossier_of
 from vault.keys import KeyProvider, KeyTrouble, derive
 from vault.persons import Masters
 from vault.purposes import PURPOSES, Agreement, Disclosure, Purpose, QuotaSpent
+from vault.repairs import PURPOSE as REPAIR
 from vault.repairs import Rule
+from vault.reveal import Dossier, Officer, Request, Revealed, RevealRefused, proved
 from vault.sealing import PREFIX, Sealer, normalised_identity
 
 _SCHEMA = """
@@ -26,6 +30,8 @@ create table if not exists sealed_group (id bytea primary key,
     payload bytea not null, created_at timestamptz not null default now());
 create table if not exists sealed_value (reference text primary key, field text not null,
     group_id bytea not null, position integer not null);
+create table if not exists sealed_dossier (source_code text not null, dossier_id text not null, agency text not null,
+    token text not null, refs text not null, proof bytea not null, primary key (source_code, dossier_id));
 create table if not exists quarantine (id bigint generated always as identity primary key,
     source_code text not null, table_name text not null, key text not null, field text not null,
     kind text not null check (kind in ('reject', 'undeclared')), payload bytea not null,
@@ -35,13 +41,7 @@ drop index if exists quarantine_once;
 create unique index if not exists quarantine_each_once on quarantine
     (batch_id, table_name, key, field, kind, digest);
 alter table quarantine add column if not exists replayed_at timestamptz;
-alter table quarantine add column if not exists replay_batch text;
-create table if not exists repair_reading (request_id uuid primary key, rule text not null, why text not null,
-    quarantine_id bigint not null, at timestamptz not null default clock_timestamp());
-create table if not exists disclosure (request_id uuid primary key, purpose text not null, document text not null,
-    officer_code text not null, token text not null, outcome text not null check (outcome in
-    ('disclosed', 'not_held', 'other_paper', 'refused')), at timestamptz not null default clock_timestamp());
-create index if not exists disclosure_given on disclosure (purpose, at) where outcome = 'disclosed'
+alter table quarantine add column if not exists replay_batch text
 """
 _OLD_FORM = (
     "select 1 from information_schema.columns where table_schema = current_schema() "
@@ -49,20 +49,27 @@ _OLD_FORM = (
 )
 #: Readings given since midnight in Vietnam.
 _GIVEN_TODAY = (
-    "select count(*) as n from disclosure where purpose = $1 and outcome = 'disclosed' and "
-    "at >= date_trunc('day', now() at time zone 'Asia/Ho_Chi_Minh') at time zone 'Asia/Ho_Chi_Minh'"
+    "select count(*) as n from audit where purpose = $1 and outcome = 'disclosed' "  # noqa: S608 - a constant
+    f"and at >= {MIDNIGHT}"
 )
+_REVEALED_TODAY = (
+    "select count(*) as n from audit where who = $1 and action = 'reveal' and outcome = 'disclosed' "  # noqa: S608
+    f"and at >= {MIDNIGHT}"
+)
+_log = logging.getLogger("vault")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Setup:
-    """How the vault starts: its database and its keys."""
+    """How the vault starts: its database, its keys, the folder of the audit's copy, when it raises an alert."""
 
     url: str
     keys: KeyProvider
     #: The journal of decisions on persons (`vault.erasure`); None keeps none.
     erasures: Path | None = None
+    audit_copy: Path | None = None
+    alarm: Alarm = field(default_factory=Alarm)
 
 
 def was_set_up(url: str) -> bool:
@@ -97,6 +104,10 @@ class Store:
             self.masters = Masters(setup.keys)
             token_key = setup.keys.token_key()
             data_key = self._transact(lambda cursor: persons.set_up(cursor, self.masters, token_key))
+            self.audit = Audit(self._do, token_key, setup.audit_copy, setup.alarm)
+            self._transact(self.audit.prepare)
+        if recovered := self.audit.recover():
+            _log.warning("%d entries of the audit were taken back from its copy into the database", recovered)
         self.sealer = Sealer(derive(token_key, "token"), derive(token_key, "reference"), data_key)
         # A restored backup may lack what was decided since.
         decided = erasure.read(setup.erasures)
@@ -120,6 +131,12 @@ class Store:
         self._do(lambda cursor: erasure.check(cursor, request))
         erasure.note(self._erasures, request)
         self._do(lambda cursor: erasure.record(cursor, request))
+        self.audit.record(
+            Entry(
+                "decide", f"officer:{request.officer}", request.decision, purpose="citizen_request",
+                basis=request.basis, asked=request.request_id, subject=request.holder,
+            )
+        )  # fmt: skip
         deleted = self._do(lambda cursor: erasure.finish(cursor, self.sealer))
         if request.decision == "erase":
             # Until the table is written anew, its file still holds the key that was destroyed.
@@ -130,6 +147,24 @@ class Store:
     def restricted(self) -> set[str]:
         """Tokens of persons of whom no clear value may be given now."""
         return self._do(erasure.restricted)
+
+    def keep_dossiers(self, rows: pa.Table | None) -> None:
+        """Store whose dossiers a sealed batch holds, and what belongs to them (`vault.reveal.dossiers`)."""
+        if rows is None or not rows.num_rows:
+            return
+
+        def keep(cursor: adbc.Cursor) -> None:
+            cursor.execute(
+                "insert into sealed_dossier (source_code, dossier_id, agency, token, refs, proof) "
+                "select distinct on (source_code, dossier_id) source_code, dossier_id, agency, token, refs, proof "
+                "from pg_temp.incoming_dossier order by source_code, dossier_id, row desc "
+                "on conflict (source_code, dossier_id) do update set agency = excluded.agency, token = excluded.token, "
+                "refs = excluded.refs, proof = excluded.proof where (sealed_dossier.agency, sealed_dossier.token, "
+                "sealed_dossier.refs, sealed_dossier.proof) <> (excluded.agency, excluded.token, excluded.refs, "
+                "excluded.proof)"
+            )
+
+        self._do(keep, incoming_dossier=rows)
 
     def quarantine(self, rows: pa.Table) -> None:
         """Store payloads: columns source_code, table_name, key, field, kind, payload, batch_id."""
@@ -158,11 +193,13 @@ class Store:
     def read_rejects(self, rule: Rule, asked: pa.Table) -> list[bytes | None]:
         """Payload of each reject in `asked` (batch_id, table_name, key, field); None if not held, or replayed.
 
-        Only what is the rule's is opened; every reading is recorded and committed before this returns.
+        Only what is the rule's is opened; every reading, and what was asked for and is not given, is recorded,
+        committed and copied before this returns. Raises AuditTrouble.
         """
+        self.audit.copied()
         places = {tuple(row.values()): at for at, row in enumerate(asked.to_pylist())}
 
-        def read(cursor: adbc.Cursor) -> list[dict]:
+        def read(cursor: adbc.Cursor) -> tuple[list[dict], str | None]:
             cursor.execute(
                 "select q.id, q.batch_id, q.table_name, q.key, q.field, q.payload from quarantine q "
                 "join pg_temp.wanted w using (batch_id, table_name, key, field) where q.kind = 'reject' and "
@@ -170,16 +207,26 @@ class Store:
                 (rule.source, rule.table, rule.field),
             )
             rows = cursor.fetch_arrow_table().to_pylist()
-            for row in rows:
-                cursor.execute(
-                    "insert into repair_reading (request_id, rule, why, quarantine_id) "
-                    "values ($1::text::uuid, $2, $3, $4)",
-                    (str(uuid.uuid4()), rule.name, rule.why, row["id"]),
+            given = [
+                Entry(
+                    "read_reject", "service", GIVEN, purpose=REPAIR, dossier_id=dossier_of(row["key"]),
+                    asked=f"rule {rule.name}, quarantine {row['id']}", basis=rule.why, source_code=rule.source,
                 )
-            return rows
+                for row in rows
+            ]  # fmt: skip
+            if others := asked.num_rows - len(rows):
+                note = f"{others} that the rule does not cover, or that are not held or were replayed"
+                given.append(
+                    Entry("read_reject", "service", "refused", purpose=REPAIR, note=note,
+                          asked=f"rule {rule.name}", basis=rule.why, source_code=rule.source)
+                )  # fmt: skip
+            self.audit.append(cursor, given)
+            return rows, self.audit.watch(cursor, "service")
 
         payloads: list[bytes | None] = [None] * asked.num_rows
-        for row in self._do(read, wanted=asked):
+        rows, alert = self._do(read, wanted=asked)
+        self._recorded(alert)
+        for row in rows:
             place = places[row["batch_id"], row["table_name"], row["key"], row["field"]]
             payloads[place] = self.sealer.decrypt(
                 row["payload"], f"{row['table_name']}/{row['key']}".encode()
@@ -202,7 +249,7 @@ class Store:
         return self._do(mark, done=rejects)
 
     def reveal(self, references: list[str]) -> dict[str, str]:
-        """Clear values by reference, for `disclose` and for tests; the vault's API does not offer it.
+        """Clear values by reference, for `disclose`, `vault.reveal` and tests; who calls it records the reading.
 
         What is not held (any more), or belongs to a person whose data are restricted, is left out.
         """
@@ -240,10 +287,11 @@ class Store:
     ) -> tuple[list[Disclosure], int]:
         """Number and name of each (token, reference of a name), and what is left of today's quota.
 
-        Every reading is recorded and committed before this returns. Raises QuotaSpent, and gives and records
-        nothing, where more persons have values than the quota still allows.
+        Every reading is recorded, committed and copied before this returns. Raises QuotaSpent, and gives nothing,
+        where more persons have values than the quota still allows; AuditTrouble where it cannot be recorded.
         """
         purpose = PURPOSES[agreement.purpose]
+        self.audit.copied()
         values = self.reveal([reference for pair in people for reference in pair])
         restricted = self.restricted()
         given = [
@@ -257,26 +305,130 @@ class Store:
         ]
         wanted = sum(1 for d in given if d.outcome == "disclosed")
 
-        def give(cursor: adbc.Cursor) -> int:
+        def give(cursor: adbc.Cursor) -> tuple[int, str | None]:
             # One reading of the quota at a time, or two callers would both take its last place.
-            cursor.execute("lock table disclosure in exclusive mode")
+            cursor.execute("lock table audit in exclusive mode")
             cursor.execute(_GIVEN_TODAY, (agreement.purpose,))
             left = agreement.daily_quota - int(cursor.fetchall()[0][0])
-            for d in given if wanted <= left else ():
-                cursor.execute(
-                    "insert into disclosure (request_id, purpose, document, officer_code, token, outcome) "
-                    "values ($1::text::uuid, $2, $3, $4, $5, $6)",
-                    (d.request_id, agreement.purpose, agreement.document, agreement.officer_code, d.token, d.outcome),
-                )  # fmt: skip
-            return left
+            if wanted > left or not given:
+                return left, None
+            self.audit.append(
+                cursor,
+                [
+                    Entry(
+                        "disclose", agreement.officer_code, d.outcome, purpose=agreement.purpose,
+                        basis=agreement.document, asked="number, name", subject=d.token, request_id=d.request_id,
+                    )
+                    for d in given
+                ],
+            )  # fmt: skip
+            return left, self.audit.watch(cursor, agreement.officer_code)
 
-        left = self._do(give)
+        left, alert = self._do(give)
         if wanted > left:
             raise QuotaSpent(
                 f"{agreement.purpose}: {max(left, 0)} of the {agreement.daily_quota} readings a day of document "
                 f"{agreement.document} are left, {wanted} were asked for; the count starts anew at midnight"
             )
+        self._recorded(alert)
         return given, left - wanted
+
+    def reveal_of_dossier(self, officer: Officer, asked: Request, asking: Asking) -> Revealed:
+        """Clear values of the person of one dossier of the officer's agency.
+
+        Recorded, committed and copied before this returns; `asking` learns of whom the dossier is. Raises
+        RevealRefused (no such dossier of this agency, nothing of what was asked), QuotaSpent, AuditTrouble.
+        """
+        self.audit.copied()
+        dossier, fields = self._do(lambda cursor: self._dossier(cursor, asked))
+        if dossier is not None:
+            asking.source_code, asking.dossier_id = dossier.source_code, dossier.dossier_id
+            asking.subjects = [dossier.token]
+        if dossier is None or dossier.agency != officer.agency:
+            # The same words for both: whether another agency has such a dossier is not told.
+            raise RevealRefused(
+                "not held" if dossier is None else "other agency",
+                f"the vault knows no dossier of agency {officer.agency} by this source and number. One sealed before "
+                "the vault noted agencies is known once it is pulled again.",
+            )
+        if dossier.token in self.restricted():
+            raise RevealRefused("restricted", "this person's data are restricted: they are kept, and given to nobody")
+        wanted = {reference: name for reference, name in fields.items() if name in asked.fields}
+        values = {wanted[r]: v for r, v in self.reveal(list(wanted)).items()}
+        if not values:
+            raise RevealRefused("no such field", "the vault holds none of these fields of this dossier", 404)
+        entry = Entry(
+            "reveal", officer.code, GIVEN, agency=officer.agency, purpose=asked.purpose, basis=officer.document,
+            asked=", ".join(sorted(values)), subject=dossier.token, source_code=dossier.source_code,
+            dossier_id=dossier.dossier_id, reason=asked.reason,
+        )  # fmt: skip
+
+        def give(cursor: adbc.Cursor) -> tuple[int, str | None]:
+            cursor.execute("lock table audit in exclusive mode")
+            cursor.execute(_REVEALED_TODAY, (officer.code,))
+            left = officer.daily_quota - int(cursor.fetchall()[0][0])
+            if left < 1:
+                return left, None
+            self.audit.append(cursor, [entry])
+            return left, self.audit.watch(cursor, officer.code)
+
+        left, alert = self._do(give)
+        if left < 1:
+            raise QuotaSpent(
+                f"the {officer.daily_quota} dossiers a day of this officer's entry ({officer.document}) are used up; "
+                "the count starts anew at midnight"
+            )
+        self._recorded(alert)
+        return Revealed(entry.request_id, values, left - 1)
+
+    def _dossier(self, cursor: adbc.Cursor, asked: Request) -> tuple[Dossier | None, dict[str, str]]:
+        """The dossier asked for, and {reference: field} of what belongs to it."""
+        cursor.execute(
+            "select * from sealed_dossier where source_code = $1 and dossier_id = $2",
+            (asked.source_code, asked.dossier_id),
+        )
+        rows = cursor.fetch_arrow_table().to_pylist()
+        dossier = proved(rows[0], self.sealer.digest) if rows else None
+        if dossier is None:
+            return None, {}
+        cursor.execute(
+            "select reference, field from sealed_value where reference = any(string_to_array($1, ' '))",
+            (" ".join(dossier.references),),
+        )
+        return dossier, dict(cursor.fetchall())
+
+    def who_looked(self, identity: str, by: str) -> list[dict]:
+        """Entries of the audit about the person with this identity number, oldest first; itself recorded first.
+
+        `by` is who asks, as the caller says. Raises RevealRefused for a placeholder, AuditTrouble.
+        """
+        token = self.sealer.token(identity)
+        if token is None:
+            raise RevealRefused("placeholder", "this is no identity number of anybody (a placeholder)", 422)
+
+        def read(cursor: adbc.Cursor) -> list[dict]:
+            cursor.execute("select * from sealed_dossier where token = $1", (token,))
+            held = [proved(row, self.sealer.digest) for row in cursor.fetch_arrow_table().to_pylist()]
+            return self.audit.about(cursor, token, [(d.source_code, d.dossier_id) for d in held if d])
+
+        rows = self._do(read)
+        self.audit.record(
+            Entry(
+                "who_looked",
+                f"operator:{by}",
+                "answered",
+                purpose="audit",
+                asked=f"{len(rows)} entries",
+                subject=token,
+            )
+        )
+        return rows
+
+    def _recorded(self, alert: str | None) -> None:
+        """What was committed to the audit is copied, too; only then may it be answered."""
+        if alert:
+            _log.warning(alert)
+        self.audit.copied()
 
     def _judge(
         self, purpose: Purpose, token: str, reference: str, values: dict[str, str]

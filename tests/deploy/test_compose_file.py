@@ -191,7 +191,9 @@ def test_every_source_can_be_given_its_connection():
 def test_settings_given_to_our_parts_are_settings():
     words = {k for n in OURS for k in SERVICES[n].get("environment", {})}
     others = {w for w in words if w.startswith(("AIRFLOW__", "AIRFLOW_CONN_"))}
-    assert words - others - set(KNOWN) == {"VAULT_KEYS", "VAULT_AGREEMENTS", "SANDBOX_BIND"}
+    assert words - others - set(KNOWN) == {
+        "VAULT_KEYS", "VAULT_AGREEMENTS", "VAULT_OFFICERS", "SANDBOX_BIND",
+    }  # fmt: skip
 
 
 def test_the_server_is_set_like_the_embedded_one():

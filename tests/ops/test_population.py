@@ -29,7 +29,7 @@ from ops.outcomes import NothingToDo, read_outcomes
 from ops.services import SERVICES
 from ops.settings import PROJECT, VIETNAM, Settings, SettingsError
 from sandbox.people import persons
-from tests.conftest import CLIENT_ID, CLIENT_SECRET, Sandbox, stop, wait_for
+from tests.conftest import CLIENT_ID, CLIENT_SECRET, Sandbox, a_day_later, forget_readings, stop, wait_for
 from vault.client import VaultClient
 
 MORNING = Interval(dt.datetime(2025, 6, 30, 8, tzinfo=VIETNAM), dt.datetime(2025, 6, 30, 9, tzinfo=VIETNAM))
@@ -86,13 +86,12 @@ class Place:
     def disclosed(self) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.settings.vault_database_url) as connection:
             return connection.execute(
-                "select token, request_id::text, officer_code from disclosure where outcome = 'disclosed' order by at"
+                "select subject, request_id, who from audit where outcome = 'disclosed' order by number"
             ).fetchall()
 
     def next_day(self) -> None:
         """As if what was read today had been read yesterday."""
-        with psycopg.connect(self.settings.vault_database_url) as connection:
-            connection.execute("update disclosure set at = at - interval '1 day'")
+        a_day_later(self.settings.vault_database_url)
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +129,7 @@ def place(loaded: Place) -> Place:
         connection.execute("delete from raw.dossier where dossier_id like 'changed-%'")
         connection.execute("drop table if exists raw.citizen_check")
         connection.execute("delete from ops.load_log where source_code = 'population'")
-    with psycopg.connect(loaded.settings.vault_database_url) as connection:
-        connection.execute("truncate disclosure")
+    forget_readings(loaded.settings.vault_database_url)
     return loaded
 
 

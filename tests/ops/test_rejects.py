@@ -28,7 +28,7 @@ from ops import rejects, tasks
 from ops.outcomes import read_outcomes
 from ops.services import SERVICES
 from ops.settings import PROJECT, VIETNAM, Settings, SettingsError
-from tests.conftest import CLIENT_ID, CLIENT_SECRET, Sandbox, stop, wait_for
+from tests.conftest import CLIENT_ID, CLIENT_SECRET, Sandbox, forget_readings, stop, wait_for
 from vault.client import VaultClient, VaultRefused
 
 SOURCE = "igate_tien_giang"
@@ -172,7 +172,8 @@ def place(installation: Place, whole: Any) -> Iterator[Place]:
     installation.empty()
     shutil.rmtree(installation.settings.home / "outcomes", ignore_errors=True)
     with psycopg.connect(installation.settings.vault_database_url) as connection:
-        connection.execute("truncate quarantine, repair_reading")
+        connection.execute("truncate quarantine")
+    forget_readings(installation.settings.vault_database_url)
 
 
 def content(place: Place, dossier: str) -> list[tuple[Any, ...]]:
@@ -238,9 +239,10 @@ def test_a_reject_is_listed_repaired_and_replayed_once(place, whole, capsys):
     assert place.replay() == []
     assert place.rows("select count(*) from ops.load_log") == loads
     # Each of the two readings is recorded under its rule, before the answer.
-    assert place.vault_rows("select rule, why, count(*)::int from repair_reading group by 1, 2") == [
-        ("date_with_dots", "Biên bản 12/BB-TTDL", 2)
-    ]
+    assert place.vault_rows(
+        "select purpose, basis, outcome, count(*)::int from audit where asked like 'rule date_with_dots, %' "
+        "group by 1, 2, 3"
+    ) == [("reject_repair", "Biên bản 12/BB-TTDL", "disclosed", 2)]
     told = capsys.readouterr()
     outcomes = json.dumps([o.details for o in read_outcomes(place.settings.home)], ensure_ascii=False)
     for text in (

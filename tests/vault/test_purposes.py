@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from ops.settings import PROJECT
-from tests.conftest import start_vault, stop
+from tests.conftest import a_day_later, forget_readings, start_vault, stop
 from tests.vault.test_sealing import PERSON, batch, clear_forms
 from vault.client import VaultClient, VaultRefused
 from vault.purposes import (
@@ -49,8 +49,7 @@ def running(server) -> Iterator[Any]:
 @pytest.fixture
 def vault(running) -> Any:
     """The module's vault, its quota untouched and its agreement in force."""
-    with psycopg.connect(running.database_url) as connection:
-        connection.execute("truncate disclosure")
+    forget_readings(running.database_url)
     agree(running)
     return running
 
@@ -73,8 +72,16 @@ def pair(row: dict[str, Any], name: str = "applicant_name") -> tuple[str, str]:
 def log(vault: Any) -> list[tuple[Any, ...]]:
     with psycopg.connect(vault.database_url) as connection:
         return connection.execute(
-            "select purpose, document, officer_code, token, outcome, at <= now(), request_id::text "
-            "from disclosure order by at"
+            "select purpose, basis, who, subject, outcome, at <= now(), request_id "
+            "from audit where action = 'disclose' and note = '' order by number"
+        ).fetchall()
+
+
+def refusals(vault: Any) -> list[tuple[Any, ...]]:
+    with psycopg.connect(vault.database_url) as connection:
+        return connection.execute(
+            "select who, purpose, subject, note from audit where action = 'disclose' and outcome = 'refused' "
+            "and note <> '' order by number"
         ).fetchall()
 
 
@@ -110,8 +117,7 @@ def test_the_quota_ends_the_day_and_is_new_the_next(vault):
     with pytest.raises(QuotaSpent, match=r"0 of the 3 readings a day of document Thỏa thuận 12.*midnight"):
         vault.client.disclose("citizen_check", [pair(row)])
     assert len(log(vault)) == 3
-    with psycopg.connect(vault.database_url) as connection:
-        connection.execute("update disclosure set at = at - interval '1 day'")
+    a_day_later(vault.database_url)
     assert vault.client.disclose("citizen_check", [pair(row)])[1] == 2
 
 
@@ -120,6 +126,10 @@ def test_a_batch_beyond_the_quota_is_not_given_in_part(vault):
     with pytest.raises(QuotaSpent, match=r"3 of the 3 .* are left, 4 were asked for"):
         vault.client.disclose("citizen_check", [pair(r) for r in rows])
     assert log(vault) == []
+    officer = RECORD["officer_code"]
+    assert refusals(vault) == [
+        (officer, "citizen_check", r["applicant_id_number"], "quota spent") for r in rows
+    ]
 
 
 def test_callers_at_once_never_get_more_than_the_quota_together(vault):
@@ -186,7 +196,7 @@ def test_what_the_vault_does_not_hold_is_said_without_an_error(vault):
     (row,) = landed(vault, {})
     with psycopg.connect(vault.database_url) as connection:
         connection.execute("delete from sealed_value where reference = %s", (row["applicant_name"],))
-    asked = [pair(row), ("id1_" + "0" * 32, row["applicant_name"]), ("'; drop table disclosure; --", "x")]
+    asked = [pair(row), ("id1_" + "0" * 32, row["applicant_name"]), ("'; drop table audit; --", "x")]
     given, left = vault.client.disclose("citizen_check", asked)
     assert [d.outcome for d in given] == ["not_held"] * 3
     assert left == RECORD["daily_quota"]
@@ -205,6 +215,8 @@ def test_a_purpose_nobody_declared_is_refused(vault):
         vault.client.disclose("marketing", [("id1_x", "ref1_x")])
     with pytest.raises(VaultRefused, match="the purpose '' is not declared"):
         vault.client.disclose("", [])
+    # What a caller types as a purpose or a token is not kept: it may be anything.
+    assert refusals(vault) == [("service", "", "", "malformed")] * 2
 
 
 def test_without_its_record_the_purpose_is_closed_at_once(vault):
@@ -222,12 +234,16 @@ def test_without_its_record_the_purpose_is_closed_at_once(vault):
     with pytest.raises(NoAgreement, match="daily_quota is no int"):
         vault.client.disclose("citizen_check", [pair(row)])
     assert log(vault) == []
+    token = row["applicant_id_number"]
+    notes = ["no agreement in force"] * 2 + ["bad agreement record"]
+    assert refusals(vault) == [("service", "citizen_check", token, note) for note in notes]
 
 
 def test_only_the_bearer_may_ask(vault):
     stranger = VaultClient(vault.client.socket, "guessed")
     with pytest.raises(VaultRefused, match="no valid bearer token"):
         stranger.disclose("citizen_check")
+    assert refusals(vault) == [("unknown", "", "", "no valid bearer token")]
 
 
 def test_a_body_of_another_form_is_refused(vault):
@@ -243,7 +259,9 @@ def test_no_other_call_gives_a_clear_value(vault):
     (row,) = landed(vault, {})
     paths = {route.path for route in application(None, "token").routes}  # type: ignore[arg-type, attr-defined]
     rejects = {"/v1/rejects", "/v1/rejects/read", "/v1/rejects/replayed"}
-    assert paths == {"/v1/health", "/v1/ready", "/v1/seal", "/v1/quarantine", "/v1/disclose"} | rejects
+    audit = {"/v1/audit/person", "/v1/audit/verify"}
+    given = {"/v1/disclose", "/v1/reveal"}  # what /v1/reveal gives is told in test_reveal.py
+    assert paths == {"/v1/health", "/v1/ready", "/v1/seal", "/v1/quarantine"} | given | rejects | audit
     # What /v1/rejects/read gives is told in tests/ops/test_rejects.py.
     payload = str(PERSON).encode()
     vault.client.quarantine(
