@@ -74,7 +74,9 @@ def _store(serving: bool) -> Store:
         erasures = Path(os.environ.get("VAULT_ERASURES", "") or keys_folder / "erasures.jsonl")
         copy = os.environ.get("VAULT_AUDIT_COPY", "")
         keys = provider(os.environ, keys_folder, create=never)
-        store = Store(Setup(url, keys, erasures, Path(copy) if copy else None, _alarm()))
+        store = Store(
+            Setup(url, keys, erasures=erasures, audit_copy=Path(copy) if copy else None, alarm=_alarm())
+        )
     except KeyTrouble as e:
         sys.exit(f"vault: {e}")
     except adbc.Error as e:

@@ -92,6 +92,8 @@ class Sealer:
         self._token_state = HMAC(token_key, SHA256())
         self._reference_state = hashlib.blake2b(key=reference_key, digest_size=_DIGEST)
         self._cipher = AESGCM(data_key)
+        #: Tokens of the batch before: the tables of one chunk are about the same persons.
+        self._last: dict[str, str | None] = {}
 
     def seal(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.Table]:
         """The batch with personal columns sealed, and the clear values to encrypt (`ciphertexts`) and store first.
@@ -189,9 +191,10 @@ class Sealer:
         return made
 
     def _tokens(self, column: pa.Array) -> pa.Array:
-        coded = column.dictionary_encode()
-        tokens = pa.array([self.token(v) for v in coded.dictionary.to_pylist()], pa.string())
-        return tokens.take(coded.indices)
+        coded, last = column.dictionary_encode(), self._last
+        made = {v: last[v] if v in last else self.token(v) for v in coded.dictionary.to_pylist()}
+        self._last = made
+        return pa.array(list(made.values()), pa.string()).take(coded.indices)
 
     def _holders(self, batch: pa.RecordBatch, tokens: pa.Array | None, group: str) -> pa.Array | None:
         """Holder of each row: its person, else its group, else null; None if no row has any."""

@@ -31,7 +31,7 @@ and ``/v1/audit/verify`` are recorded there, too; ``by`` is who asks, as the cal
 number, at, action, who, agency, purpose, basis, asked, source_code, dossier_id, outcome, note, reason, request_id.
 
 Every sealed value is encrypted under the key of its person (`vault.persons`). What is sealed for an erased person
-(`vault.erasure`) becomes the same references and is stored nowhere; a restricted person is ``refused`` in every reading.
+(`vault.erasure`) becomes the same references and is stored nowhere; of a restricted person nothing is given.
 Changing the master key and deciding on persons are commands of ``python -m vault``, not calls.
 """
 

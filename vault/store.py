@@ -352,7 +352,9 @@ class Store:
                 "the vault noted agencies is known once it is pulled again.",
             )
         if dossier.token in self.restricted():
-            raise RevealRefused("restricted", "this person's data are restricted: they are kept, and given to nobody")
+            raise RevealRefused(
+                "restricted", "this person's data are restricted: they are kept, and given to nobody"
+            )
         wanted = {reference: name for reference, name in fields.items() if name in asked.fields}
         values = {wanted[r]: v for r, v in self.reveal(list(wanted)).items()}
         if not values:

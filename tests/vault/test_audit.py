@@ -56,7 +56,7 @@ def emptied(server: Any, folder: Path) -> SimpleNamespace:
     copy = folder / "copy"
     copy.mkdir()
     return SimpleNamespace(
-        url=url, keys=keys, copy=copy, with_copy=Store(Setup(url, keys, copy)), without=Store(Setup(url, keys))
+        url=url, keys=keys, copy=copy, with_copy=Store(Setup(url, keys, audit_copy=copy)), without=Store(Setup(url, keys))
     )  # fmt: skip
 
 
@@ -185,7 +185,7 @@ def test_the_database_refuses_changes(emptied, statement):
 
 def test_two_writers_at_once_keep_one_chain(emptied):
     first = begin(emptied, 0)
-    second = Store(Setup(emptied.url, emptied.keys, emptied.copy))
+    second = Store(Setup(emptied.url, emptied.keys, audit_copy=emptied.copy))
 
     def write(store: Store) -> None:
         for n in range(15):
@@ -273,7 +273,7 @@ def test_entries_cut_from_the_database_stop_readings_until_they_are_taken_back(e
     store.audit.refused(Asking("reveal"), "spent")
     with psycopg.connect(emptied.url) as connection:
         assert connection.execute("select max(number) from audit").fetchone() == (6,), "not even a refusal"
-    again = Store(Setup(emptied.url, emptied.keys, emptied.copy))
+    again = Store(Setup(emptied.url, emptied.keys, audit_copy=emptied.copy))
     again.audit.record(entry(10))
     found = again.audit.verify()
     assert (found.entries, found.copied, found.trouble) == (10, 10, None)
@@ -304,7 +304,7 @@ def test_a_forged_copy_is_not_taken_back(emptied):
     tamper(emptied, "delete from audit where number > 6", "delete from meta where name = 'audit_head'")
     held = lines(emptied)
     (emptied.copy / COPY).write_text("\n".join([*held[:6], held[6].replace(TOKEN, "")]) + "\n")
-    Store(Setup(emptied.url, emptied.keys, emptied.copy))
+    Store(Setup(emptied.url, emptied.keys, audit_copy=emptied.copy))
     with psycopg.connect(emptied.url) as connection:
         assert connection.execute("select max(number) from audit").fetchone() == (6,)
     with pytest.raises(AuditTrouble):
@@ -404,7 +404,7 @@ def test_the_commands_tell_people_and_are_recorded(running):
     number = "003077000051"
     (row,) = landed(running, {"applicant_id_number": number, "dossier_id": "told"})
     running.client.disclose("citizen_check", [pair(row)])
-    Store(Setup(running.database_url, FileKeys(running.home / "keys"), running.home / "copy")).audit.record(
+    Store(Setup(running.database_url, FileKeys(running.home / "keys"), audit_copy=running.home / "copy")).audit.record(
         Entry(
             "reveal", "H58-0042", "disclosed", agency="H58", purpose="inspect", basis="QĐ 45",
             asked="applicant_phone", subject=row["applicant_id_number"], source_code="s", dossier_id="told",
@@ -455,7 +455,9 @@ def test_the_commands_tell_people_and_are_recorded(running):
 def test_a_repair_of_a_persons_dossier_is_among_who_looked(running):
     landed(running, {"applicant_id_number": "003077000044", "dossier_id": "repaired"})
     landed(running, {"applicant_id_number": "003077000045", "dossier_id": "another"})
-    store = Store(Setup(running.database_url, FileKeys(running.home / "keys"), running.home / "copy"))
+    store = Store(
+        Setup(running.database_url, FileKeys(running.home / "keys"), audit_copy=running.home / "copy")
+    )
     store.audit.record(
         Entry("read_reject", "service", "disclosed", source_code="igate_tien_giang", dossier_id="repaired")
     )

@@ -228,7 +228,7 @@ STEPS = st.lists(
 @pytest.fixture(scope="module")
 def setup(server: Any, tmp_path_factory: pytest.TempPathFactory) -> Setup:
     home: Path = tmp_path_factory.mktemp("keys")
-    made = Setup(server.new_database(), FileKeys(home, create=True), home / "erasures.jsonl")
+    made = Setup(server.new_database(), FileKeys(home, create=True), erasures=home / "erasures.jsonl")
     Store(made)
     return made
 
