@@ -27,8 +27,10 @@ def sealed(bodies: list[bytes], sealer: Any) -> dict[str, list[pa.Table]]:
     """Typed and sealed tables of all pages, chunk by chunk."""
     found: dict[str, list[pa.Table]] = {t: [] for t in TABLES}
     for chunk in chunks(bodies):
-        for table, batch in chunk.tables.items():
-            found[table].append(pa.Table.from_batches([seal_in_memory(sealer, batch)]))
+        for table, batch in zip(
+            chunk.tables, seal_in_memory(sealer, list(chunk.tables.values())), strict=True
+        ):
+            found[table].append(pa.Table.from_batches([batch]))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import orjson
@@ -18,7 +18,8 @@ from vault.keys import FileKeys
 from vault.persons import Masters, new_keys
 from vault.sealing import Ciphertexts, Sealer, ciphertexts
 
-Seal = Callable[[pa.RecordBatch], pa.RecordBatch]
+#: Seals the tables of one chunk together, as the product does.
+Seal = Callable[[Sequence[pa.RecordBatch]], list[pa.RecordBatch]]
 
 
 def _ids(bodies: list[bytes]) -> list[str]:
@@ -56,8 +57,8 @@ def encrypt(values: pa.Table) -> Ciphertexts:
     return ciphertexts(values, keys)
 
 
-def seal_in_memory(sealer: Sealer, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """A batch sealed, its values encrypted and thrown away."""
-    sealed, values = sealer.seal(batch)
+def seal_in_memory(sealer: Sealer, batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Batches sealed, their values encrypted and thrown away."""
+    sealed, values = sealer.seal_together(batches)
     encrypt(values)
     return sealed

@@ -5,12 +5,14 @@ from __future__ import annotations
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from benchmarks.path import local_sealer, seal_in_memory
 from ops.settings import PROJECT
+from vault import streams
 
 
 class SealingProcess:
@@ -24,25 +26,22 @@ class SealingProcess:
     def __exit__(self, *_: object) -> None:
         self._process.communicate()
 
-    def seal(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The sealed form of `batch`."""
-        _send(self._process.stdin, batch)
+    def seal(self, batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
+        """The sealed forms of the tables of one chunk."""
+        _send(self._process.stdin, batches)
         return _receive(self._process.stdout)
 
 
-def _send(stream: Any, batch: pa.RecordBatch) -> None:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    body = sink.getvalue()
+def _send(stream: Any, batches: Sequence[pa.RecordBatch]) -> None:
+    body = streams.written(batches)
     stream.write(struct.pack("<q", len(body)))
     stream.write(body)
     stream.flush()
 
 
-def _receive(stream: Any) -> pa.RecordBatch:
+def _receive(stream: Any) -> list[pa.RecordBatch]:
     (size,) = struct.unpack("<q", stream.read(8))
-    return next(iter(pa.ipc.open_stream(stream.read(size))))
+    return streams.batches(stream.read(size))
 
 
 def main() -> None:

@@ -173,7 +173,8 @@ def _sealed(chunks: Iterable[Chunk], vault: VaultClient, code: str, batch_id: st
                     for q in chunk.quarantine
                 ]
             )
-        yield dataclasses.replace(chunk, tables={t: vault.seal(b) for t, b in chunk.tables.items()})
+        sealed = vault.seal_together(list(chunk.tables.values())) if chunk.tables else []
+        yield dataclasses.replace(chunk, tables=dict(zip(chunk.tables, sealed, strict=True)))
 
 
 def land_chunks(

@@ -12,9 +12,8 @@ from typing import Any
 import httpx
 import pyarrow as pa
 
+from vault import streams
 from vault.purposes import Disclosure, NoAgreement, QuotaSpent
-
-ARROW = "application/vnd.apache.arrow.stream"
 
 #: A reject as the quarantine knows it: batch, table, key (JSON), field.
 RejectKey = tuple[str, str, str, str]
@@ -49,24 +48,19 @@ class VaultClient:
         return self._call("GET", "/v1/health", b"").json()
 
     def seal(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The sealed form of a clear batch; its ciphertexts are committed when this returns."""
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, batch.schema) as writer:
-            writer.write_batch(batch)
-        answer = self._call("POST", "/v1/seal", sink.getvalue().to_pybytes())
-        table = pa.ipc.open_stream(answer.content).read_all().combine_chunks()
-        batches = table.to_batches()
-        return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+        """`seal_together` of one batch."""
+        return self.seal_together([batch])[0]
+
+    def seal_together(self, batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
+        """The sealed forms of clear batches; their ciphertexts are committed when this returns, or none of them."""
+        return streams.batches(self._call("POST", "/v1/seal", streams.written(batches).to_pybytes()).content)
 
     def quarantine(self, rows: Sequence[dict[str, Any]]) -> None:
         """Store rows with source_code, table_name, key, field, kind, payload (bytes) and batch_id."""
         if not rows:
             return
         table = pa.Table.from_pylist(list(rows))
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        self._call("POST", "/v1/quarantine", sink.getvalue().to_pybytes())
+        self._call("POST", "/v1/quarantine", streams.written([table]).to_pybytes())
 
     def disclose(self, purpose: str, people: Sequence[tuple[str, str]] = ()) -> tuple[list[Disclosure], int]:
         """Number and name of at most 20 (token, reference of a name), and what is left of today's quota.
@@ -80,11 +74,8 @@ class VaultClient:
                 "name_reference": pa.array([n for _, n in people], pa.string()),
             }
         ).replace_schema_metadata({"purpose": purpose})
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        answer = self._call("POST", "/v1/disclose", sink.getvalue().to_pybytes())
-        given = pa.ipc.open_stream(answer.content).read_all()
+        answer = self._call("POST", "/v1/disclose", streams.written([table]).to_pybytes())
+        (given,) = streams.tables(answer.content)
         return [Disclosure(**row) for row in given.to_pylist()], int(given.schema.metadata[b"quota_left"])
 
     def rejects(self) -> list[dict[str, Any]]:
@@ -92,7 +83,8 @@ class VaultClient:
 
         source_code, batch_id, table_name, key, field, created_at, replayed_at, replay_batch.
         """
-        return pa.ipc.open_stream(self._call("POST", "/v1/rejects", b"").content).read_all().to_pylist()
+        (held,) = streams.tables(self._call("POST", "/v1/rejects", b"").content)
+        return held.to_pylist()
 
     def read_rejects(self, rule: str, rejects: Sequence[RejectKey]) -> list[bytes | None]:
         """Payloads of at most 200 rejects that a rule of the repairs' file covers; None if replayed, or not held.
@@ -100,7 +92,8 @@ class VaultClient:
         Every reading is recorded under the rule.
         """
         answer = self._call("POST", "/v1/rejects/read", _rejects(rejects, {"rule": rule}))
-        return pa.ipc.open_stream(answer.content).read_all()["payload"].to_pylist()
+        (given,) = streams.tables(answer.content)
+        return given["payload"].to_pylist()
 
     def replayed(self, rejects: Sequence[RejectKey], batch_id: str) -> int:
         """Mark rejects as replayed by the loaded batch `batch_id`; how many were not yet."""
@@ -131,7 +124,7 @@ class VaultClient:
 
     def _call(self, method: str, path: str, body: bytes) -> httpx.Response:
         deadline = time.monotonic() + self.patience
-        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": ARROW}
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": streams.ARROW}
         while True:
             try:
                 answer = self._http.request(method, path, content=body, headers=headers)
@@ -160,7 +153,4 @@ def _rejects(rejects: Sequence[RejectKey], metadata: dict[str, str]) -> bytes:
     names = ("batch_id", "table_name", "key", "field")
     columns = [pa.array([r[at] for r in rejects], pa.string()) for at in range(len(names))]
     table = pa.table(dict(zip(names, columns, strict=True))).replace_schema_metadata(metadata)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue().to_pybytes()
+    return streams.written([table]).to_pybytes()

@@ -19,7 +19,7 @@ import hmac
 import os
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -92,21 +92,28 @@ class Sealer:
         self._token_state = HMAC(token_key, SHA256())
         self._reference_state = hashlib.blake2b(key=reference_key, digest_size=_DIGEST)
         self._cipher = AESGCM(data_key)
-        #: Tokens of the batch before: the tables of one chunk are about the same persons.
-        self._last: dict[str, str | None] = {}
 
     def seal(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.Table]:
-        """The batch with personal columns sealed, and the clear values to encrypt (`ciphertexts`) and store first.
+        """`seal_together` of one batch."""
+        (sealed,), values = self.seal_together([batch])
+        return sealed, values
 
-        Those are the text columns reference, field, holder, value; each reference once.
+    def seal_together(self, batches: Sequence[pa.RecordBatch]) -> tuple[list[pa.RecordBatch], pa.Table]:
+        """The batches with personal columns sealed, and the clear values to encrypt (`ciphertexts`) and store first.
+
+        Those are the text columns reference, field, holder, value; each reference once. What the tables of one chunk
+        say of a person becomes one ciphertext.
         """
+        found = _Found()
+        return [self._seal(batch, found) for batch in batches], found.distinct()
+
+    def _seal(self, batch: pa.RecordBatch, found: _Found) -> pa.RecordBatch:
         meta = batch.schema.metadata or {}
         subject_name = meta.get(b"subject", b"").decode()
         if subject_name and subject_name not in batch.schema.names:
             raise SealingError(f"the subject {subject_name!r} is no column of the batch")
         _check_types(batch.schema)
-        found = _Found()
-        tokens = self._tokens(batch.column(subject_name)) if subject_name else None
+        tokens = self._tokens(batch.column(subject_name), found) if subject_name else None
         holders = None
         if any(_is_subjects(spec) for spec in batch.schema):
             holders = self._holders(batch, tokens, meta.get(b"group", b"").decode())
@@ -124,7 +131,11 @@ class Sealer:
                     )
                 arrays.append(column)
             elif seal == "token":
-                made = tokens if tokens is not None and spec.name == subject_name else self._tokens(column)
+                made = (
+                    tokens
+                    if tokens is not None and spec.name == subject_name
+                    else self._tokens(column, found)
+                )
                 found.add(spec.name, made, column, made)
                 arrays.append(made)
             elif seal == "reference":
@@ -139,8 +150,7 @@ class Sealer:
             else:
                 raise SealingError(f"column {spec.name!r} asks for the unknown seal {seal!r}")
             fields.append(pa.field(spec.name, arrays[-1].type))
-        sealed = pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
-        return sealed, found.distinct()
+        return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 
     def encrypt(self, plain: bytes, bound_to: bytes) -> bytes:
         """Nonce and ciphertext of `plain`, readable only together with `bound_to`."""
@@ -190,11 +200,11 @@ class Sealer:
             made.append(state.digest())
         return made
 
-    def _tokens(self, column: pa.Array) -> pa.Array:
-        coded, last = column.dictionary_encode(), self._last
-        made = {v: last[v] if v in last else self.token(v) for v in coded.dictionary.to_pylist()}
-        self._last = made
-        return pa.array(list(made.values()), pa.string()).take(coded.indices)
+    def _tokens(self, column: pa.Array, found: _Found) -> pa.Array:
+        coded, known = column.dictionary_encode(), found.tokens
+        numbers = coded.dictionary.to_pylist()
+        known |= {v: self.token(v) for v in numbers if v not in known}
+        return pa.array([known[v] for v in numbers], pa.string()).take(coded.indices)
 
     def _holders(self, batch: pa.RecordBatch, tokens: pa.Array | None, group: str) -> pa.Array | None:
         """Holder of each row: its person, else its group, else null; None if no row has any."""
@@ -294,6 +304,8 @@ class _Found:
     """Values to seal: what each became, of which field, and whose they are."""
 
     parts: list[tuple[str, pa.Array, pa.Array, pa.Array]] = dataclasses.field(default_factory=list)
+    #: Token of each identity number met.
+    tokens: dict[str, str | None] = dataclasses.field(default_factory=dict)
 
     def add(self, name: str, references: pa.Array, values: pa.Array, owners: pa.Array) -> None:
         """`values` of the field `name` and of `owners`, which became `references`; a placeholder became null."""

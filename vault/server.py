@@ -4,7 +4,7 @@
 |---|---|---|
 | ``GET /v1/ready`` | - | ``{"status": "ok"}``; costs nothing, for checks every few seconds |
 | ``GET /v1/health`` | - | ``{"status": "ok", "sealed_values": n}`` |
-| ``POST /v1/seal`` | one clear batch | the sealed batch; its ciphertexts are stored before it is answered |
+| ``POST /v1/seal`` | clear batches, each a stream | the sealed batches; their ciphertexts are stored before the answer |
 | ``POST /v1/quarantine`` | rows: source_code, table_name, key, field, kind, payload, batch_id | ``{"stored": n}`` |
 | ``POST /v1/disclose`` | rows: token, name_reference | rows: token, outcome, request_id, identity_number, name |
 | ``POST /v1/rejects`` | - | rows: what is quarantined of rejected records, without payloads |
@@ -51,8 +51,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from vault import streams
 from vault.audit import Asking, AuditTrouble, Entry
-from vault.client import ARROW
 from vault.purposes import (
     MOST_AT_ONCE,
     PURPOSES,
@@ -151,14 +151,15 @@ def application(
         return JSONResponse({"status": "ok", "sealed_values": store.count("sealed_value")})
 
     def seal(body: bytes) -> Response:
-        batch = _one_batch(body)
-        sealed, values = store.sealer.seal(batch)
+        clear = streams.batches(body)
+        sealed, values = store.sealer.seal_together(clear)
         store.keep(values)
-        store.keep_dossiers(dossiers(batch, sealed, store.sealer.digest))
-        return Response(_stream(sealed), media_type=ARROW)
+        for batch, landed in zip(clear, sealed, strict=True):
+            store.keep_dossiers(dossiers(batch, landed, store.sealer.digest))
+        return _arrow(*sealed)
 
     def quarantine(body: bytes) -> Response:
-        rows = pa.ipc.open_stream(body).read_all()
+        (rows,) = streams.tables(body)
         clear = rows["payload"].to_pylist()
         payloads = [
             store.sealer.encrypt(p, f"{t}/{k}".encode())
@@ -173,7 +174,7 @@ def application(
         return JSONResponse({"stored": rows.num_rows})
 
     def disclose(body: bytes, asking: Asking, _: str) -> Response:
-        asked = pa.ipc.open_stream(body).read_all()
+        (asked,) = streams.tables(body)
         if asked.schema.names != ["token", "name_reference"] or set(asked.schema.types) != {pa.string()}:
             raise PurposeError("expected the text columns token and name_reference")
         if asked.num_rows > MOST_AT_ONCE:
@@ -190,10 +191,10 @@ def application(
         names = ("token", "outcome", "request_id", "identity_number", "name")
         schema = pa.schema([(n, pa.string()) for n in names], metadata={"quota_left": str(left)})
         columns = [pa.array([getattr(d, n) for d in given], pa.string()) for n in names]
-        return Response(_stream(pa.RecordBatch.from_arrays(columns, schema=schema)), media_type=ARROW)
+        return _arrow(pa.RecordBatch.from_arrays(columns, schema=schema))
 
     def rejects(_: bytes) -> Response:
-        return Response(_table_stream(store.rejects()), media_type=ARROW)
+        return _arrow(store.rejects())
 
     def read_rejects(body: bytes, asking: Asking, _: str) -> Response:
         asking.purpose = REPAIR
@@ -212,9 +213,7 @@ def application(
             )
         asking.basis, asking.source_code = rules[name].why, rules[name].source
         payloads = store.read_rejects(rules[name], asked.replace_schema_metadata(None))
-        return Response(
-            _table_stream(pa.table({"payload": pa.array(payloads, pa.binary())})), media_type=ARROW
-        )
+        return _arrow(pa.table({"payload": pa.array(payloads, pa.binary())}))
 
     def replayed(body: bytes) -> Response:
         done = _rejects_of(body)
@@ -279,31 +278,12 @@ class _Person(_By):
     identity_number: str
 
 
-def _one_batch(body: bytes) -> pa.RecordBatch:
-    reader = pa.ipc.open_stream(body)
-    table = reader.read_all().combine_chunks()
-    batches = table.to_batches()
-    if batches:
-        return batches[0].replace_schema_metadata(reader.schema.metadata)
-    return pa.RecordBatch.from_pylist([], schema=reader.schema)
-
-
 def _rejects_of(body: bytes) -> pa.Table:
-    asked = pa.ipc.open_stream(body).read_all()
+    (asked,) = streams.tables(body)
     if asked.schema.names != _REJECT or set(asked.schema.types) != {pa.string()}:
         raise RuleError(f"expected the text columns {', '.join(_REJECT)}")
     return asked
 
 
-def _table_stream(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue().to_pybytes()
-
-
-def _stream(batch: pa.RecordBatch) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
+def _arrow(*parts: pa.RecordBatch | pa.Table) -> Response:
+    return Response(streams.written(parts).to_pybytes(), media_type=streams.ARROW)
