@@ -19,12 +19,8 @@ import pyarrow as pa
 
 from connectors.base import Chunk, Connector, Interval, Quarantined, Request
 from connectors.bulk import Layout, NotOfThisShape, Shape
-from connectors.contract import contract
 from connectors.mapping import flatten, listed, undeclared
 from connectors.typing import MISSING
-
-#: Where a quarantined entry of a list carries its applicant's identity number; no source's own key begins so.
-_SUBJECT = "_subject"
 
 
 class Detail(msgspec.Struct, gc=False):
@@ -55,8 +51,6 @@ class _Origin(Sequence[Any]):
     details: Sequence[Detail | None]
     key: str
     owners: np.ndarray
-    #: Identity number of each dossier's applicant, for the rows that are kept under the applicant's key.
-    subjects: Any = None
 
     def __len__(self) -> int:
         return len(self.owners)
@@ -66,12 +60,7 @@ class _Origin(Sequence[Any]):
         detail = self.details[owner]
         if detail is None:
             return {"dossier_id": self.ids[owner]}
-        entry = detail.entry(self.key, position - int(np.searchsorted(self.owners, owner)))
-        if self.subjects is not None and isinstance(entry, dict):
-            # Its dossier is not quarantined with it, and a replay must know whose it is.
-            number = self.subjects[owner]
-            entry = {**entry, _SUBJECT: number.as_py() if isinstance(number, pa.Scalar) else number}
-        return entry
+        return detail.entry(self.key, position - int(np.searchsorted(self.owners, owner)))
 
 
 class DossierSystem(Connector):
@@ -184,8 +173,6 @@ class DossierSystem(Connector):
                 records = [orjson.loads(p) for p in payloads]
                 columns, paths = flatten(records, shape.mapping)
                 columns["dossier_id"] = list(ids)
-                if subject := contract(table).subject:
-                    columns[subject] = [r.get(_SUBJECT) if isinstance(r, dict) else None for r in records]
                 self.derive(table, columns)
                 self.typed(chunk, table, columns, records, {c: f"{key}[].{p}" for c, p in paths.items()})
                 return chunk
@@ -264,22 +251,17 @@ class DossierSystem(Connector):
         self.derive("dossier", columns)
         origin = _Origin(ids, details, "", owners)
         bad = {r.position for r in self.typed(chunk, "dossier", columns, origin, shape.paths, gone).rejects}
-        parents = columns
         for key, entry in shape.lists.items():
             columns, owners = found[entry.table]
-            columns["dossier_id"] = _of_owners(own_ids, owners)
-            subjects = None
-            if subject := contract(entry.table).subject:
-                subjects = parents[subject]
-                if not isinstance(subjects, pa.Array):
-                    subjects = [None if v is MISSING else v for v in subjects]
-                columns[subject] = _of_owners(subjects, owners)
+            columns["dossier_id"] = (
+                own_ids.take(pa.array(owners))
+                if isinstance(own_ids, pa.Array)
+                else [own_ids[o] for o in owners]
+            )
             self.derive(entry.table, columns)
             refused = {p: "its dossier was rejected" for p, o in enumerate(owners) if o in bad} if bad else {}
             paths = {c: f"{key}[].{p}" for c, p in entry.paths.items()}
-            self.typed(
-                chunk, entry.table, columns, _Origin(ids, details, key, owners, subjects), paths, refused
-            )
+            self.typed(chunk, entry.table, columns, _Origin(ids, details, key, owners), paths, refused)
 
     def _quarantine_undeclared(
         self, chunk: Chunk, shape: Shape, ids: Sequence[str], records: Sequence[Any]
@@ -295,11 +277,6 @@ class DossierSystem(Connector):
                     orjson.dumps(extra),
                 )
             )
-
-
-def _of_owners(values: Any, owners: np.ndarray) -> Any:
-    """A dossier's value for each row of a list; as an array where it was one."""
-    return values.take(pa.array(owners)) if isinstance(values, pa.Array) else [values[o] for o in owners]
 
 
 def _as_text(ids: Any) -> Any:

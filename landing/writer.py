@@ -23,6 +23,8 @@ _BUILDING = ".building-"
 _STALE_SECONDS = 6 * 3600
 #: A row group holds at least so many rows: chunks are smaller, and each group has a cost of its own.
 _ROW_GROUP = 8_000
+#: So many rows show which columns repeat their values.
+_SAMPLE = 2_000
 _REJECTS = pa.schema(
     [("table", pa.string()), ("key", pa.string()), ("field", pa.string()), ("reason", pa.string())]
 )
@@ -81,9 +83,10 @@ class BatchWriter:
         try:
             if table not in self._writers:
                 # A dictionary of references, which hardly repeat, would be made and thrown away.
+                sample = rows.slice(0, _SAMPLE)
                 repeating = [
                     name
-                    for name, column in zip(rows.column_names, rows.columns, strict=True)
+                    for name, column in zip(sample.column_names, sample.columns, strict=True)
                     if 2 * pc.count_distinct(column).as_py() < len(column)
                 ]
                 self._writers[table] = pq.ParquetWriter(

@@ -3,7 +3,9 @@
 The batch itself says what to do: field metadata ``seal`` is token, reference, year or drop, ``owner`` "nobody" for
 values that are no matter of the row's person (an officer's name); schema metadata ``subject`` names the identity
 column of the person a row is about, ``group`` the columns (joined by commas) whose equal values make rows belong
-together where that person is not known. A field whose metadata name a personal class without a seal is refused.
+together: rows of a batch without a subject belong to the person of their group in another batch (a paper to its
+dossier's), or to the group where no person is known. A field whose metadata name a personal class without a seal is
+refused.
 
 Every value has a *holder*, under whose key it is encrypted: the token of its person; without one, a keyed digest of
 its group (``grp1_...``); else `NOBODY`. All new values that one holder has in a batch are one AES-GCM ciphertext: a
@@ -19,7 +21,7 @@ import hmac
 import os
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -37,6 +39,10 @@ NOBODY = "nobody"
 _NONCE, _DIGEST, _GROUP = 12, 16, 16
 #: Numbers typed where none is known: they must never make two people one (irregularity 8).
 _PLACEHOLDER = re.compile(r"0*\d?|(\d)\1+|0?123456789(0|012)?")
+
+
+#: Finds the token of each text of a group's values, null where it is not known; None for a group it knows nothing of.
+Persons = Callable[[str, pa.Array], pa.Array | None]
 
 
 class SealingError(Exception):
@@ -98,13 +104,15 @@ class Sealer:
         (sealed,), values = self.seal_together([batch])
         return sealed, values
 
-    def seal_together(self, batches: Sequence[pa.RecordBatch]) -> tuple[list[pa.RecordBatch], pa.Table]:
+    def seal_together(
+        self, batches: Sequence[pa.RecordBatch], persons: Persons | None = None
+    ) -> tuple[list[pa.RecordBatch], pa.Table]:
         """The batches with personal columns sealed, and the clear values to encrypt (`ciphertexts`) and store first.
 
         Those are the text columns reference, field, holder, value; each reference once. What the tables of one chunk
-        say of a person becomes one ciphertext.
+        say of a person becomes one ciphertext. `persons` finds the tokens of groups of which no batch before tells.
         """
-        found = _Found()
+        found = _Found(persons)
         return [self._seal(batch, found) for batch in batches], found.distinct()
 
     def _seal(self, batch: pa.RecordBatch, found: _Found) -> pa.RecordBatch:
@@ -114,9 +122,14 @@ class Sealer:
             raise SealingError(f"the subject {subject_name!r} is no column of the batch")
         _check_types(batch.schema)
         tokens = self._tokens(batch.column(subject_name), found) if subject_name else None
+        group = meta.get(b"group", b"").decode()
+        if tokens is not None and group:
+            found.groups[group] = _grouped(batch, group), tokens
         holders = None
         if any(_is_subjects(spec) for spec in batch.schema):
-            holders = self._holders(batch, tokens, meta.get(b"group", b"").decode())
+            if tokens is None and group:
+                tokens = found.persons_of(group, _grouped(batch, group))
+            holders = self._holders(batch, tokens, group)
         arrays: list[pa.Array] = []
         fields: list[pa.Field] = []
         for column, spec in zip(batch.columns, batch.schema, strict=True):
@@ -210,15 +223,9 @@ class Sealer:
         """Holder of each row: its person, else its group, else null; None if no row has any."""
         if not group or (tokens is not None and not tokens.null_count):
             return tokens
-        names = group.split(",")
-        if missing := [n for n in names if n not in batch.schema.names]:
-            raise SealingError(f"the group {missing[0]!r} is no column of the batch")
         unknown = pa.repeat(True, batch.num_rows) if tokens is None else tokens.is_null()
-        parts = [batch.column(n).filter(unknown).cast(pa.string()) for n in names]
         # No reference's message begins so: a holder never equals one.
-        joined = pc.binary_join_element_wise(
-            f"\x1e{group}", *parts, "\x1f", null_handling="replace", null_replacement=""
-        )
+        joined = pc.binary_join_element_wise(f"\x1e{group}", _grouped(batch, group).filter(unknown), "\x1f")
         coded = joined.dictionary_encode()
         digests = self._digests(coded.dictionary.cast(pa.binary()).to_pylist())
         groups = _prefixed_hex(f"grp{TOKEN_VERSION}_", digests).take(coded.indices)
@@ -242,6 +249,15 @@ class Sealer:
         rows = np.flatnonzero(present.to_numpy(zero_copy_only=False))
         places[rows] = np.arange(len(rows))
         return references.take(pa.array(places, pa.int64(), mask=places < 0))
+
+
+def _grouped(batch: pa.RecordBatch, group: str) -> pa.Array:
+    """The columns of `group` as one text for each row."""
+    names = group.split(",")
+    if missing := [n for n in names if n not in batch.schema.names]:
+        raise SealingError(f"the group {missing[0]!r} is no column of the batch")
+    parts = [batch.column(n).cast(pa.string()) for n in names]
+    return pc.binary_join_element_wise(*parts, "\x1f", null_handling="replace", null_replacement="")
 
 
 def ciphertexts(values: pa.Table, keys: Mapping[str, bytes]) -> Ciphertexts:
@@ -303,9 +319,19 @@ def ciphertexts(values: pa.Table, keys: Mapping[str, bytes]) -> Ciphertexts:
 class _Found:
     """Values to seal: what each became, of which field, and whose they are."""
 
+    persons: Persons | None = None
     parts: list[tuple[str, pa.Array, pa.Array, pa.Array]] = dataclasses.field(default_factory=list)
     #: Token of each identity number met.
     tokens: dict[str, str | None] = dataclasses.field(default_factory=dict)
+    #: Values of each group met with a subject, and the token of each.
+    groups: dict[str, tuple[pa.Array, pa.Array]] = dataclasses.field(default_factory=dict)
+
+    def persons_of(self, group: str, values: pa.Array) -> pa.Array | None:
+        """Token of each row's person; null, or None for all, where it is not known."""
+        if group not in self.groups:
+            return self.persons(group, values) if self.persons else None
+        known, tokens = self.groups[group]
+        return tokens.take(pc.index_in(values, known))
 
     def add(self, name: str, references: pa.Array, values: pa.Array, owners: pa.Array) -> None:
         """`values` of the field `name` and of `owners`, which became `references`; a placeholder became null."""

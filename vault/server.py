@@ -4,7 +4,7 @@
 |---|---|---|
 | ``GET /v1/ready`` | - | ``{"status": "ok"}``; costs nothing, for checks every few seconds |
 | ``GET /v1/health`` | - | ``{"status": "ok", "sealed_values": n}`` |
-| ``POST /v1/seal`` | clear batches, each a stream | the sealed batches; their ciphertexts are stored before the answer |
+| ``POST /v1/seal`` | clear batches, each a stream | the sealed ones; their ciphertexts are stored before the answer |
 | ``POST /v1/quarantine`` | rows: source_code, table_name, key, field, kind, payload, batch_id | ``{"stored": n}`` |
 | ``POST /v1/disclose`` | rows: token, name_reference | rows: token, outcome, request_id, identity_number, name |
 | ``POST /v1/rejects`` | - | rows: what is quarantined of rejected records, without payloads |
@@ -152,7 +152,7 @@ def application(
 
     def seal(body: bytes) -> Response:
         clear = streams.batches(body)
-        sealed, values = store.sealer.seal_together(clear)
+        sealed, values = store.sealer.seal_together(clear, store.persons_of)
         store.keep(values)
         for batch, landed in zip(clear, sealed, strict=True):
             store.keep_dossiers(dossiers(batch, landed, store.sealer.digest))

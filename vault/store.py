@@ -166,6 +166,25 @@ class Store:
 
         self._do(keep, incoming_dossier=rows)
 
+    def persons_of(self, group: str, values: pa.Array) -> pa.Array | None:
+        """Tokens by dossier, for parts of dossiers that come without them (a replay): see `vault.sealing.Persons`."""
+        if group != "source_code,dossier_id":
+            return None
+
+        def read(cursor: adbc.Cursor) -> list[dict]:
+            cursor.execute(
+                "select d.* from sealed_dossier d join pg_temp.wanted_dossier w on w.key = d.source_code || chr(31) || "
+                "d.dossier_id"
+            )
+            return cursor.fetch_arrow_table().to_pylist()
+
+        held = [
+            proved(r, self.sealer.digest)
+            for r in self._do(read, wanted_dossier=pa.table({"key": values.unique()}))
+        ]
+        known = {f"{d.source_code}\x1f{d.dossier_id}": d.token or None for d in held if d}
+        return pa.array([known.get(v) for v in values.to_pylist()], pa.string())
+
     def quarantine(self, rows: pa.Table) -> None:
         """Store payloads: columns source_code, table_name, key, field, kind, payload, batch_id."""
         names = ", ".join(rows.column_names)

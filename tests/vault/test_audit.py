@@ -56,7 +56,8 @@ def emptied(server: Any, folder: Path) -> SimpleNamespace:
     copy = folder / "copy"
     copy.mkdir()
     return SimpleNamespace(
-        url=url, keys=keys, copy=copy, with_copy=Store(Setup(url, keys, audit_copy=copy)), without=Store(Setup(url, keys))
+        url=url, keys=keys, copy=copy, with_copy=Store(Setup(url, keys, audit_copy=copy)),
+        without=Store(Setup(url, keys)),
     )  # fmt: skip
 
 

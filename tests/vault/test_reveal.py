@@ -145,10 +145,9 @@ def test_the_databases_owner_cannot_give_a_dossier_to_an_agency(vault):
 
 
 def test_a_value_that_was_moved_is_not_given_and_that_is_kept(vault):
-    (one, other) = seal(
-        vault, {"applicant_phone": "0400000055"}, {"dossier_id": "d2", "applicant_phone": "0400000056"}
-    )
-    seal(vault, {"applicant_phone": "0400000055"})
+    (one,) = seal(vault, {"applicant_phone": "0400000055"})
+    # Sealed apart, so that it stands in a ciphertext of its own.
+    (other,) = seal(vault, {"dossier_id": "d2", "applicant_phone": "0400000056"})
     with psycopg.connect(vault.database_url) as connection:
         connection.execute(
             "update sealed_value set group_id = (select group_id from sealed_value where reference = %s) "
