@@ -122,8 +122,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
 
 
 def public(needles: Needles) -> set[tuple[str, str]]:
-    """What is also the name of a place, an agency or a procedure, or stands in what the national portal publishes."""
-    texts = [*files(PROJECT / "sandbox" / "data"), *files(PROJECT / "dbt" / "seeds")]
+    """Values that are also the name of a place, an agency or a procedure, or words of the project's own descriptions.
+
+    "Nguyên văn bằng" (the wording by ...) of a column's description is spelt like a man's name.
+    """
+    texts = [*files(PROJECT / "sandbox" / "data"), *files(PROJECT / "dbt")]
     texts += [(world, {a.name for a in agencies(world)}) for world in DAYS]
     return set(search(needles, texts))
 
