@@ -176,7 +176,12 @@ def finish(cursor: adbc.Cursor, sealer: Sealer) -> int:
         f"or reference in ({listed}) returning 1) select count(*) from left_over"
     )
     deleted = int(cursor.fetchall()[0][0])
-    cursor.execute(f"delete from sealed_dossier where token in ({listed})")  # noqa: S608
+    # Steps and papers do not hold their applicant's number; their dossier's row stays, which tells whose they are.
+    cursor.execute(
+        "delete from quarantine q using sealed_dossier d where q.source_code = d.source_code and "  # noqa: S608
+        "case when q.key like '{%' then q.key::jsonb ->> 'dossier_id' end = d.dossier_id "
+        f"and d.token in ({listed})"
+    )
     for row_id in list(_quarantined(cursor, sealer, holders)):
         cursor.execute(f"delete from quarantine where id = {int(row_id)}")  # noqa: S608
     cursor.execute("update erasure_request set done_at = now() where decision = 'erase' and done_at is null")

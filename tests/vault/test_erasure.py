@@ -83,8 +83,16 @@ def test_an_erased_person_is_gone_and_a_repull_changes_no_row_and_stores_nothing
 
 def test_what_was_quarantined_of_an_erased_person_goes_with_it(vault):
     row = {"source_code": "s", "table_name": "dossier", "field": "due_at", "kind": "reject", "batch_id": "b"}
+    vault.client.seal(batch(PERSON, OTHER))
+    paper = row | {
+        "source_code": PERSON["source_code"],
+        "table_name": "dossier_paper",
+        "payload": b'{"file": "x.pdf"}',
+    }
     vault.client.quarantine(
         [
+            paper | {"key": '{"dossier_id": "d1"}'},
+            paper | {"key": '{"dossier_id": "d2"}'},
             row | {"key": "1", "payload": b'{"applicant": {"identityNumber": "003 099 000 001"}}'},
             row | {"key": "2", "payload": b'{"applicant": {"identityNumber": "003099000002"}}'},
             row | {"key": "3", "payload": b'[{"_subject": 3099000001}, "x", 3.5, true, null]'},
@@ -92,7 +100,9 @@ def test_what_was_quarantined_of_an_erased_person_goes_with_it(vault):
         ]
     )
     assert erase(vault).returncode == 0
-    assert rows(vault, "select key from quarantine order by 1") == [("2",), ("3",)]
+    assert rows(vault, "select key from quarantine order by 1") == [
+        ("2",), ("3",), ('{"dossier_id": "d2"}',)
+    ]  # fmt: skip
 
 
 def test_a_restored_backup_does_not_bring_an_erased_person_back(vault):

@@ -372,8 +372,8 @@ def test_rows_of_one_dossier_share_a_ciphertext_and_each_value_is_stored_once():
     assert made.values["position"].to_pylist() == [0, 1, 2, 0, 1, 2]
 
 
-PAPER = {"source_code": "s", "dossier_id": "d1", "paper_no": 1, "paper_name": "Đơn", "is_result": False,
-         "applicant_id_number": PERSON["applicant_id_number"], "file_name": "don_xin_phep.pdf"}  # fmt: skip
+PAPER = {"source_code": PERSON["source_code"], "dossier_id": PERSON["dossier_id"], "paper_no": 1, "paper_name": "Đơn",
+         "is_result": False, "file_name": "don_xin_phep.pdf"}  # fmt: skip
 
 
 def of(table: str, *rows: dict[str, Any]) -> pa.RecordBatch:
@@ -391,20 +391,24 @@ def holders_of(vault: Any, *references: str) -> list[str]:
         ]
 
 
-def test_what_belongs_to_a_dossier_is_held_by_its_applicant_whose_number_never_lands(vault):
-    sealed = vault.client.seal(
-        of("dossier_paper", PAPER, PAPER | {"paper_no": 2, "applicant_id_number": None})
-    )
-    assert "applicant_id_number" not in sealed.schema.names
+def test_what_belongs_to_a_dossier_is_held_by_its_applicant(vault):
+    nobody = {"dossier_id": "d7", "applicant_id_number": "000000001"}
+    parts = of("dossier_paper", PAPER, PAPER | {"paper_no": 2, "dossier_id": "d7"})
+    dossiers, papers = vault.client.seal_together([batch(PERSON, PERSON | nobody), parts])
     (token,) = tokens(vault.client, PERSON["applicant_id_number"])
-    known, unknown = sealed.column("file_name").to_pylist()
+    known, unknown = papers.column("file_name").to_pylist()
     mine, group = holders_of(vault, known, unknown)
     assert mine == token
-    # The dossier itself, where its applicant is not known, is held by the same key as its papers.
-    dossier = vault.client.seal(batch(PERSON | {"source_code": "s", "applicant_id_number": "000000001"}))
-    assert holders_of(vault, dossier.column("applicant_name")[0].as_py()) == [group]
+    # A dossier whose applicant is not known is held by the same key as its papers.
+    assert holders_of(vault, dossiers.column("applicant_name")[1].as_py()) == [group]
     assert group.startswith("grp1_")
     assert store_of(vault).reveal([known, unknown]) == dict.fromkeys([known, unknown], PAPER["file_name"])
+    # At a replay they come without their dossier.
+    assert vault.client.seal(parts).equals(papers)
+    (stray,) = (
+        vault.client.seal(of("dossier_paper", PAPER | {"dossier_id": "d8"})).column("file_name").to_pylist()
+    )
+    assert holders_of(vault, stray)[0].startswith("grp1_")
 
 
 def test_an_officers_name_is_nobodys_and_the_same_in_every_dossier(vault):
@@ -414,7 +418,7 @@ def test_an_officers_name_is_nobodys_and_the_same_in_every_dossier(vault):
     step = {"source_code": "s", "dossier_id": "d1", "step_no": 1, "step_name": "x", "officer_name": "Lê Thị Bước",
             "started_at": dt.datetime(2025, 7, 1, tzinfo=dt.UTC)}  # fmt: skip
     steps = vault.client.seal(
-        of("dossier_step", step, step | {"step_no": 2, "applicant_id_number": PERSON["applicant_id_number"]})
+        of("dossier_step", step, step | {"step_no": 2, "source_code": PERSON["source_code"]})
     )
     assert len(set(steps.column("officer_name").to_pylist())) == 1
 
