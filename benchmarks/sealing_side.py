@@ -28,6 +28,9 @@ class SealingProcess:
 
     def seal(self, batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
         """The sealed forms of the tables of one chunk."""
+        return streams.sealed_by(self._seal, batches)
+
+    def _seal(self, batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
         _send(self._process.stdin, batches)
         return _receive(self._process.stdout)
 

@@ -53,6 +53,9 @@ class VaultClient:
 
     def seal_together(self, batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
         """The sealed forms of clear batches; their ciphertexts are committed when this returns, or none of them."""
+        return streams.sealed_by(self._seal, batches)
+
+    def _seal(self, batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
         return streams.batches(self._call("POST", "/v1/seal", streams.written(batches).to_pybytes()).content)
 
     def quarantine(self, rows: Sequence[dict[str, Any]]) -> None:

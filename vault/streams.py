@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import pyarrow as pa
 
@@ -38,3 +38,31 @@ def batches(body: bytes) -> list[pa.RecordBatch]:
         batch = parts[0] if parts else pa.RecordBatch.from_pylist([], schema=table.schema)
         found.append(batch.replace_schema_metadata(table.schema.metadata))
     return found
+
+
+def sealed_by(
+    seal: Callable[[list[pa.RecordBatch]], Sequence[pa.RecordBatch]], whole: Sequence[pa.RecordBatch]
+) -> list[pa.RecordBatch]:
+    """`whole` batches, of which `seal` is given only the columns it needs: personal ones, and those that tell whose."""
+    given = [batch.select(_needed(batch)) for batch in whole]
+    return [
+        _put_back(batch, part.schema.names, sealed)
+        for batch, part, sealed in zip(whole, given, seal(given), strict=True)
+    ]
+
+
+def _needed(batch: pa.RecordBatch) -> list[str]:
+    meta = batch.schema.metadata or {}
+    named = b" ".join(meta.get(n, b"") for n in (b"subject", b"group", b"dossier", b"agency"))
+    keys = set(named.decode().replace(",", " ").split())
+    return [
+        spec.name for spec in batch.schema
+        if spec.name in keys or (spec.metadata or {}).get(b"classification") != b"none" or b"seal" in spec.metadata
+    ] or batch.schema.names  # fmt: skip
+
+
+def _put_back(batch: pa.RecordBatch, given: list[str], sealed: pa.RecordBatch) -> pa.RecordBatch:
+    made = dict(zip(sealed.schema.names, sealed.columns, strict=True))
+    untouched = {n: batch.column(n) for n in set(batch.schema.names) - set(given)}
+    columns = {n: made.get(n, untouched.get(n)) for n in batch.schema.names if n in made or n in untouched}
+    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))

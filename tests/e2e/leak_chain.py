@@ -34,8 +34,8 @@ class NoVault:
         )
         object.__setattr__(dossier, "columns", columns)
 
-    def seal(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        return batch
+    def seal_together(self, batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+        return batches
 
     def quarantine(self, rows: list[dict[str, Any]]) -> None:
         with (self.settings.home / "quarantine.txt").open("ab") as f:
