@@ -190,7 +190,8 @@ def _made(cursor: adbc.Cursor, masters: Masters, holders: Sequence[str]) -> dict
     temporary(cursor, "made_key", pa.table({"holder": list(keys), "wrapped": pa.array(wrapped, pa.binary())}))
     cursor.execute(
         "insert into person_key (holder, master_version, wrapped) "  # noqa: S608
-        f"select holder, {version}, wrapped from pg_temp.made_key on conflict (holder) do nothing returning holder"
+        f"select holder, {version}, wrapped from pg_temp.made_key order by holder "  # in one order: no deadlock
+        "on conflict (holder) do nothing returning holder"
     )
     mine = {h for (h,) in cursor.fetchall()}
     cursor.execute("drop table pg_temp.made_key")
