@@ -26,13 +26,13 @@ _WANTED = (
     "where responsible_agency_code is not null and applicant_id_number is not null"
 )
 _UNKNOWN = (
-    "select person_token, agency_code from wanted left join raw.person_pseudonym held using (agency_code, person_token) "
-    "where held.vault_state is distinct from %s"
+    "select person_token, agency_code from wanted "
+    "left join raw.person_pseudonym held using (agency_code, person_token) where held.vault_state is distinct from %s"
 )
 _VOID = (
-    "delete from raw.person_pseudonym held where not exists (select from wanted where wanted.agency_code = "
-    "held.agency_code and wanted.person_token = held.person_token) or exists (select from answered where "
-    "answered.agency_code = held.agency_code and answered.person_token = held.person_token and answered.pseudonym is null)"
+    "delete from raw.person_pseudonym held where not exists (select from wanted where "
+    "(agency_code, person_token) = (held.agency_code, held.person_token)) or exists (select from answered where "
+    "(agency_code, person_token) = (held.agency_code, held.person_token) and pseudonym is null)"
 )
 _KEEP = (
     "insert into raw.person_pseudonym (agency_code, person_token, pseudonym, vault_state) "

@@ -209,7 +209,7 @@ def test_they_are_given_while_the_copy_is_away_and_not_where_it_was_cut(store):
     with psycopg.connect(store.url) as connection:
         ((number,),) = connection.execute("select count(*) from audit").fetchall()
     assert len(held.splitlines()) == number
-    (store.copy / COPY).write_text(held.replace('"number":%d,' % number, '"number":%d,' % (number + 5)))
+    (store.copy / COPY).write_text(held.replace(f'"number":{number},', f'"number":{number + 5},'))
     with pytest.raises(AuditCut):
         ask(store.store, pair)
     (store.copy / COPY).write_text(held)
