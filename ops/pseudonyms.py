@@ -29,10 +29,14 @@ _UNKNOWN = (
     "select person_token, agency_code from wanted "
     "left join raw.person_pseudonym held using (agency_code, person_token) where held.vault_state is distinct from %s"
 )
-_VOID = (
-    "delete from raw.person_pseudonym held where not exists (select from wanted where "
-    "(agency_code, person_token) = (held.agency_code, held.person_token)) or exists (select from answered where "
-    "(agency_code, person_token) = (held.agency_code, held.person_token) and pseudonym is null)"
+#: Two statements: an OR over both would look each row up in tables without an index.
+_GONE = (
+    "delete from raw.person_pseudonym held where not exists (select from wanted "
+    "where wanted.agency_code = held.agency_code and wanted.person_token = held.person_token)"
+)
+_ERASED = (
+    "delete from raw.person_pseudonym held using answered where answered.pseudonym is null "
+    "and answered.agency_code = held.agency_code and answered.person_token = held.person_token"
 )
 _KEEP = (
     "insert into raw.person_pseudonym (agency_code, person_token, pseudonym, vault_state) "
@@ -82,7 +86,7 @@ def renew(connection: psycopg.Connection, vault: VaultClient) -> Renewed:
                 asked += len(pairs)
                 erased += given.count(None)
     connection.execute("analyze answered")
-    removed = connection.execute(_VOID).rowcount
+    removed = connection.execute(_GONE).rowcount + connection.execute(_ERASED).rowcount
     connection.execute(_KEEP)
     if asked or removed:
         connection.execute("analyze raw.person_pseudonym")
