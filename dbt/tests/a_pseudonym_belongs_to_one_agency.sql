@@ -5,4 +5,4 @@ select
 from {{ ref('fct_dossier') }}
 where applicant_pseudonym is not null
 group by applicant_pseudonym
-having count(distinct responsible_agency_code) > 1 or applicant_pseudonym !~ '^ps[0-9]+_[0-9a-f]{32}$'
+having count(distinct responsible_agency_code) > 1 or applicant_pseudonym !~ '^ps[0-9]+_[0-9a-f]+$'
