@@ -73,7 +73,8 @@ class Pseudonyms:
         named, codes = tokens.dictionary.to_pylist(), agencies.dictionary.to_pylist()
         if not all(map(_TOKEN.fullmatch, named)):
             raise PseudonymError("a value of the column token is none")
-        persons, state = self._do(lambda cursor: (persons_behind(cursor, named), self._state(cursor)))
+        # The state first: an erasure that comes between makes the answer too old, never the state too new.
+        state, persons = self._do(lambda cursor: (self._state(cursor), persons_behind(cursor, named)))
         people = [persons[t] for t in named]
         keys = [derive(self._key, code) for code in codes]
         pairs = zip(tokens.indices.to_pylist(), agencies.indices.to_pylist(), strict=True)
