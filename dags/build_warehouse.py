@@ -16,8 +16,9 @@ build_warehouse = chained_dag(
     WAREHOUSE,
     start_date=dt.datetime(2020, 1, 1, tzinfo=VIETNAM),
     doc_md=(
-        "### Build the warehouse\n\n`build` is one dbt process (models with their tests), `check_warehouse` the "
-        "quality gate. A failing test or gate stops the chain; readers keep the last good build."
+        "### Build the warehouse\n\n`build` has the vault make the pseudonyms that are lacking, then is one dbt "
+        "process (models with their tests); `check_warehouse` is the quality gate. A failing test or gate stops the "
+        "chain; readers keep the last good build."
     ),
     tags=["warehouse"],
 )

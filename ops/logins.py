@@ -5,11 +5,13 @@
 | loader | pull, stage, load, find_deletions, replay | owns raw, landing_stage, ops |
 | dbt | the build | reads raw and ops; owns seeds, staging, intermediate, marts, open_data |
 | publisher | the gates, publish | reads landing_stage, ops, marts, open_data |
-| analyst | a person with questions | reads marts, open_data |
+| analyst | a person with questions | reads marts |
 | auditor | a person who looks at what was run | reads ops: loads and outcomes, which hold no row of anybody |
 
 The database's owner (WAREHOUSE_URL) is for operators and for making these; no task is given it. The vault and Airflow
-enter databases of their own, which admit nobody else. Objects are made by their schema's owner alone, so that
+enter databases of their own, which admit nobody else. Tokens of persons stand in raw, landing_stage (while a batch is
+checked), staging and intermediate, and in no schema that people read; open_data is confidential, too: cells that could
+tell of somebody are withheld only on the way out. Objects are made by their schema's owner alone, so that
 default privileges reach also what dbt drops and makes anew in each build.
 """
 
@@ -32,7 +34,7 @@ OWNS = {
 READS = {
     "dbt": ("raw", "ops"),
     "publisher": ("landing_stage", "ops", "marts", "open_data"),
-    "analyst": ("marts", "open_data"),
+    "analyst": ("marts",),
     "auditor": ("ops",),
 }
 #: The logins that each step of ops.tasks enters the warehouse by.
@@ -130,9 +132,12 @@ def prepare(settings: Settings, url: str) -> None:
             for schema in schemas:
                 _own(connection, schema, found[login][0], owner)
         for login, schemas in READS.items():
-            for schema in schemas if login in found else ():
-                maker = next(found[o][0] for o, owned in OWNS.items() if schema in owned)
-                _let_read(connection, schema, maker, found[login][0])
+            for maker, owned in OWNS.items() if login in found else ():
+                for schema in owned:
+                    if schema in schemas:
+                        _let_read(connection, schema, found[maker][0], found[login][0])
+                    elif maker != login:
+                        _let_read_no_more(connection, schema, found[maker][0], found[login][0])
 
 
 def check(settings: Settings) -> None:
@@ -217,3 +222,20 @@ def _let_read(connection: psycopg.Connection, schema: str, maker: str, reader: s
     ).fetchall()
     for (table,) in rows:
         _do(connection, "grant select on {}.{} to {}", schema, table, reader)
+
+
+def _let_read_no_more(connection: psycopg.Connection, schema: str, maker: str, reader: str) -> None:
+    """Take back what an earlier version let `reader` read; nothing is locked where it may read nothing."""
+    may = connection.execute(
+        "select from pg_namespace where nspname = %s and has_schema_privilege(%s, oid, 'usage')",
+        (schema, reader),
+    ).fetchone()
+    if may is None:
+        return
+    _do(connection, "revoke all on schema {} from {}", schema, reader)
+    _do(connection, "revoke all on all tables in schema {} from {}", schema, reader)
+    _do(
+        connection,
+        "alter default privileges for role {} in schema {} revoke all on tables from {}",
+        maker, schema, reader,
+    )  # fmt: skip

@@ -38,7 +38,7 @@ KNOWN: dict[str, tuple[str, str]] = {
     ),
     "WAREHOUSE_DBT_URL": ("", "the same for the build"),
     "WAREHOUSE_PUBLISHER_URL": ("", "the same for the gates and the publication"),
-    "WAREHOUSE_ANALYST_URL": ("", "a login for people who read marts and open_data"),
+    "WAREHOUSE_ANALYST_URL": ("", "a login for people who read marts"),
     "WAREHOUSE_AUDITOR_URL": ("", "a login for people who read what was run and loaded"),
     "VAULT_SOCKET": ("", "the vault's socket; empty: <home>/vault/vault.sock"),
     "VAULT_TOKEN_FILE": ("", "file with the token of the vault's API; empty: <home>/secrets/vault-api"),

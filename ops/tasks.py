@@ -29,6 +29,7 @@ from landing.writer import BatchWriter
 from ops.ahead import ahead
 from ops.dbt import MARK
 from ops.outcomes import NothingToDo, recorded, store_outcomes
+from ops.pseudonyms import renew
 from ops.settings import PROJECT, VIETNAM, Settings
 from ops.sources import Source, read_sources
 from vault.client import VaultClient
@@ -350,11 +351,16 @@ def find_deletions(
 
 
 def build(settings: Settings) -> dict[str, Any]:
-    """Run dbt over everything new: seeds when they changed, then models with their tests."""
+    """Have the vault make the pseudonyms that are lacking, then run dbt over everything new.
+
+    Seeds when they changed, then models with their tests.
+    """
     with recorded(settings.home, "build") as outcome, one_at_a_time(settings, "build"):
         with psycopg.connect(settings.login_url("loader")) as connection:
             # Every raw table exists, also before its first batch: the models read them all.
             loader.prepare(connection, [table_spec(contract(t)) for t in _all_tables()])
+            renewed = renew(connection, VaultClient(settings.vault_socket, settings.vault_token))
+            outcome.details["pseudonyms"] = dataclasses.asdict(renewed)
         seeds = _seeds_checksum()
         marker = settings.home / "dbt" / "seeds.sha256"
         # Freshness last: a stale source is worth a warning, not a refused build.

@@ -246,14 +246,22 @@ class Audit:
         self.copied()
 
     def refused(self, asking: Asking, note: str) -> None:
-        """Add a refusal. Nothing was given, so it stands in the database also while the copy cannot be written."""
+        """Add a refusal."""
+        with suppress(AuditCut):
+            self.note(*asking.refused(note))
+
+    def note(self, *entries: Entry) -> None:
+        """Add rows of what gave no clear value: they stand in the database also while the copy cannot be written.
+
+        AuditCut, and nothing is added, where copy and database contradict each other.
+        """
         try:
             self.copied()
         except AuditCut:
-            return
+            raise
         except AuditTrouble:
             pass
-        self._do(lambda cursor: self.append(cursor, asking.refused(note)))
+        self._do(lambda cursor: self.append(cursor, entries))
         with suppress(AuditTrouble):
             self.copied()
 

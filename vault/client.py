@@ -81,6 +81,21 @@ class VaultClient:
         (given,) = streams.tables(answer.content)
         return [Disclosure(**row) for row in given.to_pylist()], int(given.schema.metadata[b"quota_left"])
 
+    def pseudonyms(self, pairs: Sequence[tuple[str, str]] = ()) -> tuple[list[str | None], str]:
+        """Pseudonym of each of at most 20,000 (token, agency), None of an erased person; and the answer's state.
+
+        Where the state is another than that of an earlier answer, the earlier one is void. Raises VaultRefused.
+        """
+        table = pa.table(
+            {
+                "token": pa.array([t for t, _ in pairs], pa.string()),
+                "agency": pa.array([a for _, a in pairs], pa.string()),
+            }
+        )
+        answer = self._call("POST", "/v1/pseudonyms", streams.written([table]).to_pybytes())
+        (given,) = streams.tables(answer.content)
+        return given["pseudonym"].to_pylist(), given.schema.metadata[b"state"].decode()
+
     def rejects(self) -> list[dict[str, Any]]:
         """What is quarantined of rejected records, without payloads.
 

@@ -7,6 +7,7 @@
 | ``POST /v1/seal`` | clear batches, each a stream | the sealed ones; their ciphertexts are stored before the answer |
 | ``POST /v1/quarantine`` | rows: source_code, table_name, key, field, kind, payload, batch_id | ``{"stored": n}`` |
 | ``POST /v1/disclose`` | rows: token, name_reference | rows: token, outcome, request_id, identity_number, name |
+| ``POST /v1/pseudonyms`` | rows: token, agency | rows: pseudonym (null: an erased person) |
 | ``POST /v1/rejects`` | - | rows: what is quarantined of rejected records, without payloads |
 | ``POST /v1/rejects/read`` | rows: batch_id, table_name, key, field | rows: payload |
 | ``POST /v1/rejects/replayed`` | rows: batch_id, table_name, key, field | ``{"marked": n}`` |
@@ -29,6 +30,11 @@ Every reading by these three, and every refusal of them, is one entry of the aud
 and copied before the answer (`vault.audit`). Where that cannot be done, 424, and nothing is given. ``/v1/audit/person``
 and ``/v1/audit/verify`` are recorded there, too; ``by`` is who asks, as the caller says. Each entry of the answer has
 number, at, action, who, agency, purpose, basis, asked, source_code, dossier_id, outcome, note, reason, request_id.
+
+``/v1/pseudonyms`` gives what agencies see in a person's place (`vault.pseudonyms`), of at most 20,000 pairs of person
+and agency at once; no clear value goes in or out. A call is one entry of the audit, with how many were asked for. The
+answer's metadata ``state`` names what its pseudonyms depend on: where it is another than before, what was answered
+before is void. No rows ask for that alone, and leave no entry.
 
 Every sealed value is encrypted under the key of its person (`vault.persons`). What is sealed for an erased person
 (`vault.erasure`) becomes the same references and is stored nowhere; of a restricted person nothing is given.
@@ -53,6 +59,7 @@ from starlette.routing import Route
 
 from vault import streams
 from vault.audit import Asking, AuditTrouble, Entry
+from vault.pseudonyms import PseudonymError
 from vault.purposes import (
     MOST_AT_ONCE,
     PURPOSES,
@@ -72,12 +79,13 @@ from vault.store import Store
 
 _REFUSALS = {
     SealingError: 422, PurposeError: 422, NoAgreement: 403, AgreementError: 403, QuotaSpent: 429, RuleError: 403,
-    AuditTrouble: 424,
+    AuditTrouble: 424, PseudonymError: 422,
 }  # fmt: skip
 #: In the audit; an answer's own words may repeat what the caller typed.
 _NOTES = {
     PurposeError: "malformed", NoAgreement: "no agreement in force", AgreementError: "bad agreement record",
     QuotaSpent: "quota spent", RuleError: "no such rule", AuditTrouble: "cannot be copied",
+    PseudonymError: "malformed",
 }  # fmt: skip
 #: What the answer of /v1/audit/person says of each entry.
 _SHOWN = (
@@ -193,6 +201,13 @@ def application(
         columns = [pa.array([getattr(d, n) for d in given], pa.string()) for n in names]
         return _arrow(pa.RecordBatch.from_arrays(columns, schema=schema))
 
+    def pseudonyms(body: bytes, asking: Asking, _: str) -> Response:
+        (asked,) = streams.tables(body)
+        asking.purpose = "build"
+        given, state = store.pseudonyms.give(asked)
+        schema = pa.schema([("pseudonym", pa.string())], metadata={"state": state})
+        return _arrow(pa.RecordBatch.from_arrays([given], schema=schema))
+
     def rejects(_: bytes) -> Response:
         return _arrow(store.rejects())
 
@@ -259,6 +274,7 @@ def application(
             Route("/v1/seal", guarded(seal), methods=["POST"]),
             Route("/v1/quarantine", guarded(quarantine), methods=["POST"]),
             Route("/v1/disclose", audited("disclose", disclose), methods=["POST"]),
+            Route("/v1/pseudonyms", audited("pseudonyms", pseudonyms), methods=["POST"]),
             Route("/v1/rejects", guarded(rejects), methods=["POST"]),
             Route("/v1/rejects/read", audited("read_reject", read_rejects), methods=["POST"]),
             Route("/v1/rejects/replayed", guarded(replayed), methods=["POST"]),

@@ -18,6 +18,8 @@ from vault import erasure, persons, rotation
 from vault.audit import GIVEN, MIDNIGHT, Alarm, Asking, Audit, Entry, dossier_of
 from vault.keys import KeyProvider, KeyTrouble, derive
 from vault.persons import Masters
+from vault.pseudonyms import SCHEMA as PSEUDONYMS
+from vault.pseudonyms import Pseudonyms
 from vault.purposes import PURPOSES, Agreement, Disclosure, Purpose, QuotaSpent
 from vault.repairs import PURPOSE as REPAIR
 from vault.repairs import Rule
@@ -99,13 +101,14 @@ class Store:
                     "which this version does not read. Run that version, or give this one an empty database and "
                     "pull again (make clean, then make run)."
                 )
-            for statement in f"{_SCHEMA};{persons.SCHEMA};{erasure.SCHEMA}".split(";"):
+            for statement in f"{_SCHEMA};{persons.SCHEMA};{erasure.SCHEMA};{PSEUDONYMS}".split(";"):
                 self._execute(statement)
             self.masters = Masters(setup.keys)
             token_key = setup.keys.token_key()
             data_key = self._transact(lambda cursor: persons.set_up(cursor, self.masters, token_key))
             self.audit = Audit(self._do, token_key, setup.audit_copy, setup.alarm)
             self._transact(self.audit.prepare)
+            self.pseudonyms = Pseudonyms(self._do, token_key, self.audit)
         if recovered := self.audit.recover():
             _log.warning("%d entries of the audit were taken back from its copy into the database", recovered)
         self.sealer = Sealer(derive(token_key, "token"), derive(token_key, "reference"), data_key)

@@ -21,3 +21,14 @@
         )
     {% endif %}
 {%- endmacro %}
+
+
+{#-
+  A column that an incremental model has since this version, added to a table of an earlier one: the model reads it
+  before dbt would add it. Every other run finds it there and locks nothing.
+-#}
+{% macro add_column_of_this_version(name, data_type) -%}
+    {% if is_incremental() and name not in adapter.get_columns_in_relation(this) | map(attribute='name') %}
+        alter table {{ this }} add column {{ name }} {{ data_type }}
+    {% endif %}
+{%- endmacro %}

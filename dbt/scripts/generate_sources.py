@@ -36,6 +36,11 @@ DOSSIER_DELETION: list[Column] = [
     ("deleted_at", "timestamptz", "When it was missing again and counts as deleted; null until then."),
     ("load_number", "bigint", "Load under which it was marked as deleted; null until then."),
 ]
+PERSON_PSEUDONYM: list[Column] = [
+    ("agency_code", "text", "Agency responsible for a dossier of the person."),
+    ("person_token", "text", "Keyed token of the person's identity number."),
+    ("pseudonym", "text", "What the agency sees in the person's place."),
+]
 LOAD_LOG: list[Column] = [
     ("load_number", "bigint", "Number of the load; loads become visible in this order."),
     ("batch_id", "text", "Batch that was loaded, once."),
@@ -111,6 +116,18 @@ def render() -> str:
             "description": "One row for each dossier that its source does not list any more.",
             "config": {"meta": {"vi": "Một dòng cho mỗi hồ sơ mà hệ thống nguồn không còn liệt kê."}},
             "columns": columns_yaml(DOSSIER_DELETION),
+        }
+    )
+    tables.append(
+        {
+            "name": "person_pseudonym",
+            "description": "One row for each responsible agency and person with a dossier there; none if erased.",
+            "config": {
+                "meta": {
+                    "vi": "Một dòng cho mỗi cơ quan giải quyết và người có hồ sơ ở đó; người đã xóa thì không có."
+                }
+            },
+            "columns": columns_yaml(PERSON_PSEUDONYM),
         }
     )
     load_log = {

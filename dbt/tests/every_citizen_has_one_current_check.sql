@@ -10,7 +10,7 @@ current_check as (
     select
         person_token,
         count(*) as check_count
-    from {{ ref('fct_citizen_check') }}
+    from {{ ref('int_citizens__check') }}
     where is_current
     group by person_token
 

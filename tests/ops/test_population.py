@@ -372,15 +372,16 @@ def test_unchecked_persons_show_as_pending_and_as_many_as_are_due(place: Place) 
     staged = tasks.stage(place.settings, "population", folder)
     assert tasks.check_landing(place.settings, "population", staged)["passed"] > 10
     tasks.load(place.settings, "population", folder)
-    built = tasks._dbt(place.settings, [["build", "--select", "+fct_citizen_check"]])
+    built = tasks._dbt(place.settings, [["build", "--select", "+int_citizens__check"]])
     assert built[0]["success"]
     shown = dict(
         place.rows(
-            "select coalesce(basis, outcome), count(*) from marts.fct_citizen_check where is_current group by 1"
+            "select coalesce(basis, outcome), count(*) from intermediate.int_citizens__check "
+            "where is_current group by 1"
         )
     )
     pending = place.rows(
-        "select count(*) from marts.fct_citizen_check where is_current and outcome = 'pending'"
+        "select count(*) from intermediate.int_citizens__check where is_current and outcome = 'pending'"
     )
     assert pending == [(place.due(),)]
     ((held,),) = place.rows(

@@ -23,6 +23,12 @@ status as (
 
 ),
 
+pseudonym as (
+
+    select * from {{ ref('stg_dossiers__pseudonym') }}
+
+),
+
 combined as (
 
     select
@@ -52,6 +58,7 @@ combined as (
         -- applicant
         dossier.applicant_type,
         dossier.applicant_token,
+        pseudonym.pseudonym as applicant_pseudonym,
         dossier.applicant_commune_code,
 
         -- agencies: the first system knows who received, the newest one who decides
@@ -91,6 +98,10 @@ combined as (
             and dossier.source_status_code = source_status.source_status_code
     left join status
         on source_status.status_code = status.status_code
+    left join pseudonym
+        on
+            dossier.responsible_agency_code = pseudonym.agency_code
+            and dossier.applicant_token = pseudonym.person_token
 
 )
 

@@ -4,7 +4,10 @@
         incremental_strategy='delete+insert',
         unique_key='dossier_key',
         on_schema_change='fail',
-        pre_hook='{{ delete_rows_of_relinked_records() }}',
+        pre_hook=[
+            '{{ add_column_of_this_version("applicant_pseudonym", "text") }}',
+            '{{ delete_rows_of_relinked_records() }}',
+        ],
         indexes=[
             {'columns': ['dossier_key'], 'unique': true},
             {'columns': ['source_code', 'dossier_id'], 'unique': true},
@@ -14,8 +17,10 @@
     )
 }}
 
--- The hook reads this model only in incremental runs, which dbt does not see when it parses.
+-- The hook, and what follows below, read these only in incremental runs, which dbt does not see when it parses.
 -- depends_on: {{ ref('int_dossiers__record') }}
+-- depends_on: {{ ref('stg_dossiers__dossier') }}
+-- depends_on: {{ ref('stg_dossiers__pseudonym') }}
 
 with dossier as (
 
@@ -51,6 +56,21 @@ as_of as (
 
     ),
 
+    -- An applicant was erased, or the vault's key was changed, and no dossier with it.
+    named_otherwise as (
+
+        select fact.dossier_key
+        from {{ this }} as fact
+        inner join {{ ref('stg_dossiers__dossier') }} as record
+            on fact.source_code = record.source_code and fact.dossier_id = record.dossier_id
+        left join {{ ref('stg_dossiers__pseudonym') }} as pseudonym
+            on
+                fact.responsible_agency_code = pseudonym.agency_code
+                and record.applicant_token = pseudonym.person_token
+        where fact.applicant_pseudonym is distinct from pseudonym.pseudonym
+
+    ),
+
 {% endif %}
 
 dated as (
@@ -70,6 +90,8 @@ dated as (
                 select relinked.dossier_key from relinked
                 union
                 select judged_otherwise.dossier_key from judged_otherwise
+                union
+                select named_otherwise.dossier_key from named_otherwise
             )
     {% endif %}
 
@@ -96,6 +118,7 @@ final as (
         channel,
         channel = 2 as is_online,
         applicant_type,
+        applicant_pseudonym,
         applicant_commune_code,
         receiving_agency_code,
         responsible_agency_code,

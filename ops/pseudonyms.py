@@ -1,0 +1,94 @@
+"""What agencies see in a person's place: ``raw.person_pseudonym``, kept in step with the dossiers before each build.
+
+One row for each responsible agency and person who has a dossier there, with the pseudonym the vault made. It joins
+tokens to pseudonyms, so it stands where tokens stand: in ``raw``, which only loading and building may read.
+
+The vault is asked about pairs that are new, and about all where what its earlier answers depended on has changed (a
+person was erased, a key was changed). All is one transaction: a kill leaves the table as it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psycopg
+
+from vault.client import VaultClient
+from vault.pseudonyms import MOST_AT_ONCE
+
+_TABLE = (
+    "create table if not exists raw.person_pseudonym (agency_code text not null, person_token text not null, "
+    "pseudonym text not null, vault_state text not null, primary key (agency_code, person_token))"
+)
+_WANTED = (
+    "create temp table wanted on commit drop as select distinct responsible_agency_code as agency_code, "
+    "applicant_id_number as person_token from raw.dossier "
+    "where responsible_agency_code is not null and applicant_id_number is not null"
+)
+_UNKNOWN = (
+    "select person_token, agency_code from wanted "
+    "left join raw.person_pseudonym held using (agency_code, person_token) where held.vault_state is distinct from %s"
+)
+#: Two statements: an OR over both would look each row up in tables without an index.
+_GONE = (
+    "delete from raw.person_pseudonym held where not exists (select from wanted "
+    "where wanted.agency_code = held.agency_code and wanted.person_token = held.person_token)"
+)
+_ERASED = (
+    "delete from raw.person_pseudonym held using answered where answered.pseudonym is null "
+    "and answered.agency_code = held.agency_code and answered.person_token = held.person_token"
+)
+_KEEP = (
+    "insert into raw.person_pseudonym (agency_code, person_token, pseudonym, vault_state) "
+    "select agency_code, person_token, pseudonym, vault_state from answered where pseudonym is not null "
+    "on conflict (agency_code, person_token) do update set pseudonym = excluded.pseudonym, "
+    "vault_state = excluded.vault_state"
+)
+
+
+@dataclass(frozen=True)
+class Renewed:
+    """What was done: pairs the vault was asked about, pairs of erased persons among them, rows removed."""
+
+    asked: int
+    erased: int
+    removed: int
+
+
+def renew(connection: psycopg.Connection, vault: VaultClient) -> Renewed:
+    """Bring the table up to ``raw.dossier`` and the vault; committed when this returns.
+
+    `connection` enters as the loader, with nothing begun. Raises VaultUnavailable, VaultRefused.
+    """
+    connection.execute(_TABLE)
+    connection.execute(_WANTED)
+    connection.execute("analyze wanted")
+    connection.execute(
+        "create temp table answered (agency_code text, person_token text, pseudonym text, vault_state text) "
+        "on commit drop"
+    )
+    asked = erased = 0
+    # Without dossiers there is nothing to ask, and no need of the vault.
+    if connection.execute("select from wanted limit 1").fetchone() is not None:
+        _, state = vault.pseudonyms()
+        with connection.cursor("unknown") as unknown:
+            unknown.execute(_UNKNOWN, (state,))
+            while pairs := unknown.fetchmany(MOST_AT_ONCE):
+                given, state = vault.pseudonyms(pairs)
+                with (
+                    connection.cursor() as cursor,
+                    cursor.copy(
+                        "copy answered (person_token, agency_code, pseudonym, vault_state) from stdin"
+                    ) as rows,
+                ):
+                    for pair, pseudonym in zip(pairs, given, strict=True):
+                        rows.write_row((*pair, pseudonym, state))
+                asked += len(pairs)
+                erased += given.count(None)
+    connection.execute("analyze answered")
+    removed = connection.execute(_GONE).rowcount + connection.execute(_ERASED).rowcount
+    connection.execute(_KEEP)
+    if asked or removed:
+        connection.execute("analyze raw.person_pseudonym")
+    connection.commit()
+    return Renewed(asked, erased, removed)
