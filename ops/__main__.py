@@ -118,6 +118,25 @@ def _rejects(settings: Settings, given: argparse.Namespace) -> None:
         raise services.ServiceError(str(e)) from None
 
 
+def _collect(settings: Settings, dry_run: bool) -> None:
+    from landing.manifest import LandingError
+    from ops import tasks
+    from ops.collection import LandingUnderWay, TooMuchUnused
+    from ops.trouble import DatabaseTrouble
+    from vault.client import VaultRefused, VaultUnavailable
+
+    if settings.embedded and not settings.get("VAULT_SOCKET"):
+        services.Supervisor(settings).start(["postgres", "vault"])
+    try:
+        refused = tasks.collect(settings, dry_run)["refused"]
+    except (
+        DatabaseTrouble, LandingError, LandingUnderWay, TooMuchUnused, VaultRefused, VaultUnavailable,
+    ) as e:  # fmt: skip
+        raise services.ServiceError(str(e)) from None
+    if refused:
+        print(f"without --dry-run it would be refused: {refused}")
+
+
 def _audit(settings: Settings, command: str) -> None:
     from ops import audit
     from vault.client import VaultClient, VaultRefused, VaultUnavailable
@@ -175,7 +194,7 @@ def main() -> int:
     commands.add_parser(
         "airflow", help="Airflow's own command in this installation, such as: airflow dags list"
     )
-    commands.add_parser("vault", help="the vault's own command: rotate, or erase (python -m vault -h)")
+    commands.add_parser("vault", help="the vault's own command: rotate, erase, collect (python -m vault -h)")
     commands.add_parser(
         "prepare", help="make logins, databases and secrets on a given server; safe to repeat"
     )
@@ -193,6 +212,10 @@ def main() -> int:
         "who-looked", help="who read or tried to read a person's data; the identity number on standard input"
     )
     commands.add_parser("audit-verify", help="read the vault's whole audit and its copy; tell what is wrong")
+    collecting = commands.add_parser(
+        "collect", help="have the vault delete what it stored and no landed file and no raw row names"
+    )
+    collecting.add_argument("--dry-run", action="store_true", help="count only")
     commands.add_parser("sandbox", help="run every stand-in, in the foreground")
     # What follows psql, airflow or vault is theirs, also where it begins with a dash.
     words = sys.argv[2:] if sys.argv[1:2] in (["psql"], ["airflow"], ["vault"]) else []
@@ -225,13 +248,15 @@ def main() -> int:
             _rejects(settings, given)
         elif given.command in ("who-looked", "audit-verify"):
             _audit(settings, given.command)
+        elif given.command == "collect":
+            _collect(settings, given.dry_run)
         elif given.command == "clean":
             _clean(settings)
         elif given.command == "airflow":
             _airflow(settings, words)
         elif given.command == "vault":
             if not words:
-                parser.error("vault needs a command: rotate, or erase")
+                parser.error("vault needs a command: rotate, erase, or collect")
             _vault(settings, words)
         elif given.command == "prepare":
             _prepare(settings)
