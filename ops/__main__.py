@@ -48,7 +48,8 @@ def _airflow(settings: Settings, words: list[str]) -> None:
 
 
 def _vault(settings: Settings, words: list[str]) -> None:
-    services.Supervisor(settings).start(["postgres"])
+    if settings.embedded:
+        services.Supervisor(settings).start(["postgres"])
     command = [*services.SERVICES["vault"].command(settings), *words]
     os.execve(command[0], command, services.SERVICES["vault"].environment(settings))  # noqa: S606
 
@@ -64,6 +65,21 @@ def _psql(settings: Settings, words: list[str]) -> None:
     postgres.prepare(settings)
     psql = postgres.command("psql")[-1]
     os.execvp(psql, [psql, settings.warehouse_url, *words])  # noqa: S606 - becomes psql
+
+
+def _client(settings: Settings, words: list[str]) -> None:
+    urls = {"warehouse": settings.warehouse_url, "vault": settings.vault_database_url}
+    environment = {**os.environ, **postgres.client_env(settings, urls.get(words[0], ""))} if words else {}
+    program = shutil.which(words[1], path=environment["PATH"]) if len(words) > 1 else None
+    if words[:1] not in (["warehouse"], ["vault"]) or program is None:
+        raise SettingsError(
+            f"looked for a database (warehouse or vault) and a program of PostgreSQL in {' '.join(words[:2])!r} and "
+            "found none; a right command is: client vault pg_dump --file=vault.sql"
+        )
+    if settings.embedded:
+        services.Supervisor(settings).start(["postgres"])
+    # In the environment: a command line can be read by every user of the machine.
+    os.execve(program, words[1:], environment)  # noqa: S606
 
 
 def _rejects(settings: Settings, given: argparse.Namespace) -> None:
@@ -192,6 +208,9 @@ def main() -> int:
     )
     commands.add_parser("psql", help="enter the warehouse; further words are psql's")
     commands.add_parser(
+        "client", help="a program of PostgreSQL with a database: client vault pg_dump --file=vault.sql"
+    )
+    commands.add_parser(
         "airflow", help="Airflow's own command in this installation, such as: airflow dags list"
     )
     commands.add_parser("vault", help="the vault's own command: rotate, erase, collect (python -m vault -h)")
@@ -217,8 +236,8 @@ def main() -> int:
     )
     collecting.add_argument("--dry-run", action="store_true", help="count only")
     commands.add_parser("sandbox", help="run every stand-in, in the foreground")
-    # What follows psql, airflow or vault is theirs, also where it begins with a dash.
-    words = sys.argv[2:] if sys.argv[1:2] in (["psql"], ["airflow"], ["vault"]) else []
+    # What follows psql, client, airflow or vault is theirs, also where it begins with a dash.
+    words = sys.argv[2:] if sys.argv[1:2] in (["psql"], ["client"], ["airflow"], ["vault"]) else []
     given = parser.parse_args(sys.argv[1:2] if words else None)
     try:
         settings = Settings()
@@ -234,6 +253,8 @@ def main() -> int:
             _url(settings, given.login)
         elif given.command == "psql":
             _psql(settings, words)
+        elif given.command == "client":
+            _client(settings, words)
         elif given.command == "status":
             print("\n".join(sorted(services.Supervisor(settings).running())) or "nothing runs")
         elif given.command == "logs":
