@@ -22,7 +22,7 @@ its server was started since, they may be gone, and the collection counts no mor
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,6 +138,8 @@ class Collection:
 
         def use(cursor: adbc.Cursor) -> int:
             self._opened(cursor, number)
+            # Counted again before anything is deleted.
+            cursor.execute("update collection set unused = null where number = $1", (number,))
             if "reference" in given.column_names:
                 return _mark(cursor, "in_use")
             mark_dossiers(cursor, "in_use")
@@ -182,7 +184,9 @@ class Collection:
         """
         row = self._do(lambda cursor: self._row(cursor, number))
         if row["ended_at"] is None and not row["began_deleting"]:
-            counted = self.count(number)
+            # Counted once: at millions of values it takes its time, and what was sealed since only lessens it.
+            known = row["unused"] is not None
+            counted = self._do(lambda cursor: (self._judged if known else self._count)(cursor, number))
             if counted.refused:
                 raise CollectionError(counted.refused)
             note = f"{counted.unused} of {counted.stored} values, {counted.dossiers} dossiers' links unused"
@@ -236,8 +240,6 @@ class Collection:
 
     def _count(self, cursor: adbc.Cursor, number: int) -> Counted:
         self._opened(cursor, number)
-        cursor.execute("select exists (select from collection_used)")
-        in_use = bool(cursor.fetchall()[0][0])
         cursor.execute("select count(*) from sealed_value")
         stored = int(cursor.fetchall()[0][0])
         kept = _kept(cursor)
@@ -254,24 +256,26 @@ class Collection:
         unused = int(cursor.fetchall()[0][0])
         cursor.execute(f"select count(*) from sealed_dossier d where {_unused_dossier(number, kept)}")  # noqa: S608
         dossiers = int(cursor.fetchall()[0][0])
-        cursor.execute("select count(*) from sealed_dossier")
-        links = int(cursor.fetchall()[0][0])
         cursor.execute(
             "update collection set stored = $2, unused = $3, unused_dossiers = $4 where number = $1",
             (number, stored, unused, dossiers),
         )
-        return Counted(
-            stored,
-            unused,
-            dossiers,
-            self._against(cursor, number, in_use, (unused, stored), (dossiers, links)),
-        )
+        return self._judged(cursor, number)
+
+    def _judged(self, cursor: adbc.Cursor, number: int) -> Counted:
+        """What was counted, and what stands against deleting it."""
+        row = self._opened(cursor, number)
+        cursor.execute("select count(*) from sealed_dossier")
+        counts = (row["unused"], row["stored"]), (row["unused_dossiers"], int(cursor.fetchall()[0][0]))
+        against = self._against(cursor, number, row["confirmed"] or 0, counts)
+        return Counted(row["stored"], row["unused"], row["unused_dossiers"], against)
 
     def _against(
-        self, cursor: adbc.Cursor, number: int, in_use: bool, *counts: tuple[int, int]
+        self, cursor: adbc.Cursor, number: int, confirmed: int, counts: Sequence[tuple[int, int]]
     ) -> str | None:
         """Why `counts`, each of (unused, stored), may not be deleted; None if they may."""
-        if not in_use:
+        cursor.execute("select exists (select from collection_used)")
+        if not cursor.fetchall()[0][0]:
             return (
                 f"collection {number} was told of nothing at all that is in use, so nothing is deleted. Look whether "
                 "the landing folder and the warehouse are the right ones"
@@ -286,8 +290,7 @@ class Collection:
             for (unused, stored), gone in zip(counts, lately, strict=True)
         )
         unused = sum(u for u, _ in counts)
-        cursor.execute("select coalesce(confirmed, 0) from collection where number = $1", (number,))
-        if not over or unused <= int(cursor.fetchall()[0][0]):
+        if not over or unused <= confirmed:
             return None
         (values, stored), (dossiers, links) = counts
         return (
@@ -310,7 +313,8 @@ class Collection:
             "insert into part select reference from taken"
         )
         cursor.execute(
-            "with gone as (delete from sealed_value v using part p where v.reference = p.reference and not exists "
+            "with gone as (delete from sealed_value v using part p, sealed_group g where v.reference = p.reference "  # noqa: S608
+            f"and g.id = v.group_id and coalesce(g.holder, '') not in ({_kept(cursor)}) and not exists "
             "(select from collection_used u where u.reference = v.reference) returning v.group_id), "
             "kept as (insert into emptied select distinct group_id from gone) select count(*) from gone"
         )

@@ -263,6 +263,28 @@ def test_a_collection_whose_marks_may_be_gone_deletes_nothing(kept, change, said
     assert kept.held() == left
 
 
+def test_what_is_told_after_the_count_is_in_use_too(kept):
+    used, unused = kept.seal(1), kept.seal(2)
+    kept.age()
+    number = kept.begin(["ref1_" + "0" * 32])
+    assert kept.store.collection.count(number).unused == 13
+    kept.store.collection.use(number, pa.table({"reference": used}))
+    assert kept.collect(number).values == 7
+    assert set(kept.store.reveal([*used, *unused])) == set(used)
+    assert kept.rows("select stored, unused from collection") == [(13, 7)]
+
+
+def test_a_person_restricted_after_the_count_keeps_everything(kept):
+    held = kept.seal(1)
+    kept.age()
+    number = kept.begin(["ref1_" + "0" * 32], [])
+    assert kept.store.collection.count(number).unused == 7
+    kept.store.decide(Request("r", held[0], "restrict", "b", "o", dt.datetime.now(dt.UTC).isoformat()))
+    kept.collect(number)
+    assert kept.held() == set(held)
+    assert kept.rows("select count(*) from sealed_dossier") == [(1,)]
+
+
 def test_a_second_collection_ends_the_first_and_forgets_its_marks(kept):
     used = kept.seal(1)
     first = kept.begin(used)

@@ -287,6 +287,20 @@ def test_after_the_loss_of_the_encryption_key_a_pull_makes_rows_open_again(machi
     assert "the audit is whole" in one.run(VERIFY)
 
 
+def test_the_vietnamese_page_has_the_same_commands():
+    twin = (PROJECT / "docs" / "custody.vi.md").read_text()
+    for part in (
+        r"^```sh\n(.*?)^```$",
+        r"^\| (?:`[A-Z_]+`)",
+        r"^#+ ",
+        r"`(?:\.venv/bin/)?python\s+-m\s+ops\s+([^`]+)`",
+    ):
+        assert len(re.findall(part, twin, re.M | re.S)) == len(re.findall(part, PAGE, re.M | re.S)), part
+    assert re.findall(r"^```sh\n(.*?)^```$", twin, re.M | re.S) == [
+        BACK_UP, SPLIT, JOIN, RESTORE, JOURNALS, VERIFY, FORGET,
+    ]  # fmt: skip
+
+
 def test_every_command_the_page_names_is_there():
     assert len(IN_PASSING) >= 3
     said = subprocess.run(
