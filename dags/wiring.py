@@ -45,6 +45,7 @@ def enter(step: str, *arguments: Any) -> Any:
     from expectations.results import GateFailed
     from opendata.catalogue import CatalogueError
     from ops import tasks
+    from ops.collection import TooMuchUnused
     from ops.logins import only_for
     from ops.outcomes import RUN_ID, NothingToDo
     from ops.settings import SettingsError
@@ -52,7 +53,7 @@ def enter(step: str, *arguments: Any) -> Any:
 
     final = (
         BatchRefused, BudgetSpent, CatalogueError, ContractError, GateFailed, MissingColumn, SettingsError,
-        SourceChanged, SourceRefused,
+        SourceChanged, SourceRefused, TooMuchUnused,
     )  # fmt: skip
     with only_for(step) as settings:
         for secret in settings.secrets_in_use():
@@ -167,8 +168,8 @@ def ingest_dag(
     return ingest()
 
 
-def chained_dag(dag_id: str, schedule: Any, steps: list[str], asset: Asset, **options: Any) -> Any:
-    """Steps of ops.tasks one after another, started by assets; the last one announces `asset`."""
+def chained_dag(dag_id: str, schedule: Any, steps: list[str], asset: Asset | None, **options: Any) -> Any:
+    """Steps of ops.tasks one after another; the last one announces `asset`, if there is one."""
 
     @dag(
         dag_id=dag_id,
@@ -183,7 +184,7 @@ def chained_dag(dag_id: str, schedule: Any, steps: list[str], asset: Asset, **op
         previous = None
         for step in steps:
             last = step == steps[-1]
-            current = task(task_id=step, outlets=[asset] if last else [])(_call(step))()
+            current = task(task_id=step, outlets=[asset] if last and asset else [])(_call(step))()
             if previous is not None:
                 previous >> current
             previous = current

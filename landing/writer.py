@@ -30,6 +30,27 @@ _REJECTS = pa.schema(
 )
 
 
+def _sweep(home: Path) -> list[Path]:
+    """Take away what killed runs left in a source's folder; the folders of runs that may still go on."""
+    going = []
+    for found in home.glob(f"{_BUILDING}*"):
+        try:
+            stale = time.time() - found.stat().st_mtime > _STALE_SECONDS
+        except FileNotFoundError:
+            continue  # landed, or given up, a moment ago
+        if stale:
+            shutil.rmtree(found, ignore_errors=True)
+        else:
+            going.append(found)
+    return going
+
+
+def under_way(landing: Path) -> list[str]:
+    """Batches being written now, as source/batch. What a killed run left, and no run can finish, is taken away."""
+    homes = sorted(p for p in landing.iterdir() if p.is_dir())
+    return [f"{h.name}/{b.name.removeprefix(_BUILDING)}" for h in homes for b in _sweep(h)]
+
+
 class BatchWriter:
     """Writes one batch; a context manager that leaves nothing behind unless `finish` was reached."""
 
@@ -53,9 +74,7 @@ class BatchWriter:
             ) from None
 
     def _sweep(self) -> None:
-        for leftover in self._home.glob(f"{_BUILDING}*"):
-            if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(leftover, ignore_errors=True)
+        _sweep(self._home)
 
     def __enter__(self) -> BatchWriter:
         return self

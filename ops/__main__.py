@@ -48,7 +48,8 @@ def _airflow(settings: Settings, words: list[str]) -> None:
 
 
 def _vault(settings: Settings, words: list[str]) -> None:
-    services.Supervisor(settings).start(["postgres"])
+    if settings.embedded:
+        services.Supervisor(settings).start(["postgres"])
     command = [*services.SERVICES["vault"].command(settings), *words]
     os.execve(command[0], command, services.SERVICES["vault"].environment(settings))  # noqa: S606
 
@@ -64,6 +65,21 @@ def _psql(settings: Settings, words: list[str]) -> None:
     postgres.prepare(settings)
     psql = postgres.command("psql")[-1]
     os.execvp(psql, [psql, settings.warehouse_url, *words])  # noqa: S606 - becomes psql
+
+
+def _client(settings: Settings, words: list[str]) -> None:
+    urls = {"warehouse": settings.warehouse_url, "vault": settings.vault_database_url}
+    environment = {**os.environ, **postgres.client_env(settings, urls.get(words[0], ""))} if words else {}
+    program = shutil.which(words[1], path=environment["PATH"]) if len(words) > 1 else None
+    if words[:1] not in (["warehouse"], ["vault"]) or program is None:
+        raise SettingsError(
+            f"looked for a database (warehouse or vault) and a program of PostgreSQL in {' '.join(words[:2])!r} and "
+            "found none; a right command is: client vault pg_dump --file=vault.sql"
+        )
+    if settings.embedded:
+        services.Supervisor(settings).start(["postgres"])
+    # In the environment: a command line can be read by every user of the machine.
+    os.execve(program, words[1:], environment)  # noqa: S606
 
 
 def _rejects(settings: Settings, given: argparse.Namespace) -> None:
@@ -116,6 +132,25 @@ def _rejects(settings: Settings, given: argparse.Namespace) -> None:
         GateFailed, LandingError, NothingToDo, RuleError, SourceError, TaskError, VaultRefused, VaultUnavailable,
     ) as e:  # fmt: skip
         raise services.ServiceError(str(e)) from None
+
+
+def _collect(settings: Settings, dry_run: bool) -> None:
+    from landing.manifest import LandingError
+    from ops import tasks
+    from ops.collection import LandingUnderWay, TooMuchUnused
+    from ops.trouble import DatabaseTrouble
+    from vault.client import VaultRefused, VaultUnavailable
+
+    if settings.embedded and not settings.get("VAULT_SOCKET"):
+        services.Supervisor(settings).start(["postgres", "vault"])
+    try:
+        refused = tasks.collect(settings, dry_run)["refused"]
+    except (
+        DatabaseTrouble, LandingError, LandingUnderWay, TooMuchUnused, VaultRefused, VaultUnavailable,
+    ) as e:  # fmt: skip
+        raise services.ServiceError(str(e)) from None
+    if refused:
+        print(f"without --dry-run it would be refused: {refused}")
 
 
 def _audit(settings: Settings, command: str) -> None:
@@ -173,9 +208,12 @@ def main() -> int:
     )
     commands.add_parser("psql", help="enter the warehouse; further words are psql's")
     commands.add_parser(
+        "client", help="a program of PostgreSQL with a database: client vault pg_dump --file=vault.sql"
+    )
+    commands.add_parser(
         "airflow", help="Airflow's own command in this installation, such as: airflow dags list"
     )
-    commands.add_parser("vault", help="the vault's own command: rotate, or erase (python -m vault -h)")
+    commands.add_parser("vault", help="the vault's own command: rotate, erase, collect (python -m vault -h)")
     commands.add_parser(
         "prepare", help="make logins, databases and secrets on a given server; safe to repeat"
     )
@@ -193,9 +231,13 @@ def main() -> int:
         "who-looked", help="who read or tried to read a person's data; the identity number on standard input"
     )
     commands.add_parser("audit-verify", help="read the vault's whole audit and its copy; tell what is wrong")
+    collecting = commands.add_parser(
+        "collect", help="have the vault delete what it stored and no landed file and no raw row names"
+    )
+    collecting.add_argument("--dry-run", action="store_true", help="count only")
     commands.add_parser("sandbox", help="run every stand-in, in the foreground")
-    # What follows psql, airflow or vault is theirs, also where it begins with a dash.
-    words = sys.argv[2:] if sys.argv[1:2] in (["psql"], ["airflow"], ["vault"]) else []
+    # What follows psql, client, airflow or vault is theirs, also where it begins with a dash.
+    words = sys.argv[2:] if sys.argv[1:2] in (["psql"], ["client"], ["airflow"], ["vault"]) else []
     given = parser.parse_args(sys.argv[1:2] if words else None)
     try:
         settings = Settings()
@@ -211,6 +253,8 @@ def main() -> int:
             _url(settings, given.login)
         elif given.command == "psql":
             _psql(settings, words)
+        elif given.command == "client":
+            _client(settings, words)
         elif given.command == "status":
             print("\n".join(sorted(services.Supervisor(settings).running())) or "nothing runs")
         elif given.command == "logs":
@@ -225,13 +269,15 @@ def main() -> int:
             _rejects(settings, given)
         elif given.command in ("who-looked", "audit-verify"):
             _audit(settings, given.command)
+        elif given.command == "collect":
+            _collect(settings, given.dry_run)
         elif given.command == "clean":
             _clean(settings)
         elif given.command == "airflow":
             _airflow(settings, words)
         elif given.command == "vault":
             if not words:
-                parser.error("vault needs a command: rotate, or erase")
+                parser.error("vault needs a command: rotate, erase, or collect")
             _vault(settings, words)
         elif given.command == "prepare":
             _prepare(settings)

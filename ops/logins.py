@@ -2,7 +2,7 @@
 
 | Login | Is | May |
 |---|---|---|
-| loader | pull, stage, load, find_deletions, replay | owns raw, landing_stage, ops |
+| loader | pull, stage, load, find_deletions, replay, collect | owns raw, landing_stage, ops |
 | dbt | the build | reads raw and ops; owns seeds, staging, intermediate, marts, open_data |
 | publisher | the gates, publish | reads landing_stage, ops, marts, open_data |
 | analyst | a person with questions | reads marts |
@@ -48,6 +48,7 @@ OF_STEP = {
     "build": {"loader", "dbt"},
     "check_warehouse": {"publisher"},
     "publish": {"publisher"},
+    "collect": {"loader"},
 }
 #: What Airflow's own processes sign in with. Airflow takes the first of them away from its tasks, and leaves the rest.
 _AIRFLOW_DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from ops import logins
 from ops.settings import Settings, SettingsError
@@ -65,6 +66,15 @@ def command(program: str, *arguments: str) -> list[str]:
         *passing,
         *line,
     ]
+
+
+def client_env(settings: Settings, url: str) -> dict[str, str]:
+    """What lets a program of PostgreSQL (pg_dump, psql) enter the database at `url`; the wheel's own if embedded."""
+    names = {"dbname": "PGDATABASE"}
+    given = {names.get(k, f"PG{k.upper()}"): str(v) for k, v in conninfo_to_dict(url).items()}
+    return given | (
+        {"PATH": f"{_BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"} if settings.embedded else {}
+    )
 
 
 def data_folder(settings: Settings) -> Path:

@@ -347,6 +347,22 @@ def find_deletions(
         return dataclasses.asdict(done)
 
 
+def collect(settings: Settings, dry_run: bool = False) -> dict[str, Any]:
+    """Have the vault delete what it stored and no landed file and no raw row names; what came of it."""
+    from ops import collection
+
+    with recorded(settings.home, "collect") as outcome, one_at_a_time(settings, "collect"):
+        vault = VaultClient(settings.vault_socket, settings.vault_token)
+        done = collection.collect(settings, vault, dry_run)
+        outcome.details |= dataclasses.asdict(done)
+        _say(
+            f"collection {done.number}: {done.unused:,} of {done.stored:,} sealed values are named by none of "
+            f"{done.batches:,} landed batches and no raw row; {done.values:,} values, {done.dossiers:,} dossiers' "
+            f"links and {done.keys:,} keys were deleted"
+        )
+        return dataclasses.asdict(done)
+
+
 # --- raw -> marts -> open_data ----------------------------------------------------------------------
 
 

@@ -64,6 +64,15 @@ def stop(process: subprocess.Popen) -> None:
         process.wait()
 
 
+def enters(url: str) -> bool:
+    """Whether a login is let into its database."""
+    try:
+        psycopg.connect(url).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class Server:
     """The session's PostgreSQL: its settings, and databases for the asking."""

@@ -4,6 +4,8 @@
 ``python -m vault erase --request ... --decision erase|restrict|refuse --basis ... --officer ... [--term ...]``: record
 and carry out what was decided on a person's request; reads the identity number from standard input, where no other user
 of the machine sees it.
+``python -m vault collect --number ... --unused ... --officer ...``: delete what a collection found unused and was
+refused to delete, because it is much (`vault.collection`).
 
 Environment: VAULT_DATABASE_URL, VAULT_SOCKET, VAULT_KEYS (folder), VAULT_TOKEN_FILE (made if absent),
 VAULT_AGREEMENTS (folder of agreement records; without it nothing is ever disclosed), VAULT_REPAIRS (file of repair
@@ -27,7 +29,8 @@ from urllib.parse import urlsplit
 import adbc_driver_postgresql.dbapi as adbc
 import uvicorn
 
-from vault.audit import Alarm
+from vault.audit import Alarm, AuditTrouble
+from vault.collection import CollectionError
 from vault.erasure import DECISIONS, Request, RequestError
 from vault.keys import KeyTrouble, provider
 from vault.rotation import BATCH
@@ -121,6 +124,20 @@ def _decide(given: argparse.Namespace) -> None:
     print(f"vault: request {given.request}: {given.decision}, recorded; {deleted:,} sealed values deleted")
 
 
+def _collect(number: int, unused: int, officer: str) -> None:
+    collection = _store(serving=False).collection
+    try:
+        collection.confirm(number, unused, officer)
+        while not (done := collection.delete(number)).done:
+            pass
+    except (CollectionError, AuditTrouble) as e:
+        sys.exit(f"vault: {e}")
+    print(
+        f"vault: collection {number}: {done.values:,} sealed values, {done.dossiers:,} dossiers' links and "
+        f"{done.keys:,} keys deleted"
+    )
+
+
 def main() -> None:
     """Serve, or do what the command says."""
     os.umask(0o077)
@@ -135,11 +152,17 @@ def main() -> None:
     erasing.add_argument("--officer", required=True, help="code of who decided")
     erasing.add_argument("--decided-at", help="moment with its zone; now if left out")
     erasing.add_argument("--term", help="last day of a restriction, or of what stands against erasing")
+    collecting = commands.add_parser("collect", help="delete what a refused collection found unused")
+    collecting.add_argument("--number", required=True, type=int, help="of the collection, from its refusal")
+    collecting.add_argument("--unused", required=True, type=int, help="how much may go, from its refusal")
+    collecting.add_argument("--officer", required=True, help="code of who answers for it")
     given = parser.parse_args()
     if given.command == "rotate":
         _rotate(given.batch)
     elif given.command == "erase":
         _decide(given)
+    elif given.command == "collect":
+        _collect(given.number, given.unused, given.officer)
     else:
         _serve()
 

@@ -140,6 +140,33 @@ class VaultClient:
         """Read the whole audit and its copy: entries, copied (None without a copy), trouble (None if whole)."""
         return self._call("POST", "/v1/audit/verify", json.dumps({"by": by}).encode()).json()
 
+    def begin_collecting(self) -> int:
+        """Open a collection of what no landed row names (`vault.collection`); its number."""
+        return int(self._call("POST", "/v1/collect/begin", b"").json()["number"])
+
+    def in_use(self, number: int, batch: pa.RecordBatch) -> int:
+        """Tell a collection of the references, and dossiers, that a batch of rows holds; how many references."""
+        found = streams.references(batch)
+        told = [pa.table({"reference": found})] if len(found) else []
+        if {"source_code", "dossier_id"} <= set(batch.schema.names):
+            dossiers = pa.Table.from_batches([batch.select(["source_code", "dossier_id"])])
+            told.append(dossiers.drop_null().group_by(["source_code", "dossier_id"]).aggregate([]))
+        for table in told:
+            body = streams.written([table.replace_schema_metadata({"number": str(number)})])
+            self._call("POST", "/v1/collect/used", body.to_pybytes())
+        return len(found)
+
+    def unused(self, number: int) -> dict[str, Any]:
+        """What a collection would delete: stored, unused, dossiers, and why it would be refused (None if not)."""
+        return self._call("POST", "/v1/collect/count", json.dumps({"number": number}).encode()).json()
+
+    def delete_unused(self, number: int) -> dict[str, Any]:
+        """Have a collection delete what is unused: values, dossiers, keys. VaultRefused if that is too much."""
+        while True:
+            done = self._call("POST", "/v1/collect/delete", json.dumps({"number": number}).encode()).json()
+            if done.pop("done"):
+                return done
+
     def _call(self, method: str, path: str, body: bytes) -> httpx.Response:
         deadline = time.monotonic() + self.patience
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": streams.ARROW}

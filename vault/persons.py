@@ -134,12 +134,17 @@ def alone(cursor: adbc.Cursor) -> None:
     cursor.execute(f"select pg_advisory_xact_lock({_LOCK})")
 
 
+def beside(cursor: adbc.Cursor) -> None:
+    """Go on beside other sealings, and beside nothing that wants to be alone."""
+    cursor.execute(f"select pg_advisory_xact_lock_shared({_LOCK})")
+
+
 def keep(cursor: adbc.Cursor, masters: Masters, values: pa.Table) -> None:
     """Encrypt and store the clear `values` (`Sealer.seal`) that are not stored yet, none of an erased holder.
 
     Where another process stores the same at the same moment the database refuses, and the caller tries again.
     """
-    cursor.execute(f"select pg_advisory_xact_lock_shared({_LOCK})")
+    beside(cursor)
     temporary(
         cursor, "incoming_value", pa.table({"at": np.arange(len(values)), "reference": values["reference"]})
     )

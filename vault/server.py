@@ -14,6 +14,10 @@
 | ``POST /v1/reveal`` | JSON: purpose, source_code, dossier_id, reason, fields | ``{"request_id", "values", "left"}`` |
 | ``POST /v1/audit/person`` | JSON: identity_number, by | ``{"entries": [...]}``, oldest first |
 | ``POST /v1/audit/verify`` | JSON: by | ``{"entries": n, "copied": n, "trouble": text}`` |
+| ``POST /v1/collect/begin`` | - | ``{"number": n}``: a collection of what is unused is open (`vault.collection`) |
+| ``POST /v1/collect/used`` | rows: reference, or source_code, dossier_id | ``{"marked": n}`` |
+| ``POST /v1/collect/count`` | JSON: number | ``{"stored": n, "unused": n, "dossiers": n, "refused": text}`` |
+| ``POST /v1/collect/delete`` | JSON: number | ``{"values": n, "dossiers": n, "keys": n, "done": bool}``; until done |
 
 Every call carries ``Authorization: Bearer <token>``; ``/v1/reveal`` an officer's own secret in the token's place. An
 answer never repeats a value it was given.
@@ -36,6 +40,9 @@ and agency at once; no clear value goes in or out. A call is one entry of the au
 answer's metadata ``state`` names what its pseudonyms depend on: where it is another than before, what was answered
 before is void. No rows ask for that alone, and leave no entry.
 
+``/v1/collect/used`` names its collection in the schema metadata ``number``. One that is over, or would delete more than
+may go, is refused with 409; ``/v1/collect/delete``, which stands in the audit too, deletes nothing then.
+
 Every sealed value is encrypted under the key of its person (`vault.persons`). What is sealed for an erased person
 (`vault.erasure`) becomes the same references and is stored nowhere; of a restricted person nothing is given.
 Changing the master key and deciding on persons are commands of ``python -m vault``, not calls.
@@ -43,6 +50,7 @@ Changing the master key and deciding on persons are commands of ``python -m vaul
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +67,7 @@ from starlette.routing import Route
 
 from vault import streams
 from vault.audit import Asking, AuditTrouble, Entry
+from vault.collection import CollectionError
 from vault.pseudonyms import PseudonymError
 from vault.purposes import (
     MOST_AT_ONCE,
@@ -79,13 +88,13 @@ from vault.store import Store
 
 _REFUSALS = {
     SealingError: 422, PurposeError: 422, NoAgreement: 403, AgreementError: 403, QuotaSpent: 429, RuleError: 403,
-    AuditTrouble: 424, PseudonymError: 422,
+    AuditTrouble: 424, PseudonymError: 422, CollectionError: 409,
 }  # fmt: skip
 #: In the audit; an answer's own words may repeat what the caller typed.
 _NOTES = {
     PurposeError: "malformed", NoAgreement: "no agreement in force", AgreementError: "bad agreement record",
     QuotaSpent: "quota spent", RuleError: "no such rule", AuditTrouble: "cannot be copied",
-    PseudonymError: "malformed",
+    PseudonymError: "malformed", CollectionError: "not collected",
 }  # fmt: skip
 #: What the answer of /v1/audit/person says of each entry.
 _SHOWN = (
@@ -267,6 +276,26 @@ def application(
             trouble = trouble or str(e)
         return JSONResponse({"entries": found.entries, "copied": found.copied, "trouble": trouble})
 
+    def begin_collecting(_: bytes) -> Response:
+        return JSONResponse({"number": store.collection.begin()})
+
+    def used(body: bytes) -> Response:
+        (rows,) = streams.tables(body)
+        if rows.schema.names not in (["reference"], ["source_code", "dossier_id"]) or set(
+            rows.schema.types
+        ) != {pa.string()}:
+            raise CollectionError("expected the text column reference, or source_code and dossier_id")
+        number = (rows.schema.metadata or {}).get(b"number", b"").decode()
+        if not number.isdecimal():
+            raise CollectionError("the collection is not named in the schema's metadata `number`")
+        return JSONResponse({"marked": store.collection.use(int(number), rows.replace_schema_metadata(None))})
+
+    def count_unused(body: bytes) -> Response:
+        return JSONResponse(dataclasses.asdict(store.collection.count(_number(body))))
+
+    def delete_unused(body: bytes, asking: Asking, _: str) -> Response:
+        return JSONResponse(dataclasses.asdict(store.collection.delete(_number(body))))
+
     return Starlette(
         routes=[
             Route("/v1/ready", guarded(ready)),
@@ -281,6 +310,10 @@ def application(
             Route("/v1/reveal", audited("reveal", reveal, own=False), methods=["POST"]),
             Route("/v1/audit/person", audited("who_looked", person), methods=["POST"]),
             Route("/v1/audit/verify", audited("verify", verify), methods=["POST"]),
+            Route("/v1/collect/begin", guarded(begin_collecting), methods=["POST"]),
+            Route("/v1/collect/used", guarded(used), methods=["POST"]),
+            Route("/v1/collect/count", guarded(count_unused), methods=["POST"]),
+            Route("/v1/collect/delete", audited("collect", delete_unused), methods=["POST"]),
         ]
     )
 
@@ -292,6 +325,17 @@ class _By(msgspec.Struct):
 
 class _Person(_By):
     identity_number: str
+
+
+class _Number(msgspec.Struct):
+    number: int
+
+
+def _number(body: bytes) -> int:
+    try:
+        return msgspec.json.decode(body, type=_Number).number
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise CollectionError("expected JSON with the whole number `number`, a collection's") from None
 
 
 def _rejects_of(body: bytes) -> pa.Table:

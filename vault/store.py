@@ -14,7 +14,7 @@ import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
 from cryptography.exceptions import InvalidTag
 
-from vault import erasure, persons, rotation
+from vault import collection, erasure, persons, rotation
 from vault.audit import GIVEN, MIDNIGHT, Alarm, Asking, Audit, Entry, dossier_of
 from vault.keys import KeyProvider, KeyTrouble, derive
 from vault.persons import Masters
@@ -101,7 +101,8 @@ class Store:
                     "which this version does not read. Run that version, or give this one an empty database and "
                     "pull again (make clean, then make run)."
                 )
-            for statement in f"{_SCHEMA};{persons.SCHEMA};{erasure.SCHEMA};{PSEUDONYMS}".split(";"):
+            schemas = _SCHEMA, persons.SCHEMA, erasure.SCHEMA, PSEUDONYMS, collection.SCHEMA
+            for statement in ";".join(schemas).split(";"):
                 self._execute(statement)
             self.masters = Masters(setup.keys)
             token_key = setup.keys.token_key()
@@ -109,6 +110,7 @@ class Store:
             self.audit = Audit(self._do, token_key, setup.audit_copy, setup.alarm)
             self._transact(self.audit.prepare)
             self.pseudonyms = Pseudonyms(self._do, token_key, self.audit)
+        self.collection = collection.Collection(self._do, self.audit)
         if recovered := self.audit.recover():
             _log.warning("%d entries of the audit were taken back from its copy into the database", recovered)
         self.sealer = Sealer(derive(token_key, "token"), derive(token_key, "reference"), data_key)
@@ -122,8 +124,13 @@ class Store:
 
     def keep(self, values: pa.Table) -> None:
         """Encrypt and store the clear values of a sealed batch that are not stored yet; committed when this returns."""
+
+        def keep(cursor: adbc.Cursor) -> None:
+            persons.keep(cursor, self.masters, values)
+            collection.mark(cursor, values["reference"])
+
         if values.num_rows:
-            self._do(lambda cursor: persons.keep(cursor, self.masters, values))
+            self._do(keep)
 
     def rotate(self, batch: int = rotation.BATCH) -> rotation.Rotated:
         """Change the master encryption key (`vault.rotation`)."""
@@ -157,6 +164,7 @@ class Store:
             return
 
         def keep(cursor: adbc.Cursor) -> None:
+            collection.mark_dossiers(cursor, "incoming_dossier")
             cursor.execute(
                 "insert into sealed_dossier (source_code, dossier_id, agency, token, refs, proof) "
                 "select distinct on (source_code, dossier_id) source_code, dossier_id, agency, token, refs, proof "
@@ -270,10 +278,11 @@ class Store:
 
         return self._do(mark, done=rejects)
 
-    def reveal(self, references: list[str]) -> dict[str, str]:
+    def reveal(self, references: list[str], restricted: set[str] | None = None) -> dict[str, str]:
         """Clear values by reference, for `disclose`, `vault.reveal` and tests; who calls it records the reading.
 
-        What is not held (any more), or belongs to a person whose data are restricted, is left out.
+        What is not held (any more), or belongs to a person whose data are `restricted` (read here if the caller has
+        not), is left out.
         """
         if not references:
             return {}
@@ -285,7 +294,7 @@ class Store:
                 "left join person_key k on k.holder = g.holder "
                 f"where v.reference in ({listed}) and (g.holder is null or k.wrapped is not null)"
             )
-        restricted = self.restricted()
+        restricted = self.restricted() if restricted is None else restricted
         opened: dict[bytes, tuple[str | None, list[str]]] = {}
         found: dict[str, str] = {}
         for r in rows:
@@ -314,8 +323,8 @@ class Store:
         """
         purpose = PURPOSES[agreement.purpose]
         self.audit.copied()
-        values = self.reveal([reference for pair in people for reference in pair])
         restricted = self.restricted()
+        values = self.reveal([reference for pair in people for reference in pair], restricted)
         given = [
             Disclosure(token, outcome, str(uuid.uuid4()), number, name)
             for token, reference in people
@@ -373,12 +382,13 @@ class Store:
                 f"the vault knows no dossier of agency {officer.agency} by this source and number. One sealed before "
                 "the vault noted agencies is known once it is pulled again.",
             )
-        if dossier.token in self.restricted():
+        restricted = self.restricted()
+        if dossier.token in restricted:
             raise RevealRefused(
                 "restricted", "this person's data are restricted: they are kept, and given to nobody"
             )
         wanted = {reference: name for reference, name in fields.items() if name in asked.fields}
-        values = {wanted[r]: v for r, v in self.reveal(list(wanted)).items()}
+        values = {wanted[r]: v for r, v in self.reveal(list(wanted), restricted).items()}
         if not values:
             raise RevealRefused("no such field", "the vault holds none of these fields of this dossier", 404)
         entry = Entry(

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+#: A token or a reference of `vault.sealing`, of whatever version.
+_REFERENCE = r"^(id|ref)\d+_[0-9a-f]{32}$"
 ARROW = "application/vnd.apache.arrow.stream"
 
 
@@ -66,3 +69,13 @@ def _put_back(batch: pa.RecordBatch, given: list[str], sealed: pa.RecordBatch) -
     untouched = {n: batch.column(n) for n in set(batch.schema.names) - set(given)}
     columns = {n: made.get(n, untouched.get(n)) for n in batch.schema.names if n in made or n in untouched}
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+
+
+def references(batch: pa.RecordBatch) -> pa.Array:
+    """Every token and reference in the text columns of a batch, each once."""
+    found = [
+        column.filter(pc.match_substring_regex(column, _REFERENCE))
+        for column in batch.columns
+        if pa.types.is_string(column.type)
+    ]
+    return pa.chunked_array(found, pa.string()).unique()

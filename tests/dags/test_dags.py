@@ -15,6 +15,7 @@ from ops.settings import PROJECT, Settings
 
 EXPECTED = {
     "build_warehouse",
+    "collect_unused",
     "ingest_dossiers_igate_dong_thap",
     "ingest_dossiers_igate_tien_giang",
     "ingest_dossiers_opencps_dong_thap",

@@ -11,24 +11,15 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 
 from ops import health, postgres, tasks
 from ops.settings import PROJECT, Settings, SettingsError
-from tests.conftest import Server, Vault, wait_for
+from tests.conftest import Server, Vault, enters, wait_for
 
 
 def settings(home: Path, **given: str) -> Settings:
     return Settings({"KHOCHUNG_HOME": str(home), **given}, dotenv=home / "no.env")
-
-
-def enters(url: str) -> bool:
-    try:
-        psycopg.connect(url).close()
-    except psycopg.OperationalError:
-        return False
-    return True
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from ops import logins, postgres, tasks
 from ops.outcomes import recorded, store_outcomes
 from ops.services import SERVICES
 from ops.settings import LOGINS, PROJECT, TASK_LOGINS, Settings, SettingsError
-from tests.conftest import Server
+from tests.conftest import Server, enters
 
 EVERYBODY = (*LOGINS, "owner", "airflow", "vault")
 SCHEMAS = {schema for owned in logins.OWNS.values() for schema in owned}
@@ -257,14 +257,6 @@ def settings(given: dict[str, str], **more: str) -> Settings:
 
 def without_logins(given: dict[str, str]) -> dict[str, str]:
     return {k: v for k, v in given.items() if not (k.startswith("WAREHOUSE_") and k != "WAREHOUSE_URL")}
-
-
-def enters(url: str) -> bool:
-    try:
-        psycopg.connect(url).close()
-    except psycopg.OperationalError:
-        return False
-    return True
 
 
 def test_one_login_becomes_several_and_what_it_owned_goes_to_them(server, given, capsys):

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import psycopg
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -230,6 +231,7 @@ STEPS = st.lists(
         st.tuples(st.just("erase"), st.integers(0, 3), st.none()),
         st.tuples(st.sampled_from(["restrict", "refuse"]), st.integers(0, 3), st.none()),
         st.tuples(st.just("restart"), st.none(), st.none()),
+        st.tuples(st.just("collect"), st.integers(0, 3), st.none()),
     ),
     min_size=1, max_size=14,
 )  # fmt: skip
@@ -241,6 +243,21 @@ def setup(server: Any, tmp_path_factory: pytest.TempPathFactory) -> Setup:
     made = Setup(server.new_database(), FileKeys(home, create=True), erasures=home / "erasures.jsonl")
     Store(made)
     return made
+
+
+def collect_all_of(store: Store, url: str, person: str) -> None:
+    """A collection that is told of everything but what one person has."""
+    with psycopg.connect(url) as connection:
+        connection.execute("update sealed_group set created_at = created_at - interval '8 days'")
+        connection.execute("update collection set begun_at = begun_at - interval '8 days'")
+        used = connection.execute(
+            "select v.reference from sealed_value v join sealed_group g on g.id = v.group_id where g.holder <> %s",
+            (person,),
+        ).fetchall()
+    number = store.collection.begin()
+    store.collection.use(number, pa.table({"reference": ["ref1_" + "0" * 32, *(r for (r,) in used)]}))
+    while not store.collection.delete(number, batch=2).done:
+        pass
 
 
 @settings(max_examples=25, deadline=None)
@@ -269,6 +286,9 @@ def test_in_any_order_the_vault_holds_what_a_dictionary_would(setup, steps):
             store.rotate(batch=2)
         elif act == "restart":
             store = Store(setup)
+        elif act == "collect":
+            collect_all_of(store, setup.url, str(store.sealer.token(identity)))
+            model = {r: v for r, v in model.items() if v[0] != person or person in restricted}
         else:
             moment = (dt.datetime(2026, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=number)).isoformat()
             token = str(store.sealer.token(identity))

@@ -261,13 +261,9 @@ def test_no_other_call_gives_a_clear_value(vault):
     rejects = {"/v1/rejects", "/v1/rejects/read", "/v1/rejects/replayed"}
     audit = {"/v1/audit/person", "/v1/audit/verify"}
     given = {"/v1/disclose", "/v1/reveal"}  # what /v1/reveal gives is told in test_reveal.py
-    assert (
-        paths
-        == {"/v1/health", "/v1/ready", "/v1/seal", "/v1/quarantine", "/v1/pseudonyms"}
-        | given
-        | rejects
-        | audit
-    )
+    collect = {f"/v1/collect/{n}" for n in ("begin", "used", "count", "delete")}
+    sealing = {"/v1/seal", "/v1/quarantine", "/v1/pseudonyms"}
+    assert paths == {"/v1/health", "/v1/ready"} | sealing | given | rejects | audit | collect
     # What /v1/rejects/read gives is told in tests/ops/test_rejects.py.
     payload = str(PERSON).encode()
     vault.client.quarantine(
@@ -278,9 +274,13 @@ def test_no_other_call_gives_a_clear_value(vault):
             }
         ]
     )  # fmt: skip
+    sealed = vault.client.seal(batch(PERSON))
+    number = vault.client.begin_collecting()
     answers = [
         str(vault.client.health()).encode(),
-        vault.client.seal(batch(PERSON)).serialize().to_pybytes(),
+        sealed.serialize().to_pybytes(),
+        str([vault.client.in_use(number, sealed), vault.client.unused(number)]).encode(),
+        str(vault.client.delete_unused(number)).encode(),
         str(vault.client.rejects()).encode(),
         str(vault.client.pseudonyms([(row["applicant_id_number"], "H58.14")])).encode(),
     ]
