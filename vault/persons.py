@@ -134,12 +134,17 @@ def alone(cursor: adbc.Cursor) -> None:
     cursor.execute(f"select pg_advisory_xact_lock({_LOCK})")
 
 
+def together(cursor: adbc.Cursor) -> None:
+    """Let nobody be `alone` before this transaction ends."""
+    cursor.execute(f"select pg_advisory_xact_lock_shared({_LOCK})")
+
+
 def keep(cursor: adbc.Cursor, masters: Masters, values: pa.Table) -> None:
     """Encrypt and store the clear `values` (`Sealer.seal`) that are not stored yet, none of an erased holder.
 
     Where another process stores the same at the same moment the database refuses, and the caller tries again.
     """
-    cursor.execute(f"select pg_advisory_xact_lock_shared({_LOCK})")
+    together(cursor)
     temporary(
         cursor, "incoming_value", pa.table({"at": np.arange(len(values)), "reference": values["reference"]})
     )

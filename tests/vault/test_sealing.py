@@ -131,8 +131,8 @@ def test_equal_batches_become_equal_rows_and_are_stored_once(vault):
     first = vault.client.seal(batch(*rows))
     stored = vault.client.health()["sealed_values"]
     assert (
-        stored - before == 40 * 6 + 1
-    )  # number, name, phone, e-mail, address, subject, each under its person; the officer is of all of them
+        stored - before == 40 * 7 + 1
+    )  # number, name, birth date, phone, e-mail, address, subject, each under its person; the officer is of all of them
     assert vault.client.seal(batch(*rows)).equals(first)
     assert vault.client.health()["sealed_values"] == stored
 
