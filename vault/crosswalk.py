@@ -54,8 +54,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vault.audit import Audit, Entry
-from vault.persons import together
-from vault.sealing import PREFIX, Sealer, normalised_identity
+from vault.persons import beside
+from vault.sealing import Sealer, normalised_identity
 
 if TYPE_CHECKING:
     from vault.store import Store
@@ -76,6 +76,8 @@ ROLES = {
 }
 #: As the audit names the rule.
 _RULE = f"vault/crosswalk.py, rule {RULE_VERSION}"
+#: References of these stand in no landed row (it keeps the year): such a value is in use as long as its person's token.
+NOT_LANDED = ("applicant_birth_year",)
 CONFIRMING = ("phone", "email", "address")
 _BLOCKS_AT_ONCE = 10_000
 #: Links made in one transaction: the audit waits for it, and with it every reading of clear values.
@@ -220,7 +222,7 @@ class _Seen:
 
     def add(self, reference: str, name: str, owner: str | None, value: str) -> None:
         """One opened value: a paper's number, or what `name` tells of its owner."""
-        if not reference.startswith(PREFIX):
+        if reference.startswith("id"):
             self._number(self._code(reference), normalised_identity(value) or "")
             return
         role = ROLES.get(name)
@@ -507,7 +509,7 @@ def match(store: Store) -> dict[str, Any]:
         conflicts += [(c, reason) for c, reason in why if reason == "two_cccd"]
 
     def finish(cursor: adbc.Cursor) -> dict[str, Any]:
-        together(cursor)
+        beside(cursor)
         erased = _erased(cursor, [c for c, _ in conflicts])
         found = [
             {"token_a": c.token_a, "token_b": c.token_b, "reason": why, "evidence": c.evidence}
@@ -546,7 +548,7 @@ def _link(
     # One at a time: each judges by the links that stand.
     cursor.execute("lock table identity_link in exclusive mode")
     # Nobody is erased between this reading and the link.
-    together(cursor)
+    beside(cursor)
     standing.read(cursor)
     closed = restricted | _erased(cursor, candidates)
     made: list[Candidate] = []

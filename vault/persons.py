@@ -134,8 +134,8 @@ def alone(cursor: adbc.Cursor) -> None:
     cursor.execute(f"select pg_advisory_xact_lock({_LOCK})")
 
 
-def together(cursor: adbc.Cursor) -> None:
-    """Let nobody be `alone` before this transaction ends."""
+def beside(cursor: adbc.Cursor) -> None:
+    """Go on beside other sealings, and beside nothing that wants to be alone."""
     cursor.execute(f"select pg_advisory_xact_lock_shared({_LOCK})")
 
 
@@ -144,7 +144,7 @@ def keep(cursor: adbc.Cursor, masters: Masters, values: pa.Table) -> None:
 
     Where another process stores the same at the same moment the database refuses, and the caller tries again.
     """
-    together(cursor)
+    beside(cursor)
     temporary(
         cursor, "incoming_value", pa.table({"at": np.arange(len(values)), "reference": values["reference"]})
     )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import shutil
+import subprocess
+import sys
 import zlib
 from collections import Counter
 from typing import Any
@@ -14,9 +17,17 @@ import pytest
 
 from benchmarks.crosswalk import TARGET, measure
 from connectors.contract import contract
+from ops.settings import PROJECT
+from tests.vault.test_erasure import erase
+from tests.vault.test_process import refused
+from tests.vault.test_purposes import agree, pair
+from tests.vault.test_rotation import run
 from tests.vault.test_sealing import PERSON, batch, everything_in, store_of
 from vault import crosswalk
+from vault.audit import AuditTrouble, Verdict
 from vault.crosswalk import CrosswalkError
+from vault.keys import FileKeys
+from vault.store import Setup, Store
 
 OTHER = crosswalk.OTHER_PAPER
 BORN = dt.date(1985, 3, 17)
@@ -338,3 +349,238 @@ def test_of_homonyms_far_more_frequent_than_in_life_hardly_a_pair_is_joined_wron
     assert found.recall > 0.4
     assert found.told["linked"].keys() == {"attributes", "record"}
     assert {"not_unique", "confirmed_only_by_what_others_share"} <= found.told["apart"].keys()
+
+
+# --- in the audit, for requests, and for who looked ----------------------------------------------------
+
+
+def entries(vault: Any) -> list[dict[str, Any]]:
+    with psycopg.connect(vault.database_url, row_factory=psycopg.rows.dict_row) as connection:
+        return connection.execute("select * from audit order by number").fetchall()
+
+
+def test_matching_and_undoing_stand_in_the_audit_for_both_papers_without_values(vault):
+    a, b = seal(vault, record(CCCD), record(CMND))
+    match(vault)
+    ((link_id, detail),) = [(str(n["link_id"]), n["detail"]) for n in links(vault).values()]
+    crosswalk.undo(store_of(vault), link_id, "H20-0042", "Biên bản 12/BB-TTDL")
+    crosswalk.undo(store_of(vault), link_id, "H20-0042", "Biên bản 12/BB-TTDL")  # again: nothing more to say
+    told = entries(vault)
+    assert [(e["action"], e["outcome"], e["who"]) for e in told] == [
+        ("match", "begun", "service"), ("link", "done", "service"), ("link", "done", "service"),
+        ("match", "done", "service"), ("unlink", "done", "officer:H20-0042"), ("unlink", "done", "officer:H20-0042"),
+    ]  # fmt: skip
+    assert [e["subject"] for e in told] == ["", a, b, "", a, b]
+    assert {e["request_id"] for e in told if e["subject"]} == {link_id}
+    assert {e["asked"] for e in told if e["subject"]} == {f"cccd and cmnd by attributes: {detail}"}
+    assert told[4]["basis"] == "Biên bản 12/BB-TTDL"
+    # Neither entry names the other paper, and none a value.
+    assert not any(b in str(e) for e in told if e["subject"] == a)
+    assert store_of(vault).audit.verify().trouble is None
+    for value in (CCCD, CMND, ME["applicant_name"], ME["applicant_phone"], str(BORN)):
+        assert value not in str(told)
+
+
+def test_nothing_is_opened_or_linked_where_the_audit_cannot_be_copied(vault, tmp_path):
+    seal(vault, record(CCCD), record(CMND))
+    setup = Setup(vault.database_url, FileKeys(vault.home / "keys"), audit_copy=tmp_path / "copy")
+    (tmp_path / "copy").mkdir()
+    store = Store(setup)
+    shutil.rmtree(tmp_path / "copy")
+    with pytest.raises(AuditTrouble, match="could not write"):
+        crosswalk.match(store)
+    assert (links(vault), entries(vault)) == ({}, [])
+    (tmp_path / "copy").mkdir()
+    assert crosswalk.match(store)["linked"] == {"attributes": 1}
+    assert store.audit.verify() == Verdict(4, 4, None)
+
+
+def test_who_looked_tells_of_all_papers_of_the_person_until_they_are_parted(vault):
+    (vault.home / "agreements").mkdir()
+    agree(vault)
+    sealed = vault.client.seal(batch(record(CCCD), record(CMND), record("003085777"))).to_pylist()
+    vault.client.disclose("citizen_check", [pair(r) for r in sealed])
+    one, other = sealed[0]["applicant_id_number"], sealed[1]["applicant_id_number"]
+    assert len(vault.client.who_looked(CCCD, "lan.nt")) == 1
+    # The third paper is another one of the same kind.
+    assert match(vault)["apart"] == {"not_unique": 1}
+    vault.client.seal(batch(record("003085777", dossier_id="x", applicant_birth_year=dt.date(1985, 3, 18))))
+    seal(vault, record(CCCD, **{OTHER: CMND}))
+    assert match(vault)["linked"] == {"record": 1}
+    for number in (CCCD, CMND):
+        found = vault.client.who_looked(number, "lan.nt")
+        assert [e["action"] for e in found[:3]] == ["disclose", "disclose", "who_looked"]
+        assert [e["action"] for e in found].count("link") == 2
+    told = [e["subject"] for e in entries(vault) if e["action"] == "who_looked"]
+    assert Counter(told) == {one: 3, other: 2}, "recorded for each paper it answered for"
+    (link,) = links(vault).values()
+    crosswalk.undo(store_of(vault), str(link["link_id"]), "lan.nt", "BB 1")
+    found = vault.client.who_looked(CMND, "lan.nt")
+    assert [e["action"] for e in found].count("disclose") == 1
+
+
+def test_a_request_on_one_of_several_papers_names_the_others_and_waits_for_a_word(vault):
+    mai = {
+        "applicant_name": "Lê Thị Mai",
+        "applicant_phone": "0400000012",
+        "applicant_address": "Số 7, ấp Mỹ Lợi",
+    }
+    a, b, _ = seal(vault, record(CCCD), record(CMND), record("003066000009", **mai))
+    match(vault)
+    refused(erase(vault, CMND), "2 linked papers", f"{b} and {a}", "Nothing was decided", "--papers all")
+    assert store_of(vault).count("erasure_request") == 0
+    done = erase(vault, CMND, papers="all")
+    assert done.returncode == 0, done.stderr
+    assert f"of the linked papers {a} too" in done.stdout
+    with psycopg.connect(vault.database_url) as connection:
+        kept = connection.execute("select holder from person_key where wrapped is null order by 1").fetchall()
+        asked = connection.execute(
+            "select request_id, decision, done_at is not null from erasure_request"
+        ).fetchall()
+        values = connection.execute(
+            "select count(*) from sealed_value where field = 'applicant_name'"
+        ).fetchone()
+    assert [r[0] for r in kept] == sorted([a, b])
+    assert asked == [("YC-01/2026", "erase", True)] * 2
+    assert values == (1,)
+    assert links(vault, "true") == {}
+    assert len((vault.home / "keys" / "erasures.jsonl").read_text().splitlines()) == 2
+    assert {e["subject"] for e in entries(vault) if e["action"] == "decide"} == {a, b}
+    # Asked again for either paper it changes nothing; for somebody else it is refused.
+    assert erase(vault, CCCD).returncode == 0
+    refused(erase(vault, "003066000009"), "is recorded already")
+    # What is pulled again is linked no more.
+    seal(vault, record(CCCD, **{OTHER: CMND}), record(CMND))
+    assert match(vault)["linked"] == {}
+
+
+def test_erasing_one_paper_alone_parts_it_and_a_record_that_shows_it_does_not_join_it_again(vault):
+    a, b = seal(vault, record(CCCD, **{OTHER: CMND}), record(CMND))
+    match(vault)
+    done = erase(vault, CMND, papers="this")
+    assert f"of the linked papers {a} none" in done.stdout
+    assert links(vault, "true") == {}
+    told = match(vault)
+    assert (told["linked"], told["apart"]) == ({}, {"restricted_or_erased": 1})
+    assert store_of(vault).reveal([a, b]).keys() == {a}
+
+
+def test_a_restored_backup_with_the_links_of_before_loses_them_again(vault):
+    seal(vault, record(CCCD), record(CMND))
+    match(vault)
+    with psycopg.connect(vault.database_url, row_factory=psycopg.rows.dict_row) as connection:
+        keys = connection.execute("select * from person_key").fetchall()
+        (link,) = connection.execute("select * from identity_link").fetchall()
+    assert erase(vault, CCCD, papers="all").returncode == 0
+    with psycopg.connect(vault.database_url) as connection:
+        connection.execute("truncate person_key, erasure_request")
+        for table, rows in (("person_key", keys), ("identity_link", [link])):
+            for row in rows:
+                connection.execute(
+                    f"insert into {table} ({', '.join(row)}) values ({', '.join(['%s'] * len(row))})",
+                    [*row.values()],
+                )
+    journal = vault.home / "keys" / "erasures.jsonl"
+    Store(Setup(vault.database_url, FileKeys(vault.home / "keys"), erasures=journal))
+    assert links(vault, "true") == {}
+    assert store_of(vault).count("erasure_request") == 2
+
+
+def test_a_restricted_persons_papers_are_not_linked_and_still_make_a_name_ambiguous(vault):
+    seal(vault, record(CCCD), record(CMND))
+    erase(vault, CMND, decision="restrict")
+    told = match(vault)
+    assert (told["linked"], told["apart"]) == ({}, {"restricted_or_erased": 1})
+    seal(vault, record("003085009777"))
+    assert match(vault)["apart"] == {"not_unique": 1}
+    erase(vault, CMND, request="YC-02", decision="refuse")
+    seal(vault, record("003085009777", dossier_id="two", applicant_birth_year=dt.date(1985, 3, 19)))
+    assert match(vault)["linked"] == {}
+
+
+def test_erasure_requests_of_an_earlier_version_stay_and_one_may_cover_several_papers_then(vault):
+    with psycopg.connect(vault.database_url) as connection:
+        connection.execute("drop index erasure_request_each_paper_once")
+        connection.execute("alter table erasure_request add primary key (request_id)")
+    assert erase(vault, CCCD).returncode == 0
+    assert store_of(vault).count("erasure_request") == 1
+
+
+def test_killed_while_it_links_it_goes_on_and_ends_as_if_it_had_not_been(vault):
+    people = [
+        {"applicant_birth_year": BORN + dt.timedelta(n), "applicant_phone": f"0410000{n:03d}",
+         "applicant_address": f"Số {n}, ấp Mỹ Lợi"}
+        for n in range(120)
+    ]  # fmt: skip
+    mine = [(f"003085{n:06d}", f"0030850{n:02d}" if n < 100 else f"00308{n:04d}") for n in range(120)]
+    seal(vault, *(record(number, **p) for p, pair in zip(people, mine, strict=True) for number in pair))
+    command = [sys.executable, "-c", KILLED, "match"]
+    done = subprocess.run(command, env=vault.environment, cwd=PROJECT, timeout=60, check=False)
+    assert done.returncode == -9
+    made = len(links(vault))
+    assert made == 20, "what was committed is whole links"
+    assert len([e for e in entries(vault) if e["action"] == "link"]) == 2 * made
+    told = match(vault)
+    expected = {"attributes": len(links(vault)) - made}
+    assert (told["linked"], told["already"]) == (expected, made)
+    assert len([e for e in entries(vault) if e["action"] == "link"]) == 2 * len(links(vault))
+    assert match(vault)["linked"] == {}
+
+
+#: The vault's own command, killed in the middle of its third transaction of links.
+KILLED = """
+import os, signal
+from vault import __main__, crosswalk
+crosswalk._LINKS_AT_ONCE, link, calls = 10, crosswalk._link, []
+def until_killed(*given):
+    calls.append(1)
+    made = link(*given)
+    if len(calls) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return made
+crosswalk._link = until_killed
+__main__.main()
+"""
+
+
+def test_what_is_undone_or_erased_while_a_matching_runs_is_not_linked_by_it(vault, monkeypatch):
+    mail = {"applicant_email": "hung@example.vn"}
+    a, b, c = seal(vault, record(CCCD, **mail), record(CMND, **mail), record(PASSPORT, **mail))
+    monkeypatch.setattr(crosswalk, "_LINKS_AT_ONCE", 1)
+    store, other, calls = store_of(vault), store_of(vault), []
+
+    def between() -> set[str]:
+        # Asked before each transaction of links.
+        calls.append(1)
+        if len(calls) == 2:
+            (first,) = links(vault).values()
+            crosswalk.undo(other, str(first["link_id"]), "lan.nt", "BB 1")
+        return set()
+
+    monkeypatch.setattr(store, "restricted", between)
+    crosswalk.match(store)
+    assert crosswalk.persons(store).of(b) == {b}
+    assert crosswalk.persons(store).of(a) == {a, c}
+
+
+def test_the_commands_say_what_they_did_and_name_no_value(vault):
+    a, b = seal(vault, record(CCCD), record(CMND))
+    done = run(vault, "match")
+    assert done.returncode == 0, done.stderr
+    assert "2 papers compared" in done.stdout
+    assert "Linked by: 1 attributes; linked before: 0" in done.stdout
+    shown = run(vault, "links", "--officer", "H20-0042", given=CMND + "\n")
+    (line,) = shown.stdout.splitlines()
+    link_id = line.split()[0]
+    assert f"cccd {a} and cmnd {b} by attributes (address, phone), rule 1" in line
+    refused(run(vault, "unlink", "--link", link_id, "--officer", "x", "--basis", "BB 1"), "no account")
+    parted = run(vault, "unlink", "--link", link_id, "--officer", "H20-0042", "--basis", "BB 12/TTDL")
+    assert "undone, for good" in parted.stdout
+    again = run(vault, "links", "--officer", "H20-0042", given=CCCD + "\n")
+    assert "by H20-0042: BB 12/TTDL" in again.stdout
+    assert "no other paper" in run(vault, "links", "--officer", "H20-0042", given="003085123456\n").stdout
+    refused(run(vault, "links", "--officer", "H20-0042", given="000000001\n"), "found none")
+    assert [e["subject"] for e in entries(vault) if e["action"] == "links"][:2] == [b, a]
+    said = "".join(d.stdout + d.stderr for d in (done, shown, parted, again))
+    for value in (CCCD, CMND, ME["applicant_name"], str(BORN)):
+        assert value not in said
