@@ -156,7 +156,7 @@ def _family(members: list[Person], chance: random.Random) -> None:
 def _equip(person: Person, at: int, people: list[Person], chance: random.Random) -> None:
     adult = person.born.year < 2005
     if not adult or chance.random() < 0.25:
-        person.phone = next(p for p in people[max(0, at - 6) :] if p.household == person.household).phone
+        person.phone = next(p for p in people[max(0, at - 6) : at + 1] if p.household == person.household).phone
     if adult and chance.random() < 0.3:
         person.email = f"{ascii_of(person.name)}.{at}@example.vn"
     if person.trap and chance.random() < 0.5:
