@@ -459,11 +459,11 @@ class _Standing:
         return links, undone, last
 
     def refuses(self, c: Candidate, closed: set[str]) -> str | None:
-        """Why a link is not made; None if it may be. `closed`: papers that must not be linked."""
+        """Why a link is not made; None if it may be. `closed`: papers whose persons must not be linked further."""
         mine, others = self.persons.of(c.token_a), self.persons.of(c.token_b)
         if c.token_b in mine:
             return "already"
-        if c.token_a in closed or c.token_b in closed:
+        if (mine | others) & closed:
             return "restricted_or_erased"
         if any(self.undone[token] & others for token in mine if token in self.undone):
             return "undone_by_a_person"
