@@ -584,3 +584,12 @@ def test_the_commands_say_what_they_did_and_name_no_value(vault):
     said = "".join(d.stdout + d.stderr for d in (done, shown, parted, again))
     for value in (CCCD, CMND, ME["applicant_name"], str(BORN)):
         assert value not in said
+
+
+def test_a_person_with_a_restricted_paper_is_not_linked_further(vault):
+    seal(vault, record(CCCD), record(CMND))
+    match(vault)
+    assert erase(vault, CMND, decision="restrict", papers="this").returncode == 0
+    seal(vault, record(PASSPORT))
+    told = match(vault)
+    assert (told["linked"], told["already"], told["apart"]) == ({}, 1, {"restricted_or_erased": 2})
