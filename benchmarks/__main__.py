@@ -8,7 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 
-from benchmarks import against_dlt, decode, load, pull, seal
+from benchmarks import against_dlt, crosswalk, decode, load, pull, seal
 from benchmarks.world import Line, World, world
 
 ALL: dict[str, Callable[[World, bool], Iterator[Line]]] = {
@@ -17,6 +17,7 @@ ALL: dict[str, Callable[[World, bool], Iterator[Line]]] = {
     "load": load.run,
     "dlt": against_dlt.run,
     "pull": pull.run,
+    "crosswalk": crosswalk.run,
 }
 
 

@@ -123,11 +123,11 @@ class World:
         return urlunsplit(urlsplit(admin)._replace(path=f"/bench_{self.databases}"))
 
     @contextlib.contextmanager
-    def vault(self) -> Iterator[VaultClient]:
-        """The vault as its own process over its own database."""
+    def vault(self, database: str = "") -> Iterator[VaultClient]:
+        """The vault as its own process over its own database, or the one at the URL `database`."""
         folder = Path(tempfile.mkdtemp(prefix="kcv-"))  # a unix socket's path must be short
         environment = {
-            "PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "VAULT_DATABASE_URL": self.database(),
+            "PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "VAULT_DATABASE_URL": database or self.database(),
             "VAULT_SOCKET": str(folder / "v.sock"), "VAULT_KEYS": str(folder / "keys"),
             "VAULT_TOKEN_FILE": str(folder / "token"),
         }  # fmt: skip

@@ -344,7 +344,7 @@ def _fast(values: list[Any] | pa.Array, to: pa.DataType) -> pa.Array | None:
 
 
 def _parse_birth(value: Any) -> dt.date:
-    """A birth date of which only the year is kept; many records know no more than the year, or month and year."""
+    """A birth date of which the row keeps the year; many records know no more than the year, or month and year."""
     if isinstance(value, str) and (known := _YEAR.fullmatch(value.strip())):
         return parse_date(f"{known[1]}-01-01")
     return parse_date(value)

@@ -213,7 +213,9 @@ def main() -> int:
     commands.add_parser(
         "airflow", help="Airflow's own command in this installation, such as: airflow dags list"
     )
-    commands.add_parser("vault", help="the vault's own command: rotate, erase, collect (python -m vault -h)")
+    commands.add_parser(
+        "vault", help="the vault's own commands: rotate, erase, match, ... (python -m vault -h)"
+    )
     commands.add_parser(
         "prepare", help="make logins, databases and secrets on a given server; safe to repeat"
     )
@@ -277,7 +279,7 @@ def main() -> int:
             _airflow(settings, words)
         elif given.command == "vault":
             if not words:
-                parser.error("vault needs a command: rotate, erase, or collect")
+                parser.error("vault needs a command: rotate, erase, collect, match, links or unlink")
             _vault(settings, words)
         elif given.command == "prepare":
             _prepare(settings)

@@ -1,11 +1,15 @@
 """``python -m vault``: serve on a local socket.
 
 ``python -m vault rotate``: change the master encryption key, also while the vault serves.
-``python -m vault erase --request ... --decision erase|restrict|refuse --basis ... --officer ... [--term ...]``: record
-and carry out what was decided on a person's request; reads the identity number from standard input, where no other user
-of the machine sees it.
+``python -m vault erase --request ... --decision erase|restrict|refuse --basis ... --officer ... [--term ...]
+[--papers all|this]``: record and carry out what was decided on a person's request; reads the identity number from
+standard input, where no other user of the machine sees it.
 ``python -m vault collect --number ... --unused ... --officer ...``: delete what a collection found unused and was
 refused to delete, because it is much (`vault.collection`).
+
+``python -m vault match``: link the papers of one person (`vault.crosswalk`), also while the vault serves.
+``python -m vault links --officer ...``: how the papers of one person are linked; identity number on standard input.
+``python -m vault unlink --link ... --officer ... --basis ...``: part two papers again, for good.
 
 Environment: VAULT_DATABASE_URL, VAULT_SOCKET, VAULT_KEYS (folder), VAULT_TOKEN_FILE (made if absent),
 VAULT_AGREEMENTS (folder of agreement records; without it nothing is ever disclosed), VAULT_REPAIRS (file of repair
@@ -23,12 +27,15 @@ import datetime as dt
 import os
 import secrets
 import sys
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import adbc_driver_postgresql.dbapi as adbc
 import uvicorn
+from cryptography.exceptions import InvalidTag
 
+from vault import crosswalk
 from vault.audit import Alarm, AuditTrouble
 from vault.collection import CollectionError
 from vault.erasure import DECISIONS, Request, RequestError
@@ -107,21 +114,87 @@ def _rotate(batch: int) -> None:
     )
 
 
-def _decide(given: argparse.Namespace) -> None:
-    store = _store(serving=False)
+def _person(store: Store) -> str:
     token = store.sealer.token(sys.stdin.readline().strip())
     if token is None:
         sys.exit("vault: looked for an identity number on standard input and found none that names a person")
+    return token
+
+
+def _decide(given: argparse.Namespace) -> None:
+    store = _store(serving=False)
+    token, *others = crosswalk.papers_of(store, _person(store))
+    if others and not given.papers:
+        sys.exit(
+            f"vault: this person has {len(others) + 1} linked papers, {token} and {', '.join(others)}. Nothing was "
+            "decided. Say --papers all to decide on all of them, or --papers this on the one whose number was given."
+        )
+    holders = [token, *others] if given.papers == "all" else [token]
     try:
         deleted = store.decide(
-            Request(
-                given.request, token, given.decision, given.basis, given.officer,
-                given.decided_at or dt.datetime.now(dt.UTC).isoformat(), given.term,
+            *(
+                Request(
+                    given.request, holder, given.decision, given.basis, given.officer,
+                    given.decided_at or dt.datetime.now(dt.UTC).isoformat(), given.term,
+                )
+                for holder in holders
             )
         )  # fmt: skip
-    except (RequestError, KeyTrouble) as e:
+    except (AuditTrouble, RequestError, KeyTrouble) as e:
         sys.exit(f"vault: {e}")
     print(f"vault: request {given.request}: {given.decision}, recorded; {deleted:,} sealed values deleted")
+    if others:
+        print(f"vault: of the linked papers {', '.join(others)} {'too' if len(holders) > 1 else 'none'}")
+
+
+def _match() -> None:
+    store = _store(serving=False)
+    began = time.monotonic()
+    try:
+        told = crosswalk.match(store)
+    except AuditTrouble as e:
+        sys.exit(f"vault: {e}")
+    except InvalidTag:
+        sys.exit("vault: a value does not prove itself: the vault's database was altered. Restore it")
+
+    def counted(by: str) -> str:
+        return ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in told[by].items()) or "none"
+
+    print(
+        f"vault: {told['papers']:,} papers compared in {time.monotonic() - began:.0f} s, "
+        f"{told['without_birth_date']:,} of them without a birth date. "
+        f"Linked by: {counted('linked')}; linked before: {told['already']:,}. "
+        f"Pairs that stayed apart: {counted('apart')}. New conflicts (table identity_conflict): {counted('conflicts')}."
+    )
+
+
+def _links(given: argparse.Namespace) -> None:
+    store = _store(serving=False)
+    try:
+        found = crosswalk.links(store, _person(store), given.officer)
+    except (AuditTrouble, crosswalk.CrosswalkError) as e:
+        sys.exit(f"vault: {e}")
+    for n in found:
+        print(
+            f"{n['link_id']}  {n['kind_a']} {n['token_a']} and {n['kind_b']} {n['token_b']} by {n['evidence']} "
+            f"({n['detail']}), rule {n['rule_version']}, {n['matched_at'].isoformat(timespec='seconds')}"
+            + (
+                f"; undone {n['undone_at'].isoformat(timespec='seconds')} by {n['undone_by']}: {n['undone_why']}"
+                if n["undone_at"]
+                else ""
+            )
+        )
+    if not found:
+        print("vault: no other paper is linked, or was, to the one with this number")
+
+
+def _unlink(given: argparse.Namespace) -> None:
+    store = _store(serving=False)
+    try:
+        crosswalk.undo(store, given.link, given.officer, given.basis)
+    except (AuditTrouble, crosswalk.CrosswalkError) as e:
+        sys.exit(f"vault: {e}")
+    print(f"vault: the link {given.link} is undone, for good: the rule joins these papers no more")
 
 
 def _collect(number: int, unused: int, officer: str) -> None:
@@ -152,10 +225,22 @@ def main() -> None:
     erasing.add_argument("--officer", required=True, help="code of who decided")
     erasing.add_argument("--decided-at", help="moment with its zone; now if left out")
     erasing.add_argument("--term", help="last day of a restriction, or of what stands against erasing")
+    erasing.add_argument(
+        "--papers", choices=("all", "this"), help="of a person with linked papers: all, or this one"
+    )
     collecting = commands.add_parser("collect", help="delete what a refused collection found unused")
     collecting.add_argument("--number", required=True, type=int, help="of the collection, from its refusal")
     collecting.add_argument("--unused", required=True, type=int, help="how much may go, from its refusal")
     collecting.add_argument("--officer", required=True, help="code of who answers for it")
+    commands.add_parser("match", help="link the papers of one person")
+    linked = commands.add_parser(
+        "links", help="how a person's papers are linked; identity number on standard input"
+    )
+    linked.add_argument("--officer", required=True, help="code of who asks")
+    parting = commands.add_parser("unlink", help="part two papers again, for good")
+    parting.add_argument("--link", required=True, help="the link's id, as `links` tells it")
+    parting.add_argument("--officer", required=True, help="code of who decided")
+    parting.add_argument("--basis", required=True, help="document it stands in; no number of a person")
     given = parser.parse_args()
     if given.command == "rotate":
         _rotate(given.batch)
@@ -163,6 +248,12 @@ def main() -> None:
         _decide(given)
     elif given.command == "collect":
         _collect(given.number, given.unused, given.officer)
+    elif given.command == "match":
+        _match()
+    elif given.command == "links":
+        _links(given)
+    elif given.command == "unlink":
+        _unlink(given)
     else:
         _serve()
 

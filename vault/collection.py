@@ -29,6 +29,7 @@ from typing import Any
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
 
+from vault import crosswalk
 from vault.audit import Audit, Entry
 from vault.erasure import restricted
 from vault.persons import alone, beside, temporary
@@ -56,6 +57,10 @@ TERM = dt.timedelta(hours=23)
 BATCH = 20_000
 #: Tables that hold something under a person's key, in a column ``holder``: while any row is there, the key stays.
 UNDER_A_KEY = ("sealed_group",)
+#: What must be in use for a value to be: itself, or its person's token where no landed row holds the value.
+_USED_BY = "case when v.field in ({}) then g.holder else v.reference end".format(
+    ", ".join(f"'{name}'" for name in crosswalk.NOT_LANDED)
+)
 _OPEN = (
     "select number from collection where ended_at is null and "  # noqa: S608 - a constant
     f"begun_at > now() - interval '{TERM.total_seconds() + 3600:.0f} seconds'"
@@ -250,7 +255,7 @@ class Collection:
             "join sealed_group g on g.id = v.group_id where g.created_at < "
             f"(select begun_at from collection where number = {int(number)}) - {_interval(GRACE)} "
             f"and coalesce(g.holder, '') not in ({kept}) "
-            "and not exists (select from collection_used u where u.reference = v.reference) returning 1) "
+            f"and not exists (select from collection_used u where u.reference = {_USED_BY}) returning 1) "
             "select count(*) from unused"
         )
         unused = int(cursor.fetchall()[0][0])
@@ -315,7 +320,7 @@ class Collection:
         cursor.execute(
             "with gone as (delete from sealed_value v using part p, sealed_group g where v.reference = p.reference "  # noqa: S608
             f"and g.id = v.group_id and coalesce(g.holder, '') not in ({_kept(cursor)}) and not exists "
-            "(select from collection_used u where u.reference = v.reference) returning v.group_id), "
+            f"(select from collection_used u where u.reference = {_USED_BY}) returning v.group_id), "
             "kept as (insert into emptied select distinct group_id from gone) select count(*) from gone"
         )
         values = int(cursor.fetchall()[0][0])

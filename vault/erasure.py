@@ -8,6 +8,9 @@ Luật 91/2025/QH15 gives the right; archive law may stand against it, so every 
 - ``restrict``: until the term (its last day; for good without one) no clear value is given. Sealing goes on.
 - ``refuse``: nothing follows but the record. The latest decision about a person counts: this also ends a restriction.
 
+A person may have several papers (`vault.crosswalk`): one request then has a decision for each, recorded together.
+Erasing a paper deletes its links to others.
+
 Decisions are appended to a journal outside the database before they take effect, and those that a database does not
 know are applied when the vault starts: a restored backup does not bring an erased person back.
 """
@@ -28,14 +31,17 @@ import adbc_driver_postgresql.dbapi as adbc
 import orjson
 from cryptography.exceptions import InvalidTag
 
+from vault import crosswalk
 from vault.keys import KeyTrouble
 from vault.persons import alone
 from vault.sealing import Sealer
 
 SCHEMA = """
-create table if not exists erasure_request (request_id text primary key, holder text not null,
+create table if not exists erasure_request (request_id text not null, holder text not null,
     decision text not null check (decision in ('erase', 'restrict', 'refuse')), basis text not null,
-    officer text not null, decided_at timestamptz not null, term date, done_at timestamptz)
+    officer text not null, decided_at timestamptz not null, term date, done_at timestamptz);
+alter table erasure_request drop constraint if exists erasure_request_pkey;
+create unique index if not exists erasure_request_each_paper_once on erasure_request (request_id, holder)
 """
 DECISIONS = ("erase", "restrict", "refuse")
 _RESTRICTED = (
@@ -78,15 +84,22 @@ class Request:
             raise RequestError("decided_at needs a moment with its zone, term a day such as 2026-12-31")
 
 
-def note(journal: Path | None, request: Request) -> None:
-    """Append a decision to the journal, unless it stands there; on disk when this returns."""
-    if journal is None or request in read(journal):
+def note(journal: Path | None, *requests: Request) -> None:
+    """Append decisions to the journal, but those that stand there; on disk when this returns."""
+    if journal is None:
+        return
+    known = read(journal)
+    fresh = [
+        json.dumps(dataclasses.asdict(r), ensure_ascii=False).encode() for r in requests if r not in known
+    ]
+    if not fresh:
         return
     journal.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # A line that a crash cut short is ended first.
-    line = b"\n" * _is_cut(journal) + json.dumps(dataclasses.asdict(request), ensure_ascii=False).encode()
+    # A line that a crash cut short is ended first. The papers of one person in one writing: erasing the first of them
+    # parts it from the others, and nobody could say any more which they were.
+    lines = b"\n" * _is_cut(journal) + b"".join(line + b"\n" for line in fresh)
     with os.fdopen(os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as f:
-        f.write(line + b"\n")
+        f.write(lines)
         f.flush()
         os.fsync(f.fileno())
 
@@ -117,47 +130,56 @@ def read(journal: Path | None) -> list[Request]:
 
 
 def check(cursor: adbc.Cursor, request: Request) -> None:
-    """RequestError if another decision has the request's number."""
+    """RequestError if another decision has the request's number.
+
+    The same decision on another paper of the person is none, where the two are linked.
+    """
     cursor.execute(
         "select holder, decision from erasure_request where request_id = $1", (request.request_id,)
     )
-    if cursor.fetchall() not in ([], [(request.holder, request.decision)]):
+    recorded = cursor.fetchall()
+    mine = {request.holder, *crosswalk.papers(cursor, request.holder)}
+    if recorded and not (
+        any(h in mine for h, _ in recorded) and all(d == request.decision for _, d in recorded)
+    ):
         raise RequestError(
             f"the request {request.request_id} is recorded already, for another person or with another decision; give "
             "this one a number of its own"
         )
 
 
-def record(cursor: adbc.Cursor, request: Request) -> None:
-    """Record a decision; destroy the person's key if it is to erase. Again, it changes nothing."""
+def record(cursor: adbc.Cursor, *requests: Request) -> None:
+    """Record decisions; destroy the keys of the persons to erase. Again, it changes nothing."""
     # No batch that read the person's key is on its way.
     alone(cursor)
-    cursor.execute(
-        "insert into erasure_request (request_id, holder, decision, basis, officer, decided_at, term) values "
-        "($1, $2, $3, $4, $5, $6::text::timestamptz, $7::text::date) on conflict (request_id) do nothing",
-        dataclasses.astuple(request),
-    )
-    if request.decision == "erase":
+    for request in requests:
         cursor.execute(
-            "insert into person_key (holder, master_version, erased_at) values ($1, 0, now()) on conflict (holder) "
-            "do update set wrapped = null, erased_at = now() where person_key.wrapped is not null returning 1",
-            (request.holder,),
+            "insert into erasure_request (request_id, holder, decision, basis, officer, decided_at, term) values "
+            "($1, $2, $3, $4, $5, $6::text::timestamptz, $7::text::date) on conflict (request_id, holder) do nothing",
+            dataclasses.astuple(request),
         )
-        if cursor.fetchall():
+        if request.decision == "erase":
             cursor.execute(
-                "update erasure_request set done_at = null where request_id = $1", (request.request_id,)
+                "insert into person_key (holder, master_version, erased_at) values ($1, 0, now()) on conflict (holder) "
+                "do update set wrapped = null, erased_at = now() where person_key.wrapped is not null returning 1",
+                (request.holder,),
             )
+            if cursor.fetchall():
+                cursor.execute(
+                    "update erasure_request set done_at = null where request_id = $1 and holder = $2",
+                    (request.request_id, request.holder),
+                )
 
 
 def unknown(cursor: adbc.Cursor, requests: Sequence[Request]) -> list[Request]:
     """Those of `requests` that the database does not know, or whose person has a key in it again."""
-    cursor.execute("select request_id from erasure_request")
-    known = {i for (i,) in cursor.fetchall()}
+    cursor.execute("select request_id, holder from erasure_request")
+    known = set(cursor.fetchall())
     cursor.execute("select holder from person_key where erased_at is not null")
     erased = {h for (h,) in cursor.fetchall()}
     return [
         r for r in requests
-        if r.request_id not in known or (r.decision == "erase" and r.holder not in erased)
+        if (r.request_id, r.holder) not in known or (r.decision == "erase" and r.holder not in erased)
     ]  # fmt: skip
 
 
@@ -182,6 +204,7 @@ def finish(cursor: adbc.Cursor, sealer: Sealer) -> int:
         "case when q.key like '{%' then q.key::jsonb ->> 'dossier_id' end = d.dossier_id "
         f"and d.token in ({listed})"
     )
+    crosswalk.forget(cursor, holders)
     for row_id in list(_quarantined(cursor, sealer, holders)):
         cursor.execute(f"delete from quarantine where id = {int(row_id)}")  # noqa: S608
     cursor.execute("update erasure_request set done_at = now() where decision = 'erase' and done_at is null")

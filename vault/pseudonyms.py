@@ -8,7 +8,8 @@ that key is an HMAC-SHA-256 over the agency's code under a key derived from the 
 - nobody without the vault can make the pseudonym of a given person. Numbers of identity papers could be tried through
   (a citizen's has 12 digits, most of them known), but each trial needs the key, and that of the tokens besides;
 - no clear value is needed to make one, and none can be had from one;
-- within an agency a person always has the same one: it may count and follow its own applicants. 128 bits are enough
+- within an agency a person always has the same one, whichever paper was shown (`vault.crosswalk`): it may count and
+  follow its own applicants. 128 bits are enough
   that two persons never meet.
 
 A code is all that tells agencies apart: the successor of an agency, such as those of the merger of 1/7/2025, has other
@@ -32,6 +33,7 @@ from typing import Any
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
 
+from vault import crosswalk
 from vault.audit import Audit, Entry
 from vault.keys import derive, fingerprint
 from vault.persons import temporary
@@ -88,9 +90,9 @@ class Pseudonyms:
         return given, state
 
     def _state(self, cursor: adbc.Cursor) -> str:
-        """A name of all that earlier answers depended on: the key, and who is erased (nobody ever comes back)."""
+        """A name of all that earlier answers depended on: the key, who is erased, whose papers are joined."""
         cursor.execute("select count(*) from person_key where erased_at is not null")
-        return f"{fingerprint(self._key)}.{cursor.fetchall()[0][0]}"
+        return f"{fingerprint(self._key)}.{cursor.fetchall()[0][0]}.{crosswalk.state(cursor)}"
 
 
 def _pseudonym(key: bytes, person: str | None) -> str | None:
@@ -100,11 +102,15 @@ def _pseudonym(key: bytes, person: str | None) -> str | None:
 
 
 def persons_behind(cursor: adbc.Cursor, tokens: Sequence[str]) -> dict[str, str | None]:
-    """The person that each token stands for, by the one token all its pseudonyms are made of; None if erased."""
+    """The person that each token stands for, by the one token all its pseudonyms are made of; None if erased.
+
+    Papers that `vault.crosswalk` has joined are one person's.
+    """
     temporary(cursor, "asked_token", pa.table({"holder": pa.array(tokens, pa.string())}))
     cursor.execute(
         "select holder from pg_temp.asked_token join person_key using (holder) where erased_at is not null"
     )
     erased = {h for (h,) in cursor.fetchall()}
     cursor.execute("drop table pg_temp.asked_token")
-    return {t: None if t in erased else t for t in tokens}
+    joined = crosswalk.canonical(cursor, tokens)
+    return {t: None if t in erased else joined[t] for t in tokens}

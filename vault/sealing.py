@@ -157,6 +157,8 @@ class Sealer:
                     raise SealingError(f"column {spec.name!r} names the unknown owner {owner!r}")
                 arrays.append(self._references(spec.name, column, None if owner else holders, found))
             elif seal == "year":
+                if tokens is not None:
+                    self._keep_dates(spec.name, column, tokens, found)
                 arrays.append(pc.year(column).cast(pa.int16()))
             elif seal == "drop":
                 continue
@@ -164,6 +166,13 @@ class Sealer:
                 raise SealingError(f"column {spec.name!r} asks for the unknown seal {seal!r}")
             fields.append(pa.field(spec.name, arrays[-1].type))
         return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+    def _keep_dates(self, name: str, column: pa.Array, tokens: pa.Array, found: _Found) -> None:
+        """Whole birth dates of known persons: the row keeps the year, the vault the date (`vault.crosswalk`)."""
+        # 1 January is what systems write where only the year is known: it would tell nothing more.
+        year_alone = pc.equal(pc.day_of_year(column), 1)
+        kept = pc.and_(tokens.is_valid(), pc.fill_null(pc.invert(year_alone), False))
+        self._references(name, column.filter(kept).cast(pa.string()), tokens.filter(kept), found)
 
     def encrypt(self, plain: bytes, bound_to: bytes) -> bytes:
         """Nonce and ciphertext of `plain`, readable only together with `bound_to`."""

@@ -45,7 +45,9 @@ may go, is refused with 409; ``/v1/collect/delete``, which stands in the audit t
 
 Every sealed value is encrypted under the key of its person (`vault.persons`). What is sealed for an erased person
 (`vault.erasure`) becomes the same references and is stored nowhere; of a restricted person nothing is given.
-Changing the master key and deciding on persons are commands of ``python -m vault``, not calls.
+Changing the master key, deciding on persons, and joining the papers of one person (`vault.crosswalk`) are commands of
+``python -m vault``, not calls; of the links no call tells, but ``/v1/audit/person`` answers for all papers linked to
+the one asked about.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +14,7 @@ import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
 from cryptography.exceptions import InvalidTag
 
-from vault import collection, erasure, persons, rotation
+from vault import collection, crosswalk, erasure, persons, rotation
 from vault.audit import GIVEN, MIDNIGHT, Alarm, Asking, Audit, Entry, dossier_of
 from vault.keys import KeyProvider, KeyTrouble, derive
 from vault.persons import Masters
@@ -58,6 +58,8 @@ _REVEALED_TODAY = (
     "select count(*) as n from audit where who = $1 and action = 'reveal' and outcome = 'disclosed' "  # noqa: S608
     f"and at >= {MIDNIGHT}"
 )
+#: References opened at once by what reads them all.
+_AT_ONCE = 5_000
 _log = logging.getLogger("vault")
 T = TypeVar("T")
 
@@ -101,7 +103,7 @@ class Store:
                     "which this version does not read. Run that version, or give this one an empty database and "
                     "pull again (make clean, then make run)."
                 )
-            schemas = _SCHEMA, persons.SCHEMA, erasure.SCHEMA, PSEUDONYMS, collection.SCHEMA
+            schemas = _SCHEMA, persons.SCHEMA, crosswalk.SCHEMA, erasure.SCHEMA, PSEUDONYMS, collection.SCHEMA
             for statement in ";".join(schemas).split(";"):
                 self._execute(statement)
             self.masters = Masters(setup.keys)
@@ -136,19 +138,23 @@ class Store:
         """Change the master encryption key (`vault.rotation`)."""
         return rotation.rotate(self._do, self.masters, batch)
 
-    def decide(self, request: erasure.Request) -> int:
-        """Record a decision on a person's data and carry it out (`vault.erasure`); number of values deleted."""
-        self._do(lambda cursor: erasure.check(cursor, request))
-        erasure.note(self._erasures, request)
-        self._do(lambda cursor: erasure.record(cursor, request))
+    def decide(self, *requests: erasure.Request) -> int:
+        """Record decisions on one person's papers and carry them out (`vault.erasure`); number of values deleted."""
+        for request in requests:
+            self._do(lambda cursor, r=request: erasure.check(cursor, r))  # type: ignore[misc]
+        erasure.note(self._erasures, *requests)
+        self._do(lambda cursor: erasure.record(cursor, *requests))
         self.audit.record(
-            Entry(
-                "decide", f"officer:{request.officer}", request.decision, purpose="citizen_request",
-                basis=request.basis, asked=request.request_id, subject=request.holder,
+            *(
+                Entry(
+                    "decide", f"officer:{r.officer}", r.decision, purpose="citizen_request", basis=r.basis,
+                    asked=r.request_id, subject=r.holder,
+                )
+                for r in requests
             )
         )  # fmt: skip
         deleted = self._do(lambda cursor: erasure.finish(cursor, self.sealer))
-        if request.decision == "erase":
+        if any(r.decision == "erase" for r in requests):
             # Until the table is written anew, its file still holds the key that was destroyed.
             with adbc.connect(self._url, autocommit=True) as connection, connection.cursor() as cursor:
                 cursor.execute("vacuum full person_key")
@@ -284,6 +290,32 @@ class Store:
         What is not held (any more), or belongs to a person whose data are `restricted` (read here if the caller has
         not), is left out.
         """
+        if restricted is None:
+            restricted = self.restricted() if references else set()
+        return {
+            r: value for r, (_, owner, value) in self.opened(references).items() if owner not in restricted
+        }
+
+    def references(self, fields: Iterable[str]) -> Iterator[list[str]]:
+        """References of all values of `fields`, and all tokens, some thousand at a time.
+
+        On a connection of its own, as things stood at the beginning: sealing does not wait for the reader.
+        """
+        listed = ", ".join(f"'{name}'" for name in fields)
+        with adbc.connect(self._url) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                f"select reference from sealed_value where field in ({listed}) or "  # noqa: S608 - our own names
+                "starts_with(reference, 'id')"
+            )
+            for batch in cursor.fetch_record_batch():
+                for start in range(0, batch.num_rows, _AT_ONCE):
+                    yield batch.column(0).slice(start, _AT_ONCE).to_pylist()
+
+    def opened(self, references: list[str]) -> dict[str, tuple[str, str | None, str]]:
+        """Field, owner (the person's token, or the group) and clear value by reference; never leaves this process.
+
+        What is not held (any more) is left out; what restricted persons have is not.
+        """
         if not references:
             return {}
         listed = ", ".join("'" + r.replace("'", "") + "'" for r in references)
@@ -294,9 +326,8 @@ class Store:
                 "left join person_key k on k.holder = g.holder "
                 f"where v.reference in ({listed}) and (g.holder is null or k.wrapped is not null)"
             )
-        restricted = self.restricted() if restricted is None else restricted
         opened: dict[bytes, tuple[str | None, list[str]]] = {}
-        found: dict[str, str] = {}
+        found: dict[str, tuple[str, str | None, str]] = {}
         for r in rows:
             group, holder = r["group_id"], r["holder"]
             if group not in opened:
@@ -304,13 +335,11 @@ class Store:
                 key = holder and self.masters.unwrap(r["master_version"], holder, r["wrapped"])
                 opened[group] = self.sealer.open(r["payload"], group, key)
             owner, values = opened[group]
-            if owner in restricted:
-                continue
             value = values[r["position"]] if r["position"] < len(values) else ""
             # The ciphertext proves itself; the row that says where a value stands in it is proved here.
             if not self.sealer.proves(r["reference"], r["field"], owner, value):
                 raise InvalidTag
-            found[r["reference"]] = value
+            found[r["reference"]] = (r["field"], owner, value)
         return found
 
     def disclose(
@@ -434,26 +463,29 @@ class Store:
     def who_looked(self, identity: str, by: str) -> list[dict]:
         """Entries of the audit about the person with this identity number, oldest first; itself recorded first.
 
-        `by` is who asks, as the caller says. Raises RevealRefused for a placeholder, AuditTrouble.
+        Under all papers that the crosswalk holds for one person's. `by` is who asks, as the caller says. Raises
+        RevealRefused for a placeholder, AuditTrouble.
         """
         token = self.sealer.token(identity)
         if token is None:
             raise RevealRefused("placeholder", "this is no identity number of anybody (a placeholder)", 422)
 
-        def read(cursor: adbc.Cursor) -> list[dict]:
-            cursor.execute("select * from sealed_dossier where token = $1", (token,))
-            held = [proved(row, self.sealer.digest) for row in cursor.fetch_arrow_table().to_pylist()]
-            return self.audit.about(cursor, token, [(d.source_code, d.dossier_id) for d in held if d])
+        def read(cursor: adbc.Cursor) -> tuple[list[str], list[dict]]:
+            tokens = crosswalk.papers(cursor, token)
+            rows: dict[int, dict] = {}
+            for each in tokens:
+                cursor.execute("select * from sealed_dossier where token = $1", (each,))
+                held = [proved(row, self.sealer.digest) for row in cursor.fetch_arrow_table().to_pylist()]
+                dossiers = [(d.source_code, d.dossier_id) for d in held if d]
+                rows |= {row["number"]: row for row in self.audit.about(cursor, each, dossiers)}
+            return tokens, [rows[n] for n in sorted(rows)]
 
-        rows = self._do(read)
+        tokens, rows = self._do(read)
+        asked = f"{len(rows)} entries"
         self.audit.record(
-            Entry(
-                "who_looked",
-                f"operator:{by}",
-                "answered",
-                purpose="audit",
-                asked=f"{len(rows)} entries",
-                subject=token,
+            *(
+                Entry("who_looked", f"operator:{by}", "answered", purpose="audit", asked=asked, subject=t)
+                for t in tokens
             )
         )
         return rows

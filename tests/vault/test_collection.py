@@ -23,6 +23,9 @@ from vault.erasure import Request
 from vault.keys import FileKeys
 from vault.store import Setup, Store
 
+#: 1 January is no birth date to the vault, and not kept.
+NO_DATE = {"applicant_birth_year": dt.date(1990, 1, 1)}
+
 
 class Kept:
     """A store and what was sealed into it."""
@@ -40,7 +43,7 @@ class Kept:
 
         clear = batch(
             *(
-                PERSON | {"applicant_id_number": f"003099{n:06d}", "dossier_id": f"d{n}"} | words
+                PERSON | NO_DATE | {"applicant_id_number": f"003099{n:06d}", "dossier_id": f"d{n}"} | words
                 for n in people
             )
         )
@@ -87,6 +90,19 @@ def kept(database: str, tmp_path: Path) -> Iterator[Kept]:
     yield made
     made.store.audit.copied()
     assert not made.rows("select from audit limit 1") or made.store.audit.verify().trouble is None
+
+
+def test_a_birth_date_which_no_row_holds_stays_as_long_as_its_person(kept):
+    used = kept.seal(1, 2, applicant_birth_year=dt.date(1990, 5, 17))
+    kept.age()
+    dates = "select reference from sealed_value where field = 'applicant_birth_year'"
+    officer = kept.rows("select reference from sealed_value where field = 'receiving_officer_name'")[0][0]
+    assert len(kept.rows(dates)) == 2
+    number = kept.begin([*(r for at, r in enumerate(used) if at % 2 == 0), officer])
+    assert kept.store.collection.count(number).unused == len(used) // 2 + 1
+    kept.collect(number)
+    ((left,),) = kept.rows(dates)
+    assert kept.store.reveal([left]) == {left: "1990-05-17"}
 
 
 OFFICER = "select count(*) from sealed_value where field = 'receiving_officer_name'"
@@ -356,7 +372,7 @@ def test_every_column_of_a_batch_is_looked_through_for_references(vault):
     assert vault.client.in_use(number, sealed) == len(names) == 7
     assert vault.client.in_use(number, papers) == 1
     assert vault.client.in_use(number, sealed.slice(0, 0)) == 0
-    assert vault.client.unused(number) == {"stored": 8, "unused": 0, "dossiers": 0, "refused": None}
+    assert vault.client.unused(number) == {"stored": 9, "unused": 0, "dossiers": 0, "refused": None}
     with psycopg.connect(vault.database_url) as connection:
         assert connection.execute("select source_code, dossier_id from collection_dossier").fetchall() == [
             (PERSON["source_code"], PERSON["dossier_id"])

@@ -88,7 +88,7 @@ def test_killed_in_the_middle_and_started_again_the_result_is_equal(vault, tmp_p
             worker.join(60)
             assert not worker.is_alive()
             stored = vault.client.health()["sealed_values"]
-            assert stored == 12 * 500 * 6 + 1
+            assert stored == 12 * 500 * 7 + 1
             assert [vault.client.seal(b) for b in batches] == done
             assert vault.client.health()["sealed_values"] == stored
         finally:

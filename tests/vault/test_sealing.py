@@ -131,8 +131,8 @@ def test_equal_batches_become_equal_rows_and_are_stored_once(vault):
     first = vault.client.seal(batch(*rows))
     stored = vault.client.health()["sealed_values"]
     assert (
-        stored - before == 40 * 6 + 1
-    )  # number, name, phone, e-mail, address, subject, each under its person; the officer is of all of them
+        stored - before == 40 * 7 + 1
+    )  # number, name, birth date, phone, e-mail, address, subject, each under its person; the officer is of all of them
     assert vault.client.seal(batch(*rows)).equals(first)
     assert vault.client.health()["sealed_values"] == stored
 
@@ -514,7 +514,7 @@ def test_a_database_with_one_data_key_for_all_goes_on_working(database, tmp_path
         store.keep(values)
         # The same person has the same references, and what was held is not stored again.
         assert sealed.column("applicant_phone")[0].as_py() == reference
-        assert (store.count("sealed_value"), store.count("sealed_group")) == (7, 3)
+        assert (store.count("sealed_value"), store.count("sealed_group")) == (8, 3)
         assert was_set_up(database)
     (tmp_path / "keys" / "token.key").write_bytes(b"w" * 32)
     with pytest.raises(KeyTrouble, match="token key"):
