@@ -383,7 +383,7 @@ def test_an_officer_confirms_by_a_command_of_the_vaults_own(server, tmp_path):
     running = start_vault(server.new_database(), tmp_path / "vault")
     try:
         sealed = running.client.seal(
-            batch(*(PERSON | {"applicant_id_number": f"003088{n:06d}"} for n in range(20)))
+            batch(*(PERSON | NO_DATE | {"applicant_id_number": f"003088{n:06d}"} for n in range(20)))
         )
         with psycopg.connect(running.database_url) as connection:
             connection.execute("update sealed_group set created_at = created_at - interval '8 days'")
