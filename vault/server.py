@@ -6,6 +6,7 @@
 | ``GET /v1/health`` | - | ``{"status": "ok", "sealed_values": n}`` |
 | ``POST /v1/seal`` | clear batches, each a stream | the sealed ones; their ciphertexts are stored before the answer |
 | ``POST /v1/quarantine`` | rows: source_code, table_name, key, field, kind, payload, batch_id | ``{"stored": n}`` |
+| ``POST /v1/renewed`` | rows: handle (token or reference of any version) | rows: handle, as it is now |
 | ``POST /v1/disclose`` | rows: token, name_reference | rows: token, outcome, request_id, identity_number, name |
 | ``POST /v1/rejects`` | - | rows: what is quarantined of rejected records, without payloads |
 | ``POST /v1/rejects/read`` | rows: batch_id, table_name, key, field | rows: payload |
@@ -32,7 +33,8 @@ number, at, action, who, agency, purpose, basis, asked, source_code, dossier_id,
 
 Every sealed value is encrypted under the key of its person (`vault.persons`). What is sealed for an erased person
 (`vault.erasure`) becomes the same references and is stored nowhere; of a restricted person nothing is given.
-Changing the master key and deciding on persons are commands of ``python -m vault``, not calls.
+Changing the master key or the token key and deciding on persons are commands of ``python -m vault``, not calls. While
+the token key is changed (`vault.retoken`) every call but the first two is answered by 503 and done by nobody.
 """
 
 from __future__ import annotations
@@ -53,6 +55,8 @@ from starlette.routing import Route
 
 from vault import streams
 from vault.audit import Asking, AuditTrouble, Entry
+from vault.handles import HandleError
+from vault.keys import KeyTrouble
 from vault.purposes import (
     MOST_AT_ONCE,
     PURPOSES,
@@ -72,12 +76,12 @@ from vault.store import Store
 
 _REFUSALS = {
     SealingError: 422, PurposeError: 422, NoAgreement: 403, AgreementError: 403, QuotaSpent: 429, RuleError: 403,
-    AuditTrouble: 424,
+    AuditTrouble: 424, HandleError: 422,
 }  # fmt: skip
 #: In the audit; an answer's own words may repeat what the caller typed.
 _NOTES = {
     PurposeError: "malformed", NoAgreement: "no agreement in force", AgreementError: "bad agreement record",
-    QuotaSpent: "quota spent", RuleError: "no such rule", AuditTrouble: "cannot be copied",
+    QuotaSpent: "quota spent", HandleError: "malformed", RuleError: "no such rule", AuditTrouble: "cannot be copied",
 }  # fmt: skip
 #: What the answer of /v1/audit/person says of each entry.
 _SHOWN = (
@@ -151,12 +155,18 @@ def application(
         return JSONResponse({"status": "ok", "sealed_values": store.count("sealed_value")})
 
     def seal(body: bytes) -> Response:
-        clear = streams.batches(body)
-        sealed, values = store.sealer.seal_together(clear, store.persons_of)
-        store.keep(values)
+        clear, sealer = streams.batches(body), store.sealer
+        sealed, values = sealer.seal_together(clear, store.persons_of)
+        store.keep(values, sealer)
         for batch, landed in zip(clear, sealed, strict=True):
-            store.keep_dossiers(dossiers(batch, landed, store.sealer.digest))
+            store.keep_dossiers(dossiers(batch, landed, sealer.digest), sealer)
         return _arrow(*sealed)
+
+    def renewed(body: bytes) -> Response:
+        (rows,) = streams.tables(body)
+        if rows.schema.names != ["handle"] or rows.schema.types != [pa.string()]:
+            raise HandleError("expected the text column handle")
+        return _arrow(pa.table({"handle": store.renewed(rows["handle"].combine_chunks())}))
 
     def quarantine(body: bytes) -> Response:
         (rows,) = streams.tables(body)
@@ -166,9 +176,7 @@ def application(
             for p, t, k in zip(clear, rows["table_name"].to_pylist(), rows["key"].to_pylist(), strict=True)
         ]
         # Two records without a key are two, and one of them sent again is one.
-        rows = rows.append_column(
-            "digest", pa.array([store.sealer.digest(p).hex() for p in clear], pa.string())
-        )
+        rows = rows.append_column("digest", pa.array([store.sealer.mark(p) for p in clear], pa.string()))
         at = rows.schema.get_field_index("payload")
         store.quarantine(rows.set_column(at, "payload", pa.array(payloads, pa.binary())))
         return JSONResponse({"stored": rows.num_rows})
@@ -257,6 +265,7 @@ def application(
             Route("/v1/ready", guarded(ready)),
             Route("/v1/health", guarded(health)),
             Route("/v1/seal", guarded(seal), methods=["POST"]),
+            Route("/v1/renewed", guarded(renewed), methods=["POST"]),
             Route("/v1/quarantine", guarded(quarantine), methods=["POST"]),
             Route("/v1/disclose", audited("disclose", disclose), methods=["POST"]),
             Route("/v1/rejects", guarded(rejects), methods=["POST"]),
@@ -265,7 +274,9 @@ def application(
             Route("/v1/reveal", audited("reveal", reveal, own=False), methods=["POST"]),
             Route("/v1/audit/person", audited("who_looked", person), methods=["POST"]),
             Route("/v1/audit/verify", audited("verify", verify), methods=["POST"]),
-        ]
+        ],
+        # Also of the record of a refusal: nothing can be written then.
+        exception_handlers={KeyTrouble: lambda _, e: JSONResponse({"error": str(e)}, 503)},
     )
 
 
