@@ -140,6 +140,28 @@ def _audit(settings: Settings, command: str) -> None:
         raise services.ServiceError(str(e)) from None
 
 
+def _renew_handles(settings: Settings) -> None:
+    from landing.manifest import LandingError
+    from ops import handles
+    from ops.outcomes import NothingToDo
+    from vault.client import VaultRefused, VaultUnavailable
+
+    if settings.embedded and not settings.get("VAULT_SOCKET"):
+        services.Supervisor(settings).start(["postgres", "vault"])
+    try:
+        done = handles.renew_warehouse(settings)
+    except NothingToDo as e:
+        print(e)
+        return
+    except (LandingError, VaultRefused, VaultUnavailable) as e:
+        raise services.ServiceError(str(e)) from None
+    rows = ", ".join(f"{n:,} of {table}" for table, n in done.rows.items())
+    print(
+        f"rows with tokens of version {done.version} now: {rows}. The marts follow with the next build: make run, or "
+        "trigger build_warehouse in Airflow."
+    )
+
+
 def _clean(settings: Settings) -> None:
     """Remove what this project made in its home, and nothing else that may lie there."""
     made = (
@@ -175,7 +197,9 @@ def main() -> int:
     commands.add_parser(
         "airflow", help="Airflow's own command in this installation, such as: airflow dags list"
     )
-    commands.add_parser("vault", help="the vault's own command: rotate, or erase (python -m vault -h)")
+    commands.add_parser(
+        "vault", help="the vault's own command: rotate, retoken, or erase (python -m vault -h)"
+    )
     commands.add_parser(
         "prepare", help="make logins, databases and secrets on a given server; safe to repeat"
     )
@@ -193,6 +217,10 @@ def main() -> int:
         "who-looked", help="who read or tried to read a person's data; the identity number on standard input"
     )
     commands.add_parser("audit-verify", help="read the vault's whole audit and its copy; tell what is wrong")
+    commands.add_parser(
+        "renew-handles",
+        help="bring the warehouse's tokens to the vault's changed token key (after: vault retoken)",
+    )
     commands.add_parser("sandbox", help="run every stand-in, in the foreground")
     # What follows psql, airflow or vault is theirs, also where it begins with a dash.
     words = sys.argv[2:] if sys.argv[1:2] in (["psql"], ["airflow"], ["vault"]) else []
@@ -225,13 +253,15 @@ def main() -> int:
             _rejects(settings, given)
         elif given.command in ("who-looked", "audit-verify"):
             _audit(settings, given.command)
+        elif given.command == "renew-handles":
+            _renew_handles(settings)
         elif given.command == "clean":
             _clean(settings)
         elif given.command == "airflow":
             _airflow(settings, words)
         elif given.command == "vault":
             if not words:
-                parser.error("vault needs a command: rotate, or erase")
+                parser.error("vault needs a command: rotate, retoken, or erase")
             _vault(settings, words)
         elif given.command == "prepare":
             _prepare(settings)

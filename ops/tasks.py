@@ -23,7 +23,7 @@ from connectors.base import Chunk, Connector, Interval, Request
 from connectors.contract import Contract, contract
 from connectors.file_drop import NothingDropped
 from connectors.keys import KeyLister
-from landing import deletions, loader
+from landing import deletions, handles, loader
 from landing.manifest import Manifest, TableEntry
 from landing.writer import BatchWriter
 from ops.ahead import ahead
@@ -71,6 +71,7 @@ def table_spec(table: Contract) -> loader.TableSpec:
         change_key=table.change_key,
         complete_within=table.complete_within,
         parent=table.parent,
+        handles=tuple(c.name for c in columns if c.holds_handle),
     )
 
 
@@ -245,6 +246,11 @@ def _still_open(settings: Settings, code: str, connector: type[Connector]) -> li
     return [r[0] for r in rows]
 
 
+def renewing(settings: Settings) -> handles.Renew:
+    """Asks the vault for the present form of handles; connects when it is first asked."""
+    return lambda texts: VaultClient(settings.vault_socket, settings.vault_token).renewed(texts)
+
+
 # --- landing -> raw ---------------------------------------------------------------------------------
 
 
@@ -252,7 +258,9 @@ def stage(settings: Settings, code: str, folder: str) -> dict[str, str]:
     """Stage a landed batch for its gate; {table: staged table}, empty if it was loaded before."""
     with recorded(settings.home, "stage", code) as outcome:
         connector = source(settings, code).connector_class()
-        names = loader.stage(settings.login_url("loader"), Path(folder), _specs(connector))
+        names = loader.stage(
+            settings.login_url("loader"), Path(folder), _specs(connector), renewing(settings)
+        )
         outcome.details |= {"batch_id": Path(folder).name, "staged": names}
         return names
 
