@@ -21,8 +21,7 @@ Whoever has a token key of before, and the number of a person, finds that person
 - not in the warehouse, in the vault's database or in files landed since, not even with all of those of before in hand,
   unless he may also call the vault, which translates.
 
-The audit is chained under token key 1: whoever has it and may write to the database can forge the chain, which its copy
-contradicts (`vault.audit`).
+From the change on the audit is chained under the new key (`vault.audit`), so that he can forge nothing of it either.
 """
 
 from __future__ import annotations
@@ -77,7 +76,7 @@ def handles_of(cursor: adbc.Cursor, provider: KeyProvider, finishing: bool = Fal
     """
     version, begun = _versions(cursor)
     keys = {v: _key(cursor, provider, v) for v in range(2, version + 1)}
-    if not finishing and (begun or _is_made(provider, version + 1)):
+    if not finishing and (begun or version + 1 in keys_made(provider)):
         raise KeyTrouble(
             f"the vault's database is at token key {version}, and token key {version + 1} was made: the change was "
             "interrupted, or an older backup of the database was put back. Tokens of both would not join, so the vault "
@@ -107,12 +106,13 @@ def retoken(
     masters: Masters,
     sealer_of: Callable[[Handles], Sealer],
     write_anew: Callable[[str], None],
+    begin: Callable[[adbc.Cursor, int], None],
     batch: int = BATCH,
 ) -> Retokened:
     """Finish the change under way, or else make one; KeyTrouble if a key cannot be made or read.
 
     `transact` runs a function of a cursor in one transaction of the vault's database, `write_anew` a ``vacuum full``
-    of a table, `sealer_of` gives the vault's sealer with other handles.
+    of a table, `sealer_of` gives the vault's sealer with other handles, `begin` has the audit go on under a version.
     """
     began, done = time.monotonic(), 0
     keys = transact(lambda cursor: _announce(cursor, masters.provider))
@@ -131,7 +131,7 @@ def retoken(
             done += rows
     for name in TABLES:
         write_anew(name)
-    transact(lambda cursor: _finish(cursor, version))
+    transact(lambda cursor: _finish(cursor, version, begin))
     return Retokened(version, done, time.monotonic() - began)
 
 
@@ -155,10 +155,13 @@ def _key(cursor: adbc.Cursor, provider: KeyProvider, version: int) -> bytes:
     return key
 
 
-def _is_made(provider: KeyProvider, version: int) -> bool:
+def keys_made(provider: KeyProvider) -> dict[int, bytes]:
+    """Token keys from version 2 on, as far as there are any; also one that no change was finished with."""
+    keys: dict[int, bytes] = {}
     with contextlib.suppress(KeyTrouble):
-        return bool(provider.token_key(version))
-    return False
+        for version in range(2, MOST_VERSIONS + 1):
+            keys[version] = provider.token_key(version)
+    return keys
 
 
 def _announce(cursor: adbc.Cursor, provider: KeyProvider) -> Mapping[int, bytes]:
@@ -285,7 +288,7 @@ def _update(cursor: adbc.Cursor, table: str, rows: pa.Table, sets: str, same: st
     cursor.execute("drop table pg_temp.renamed")
 
 
-def _finish(cursor: adbc.Cursor, version: int) -> None:
+def _finish(cursor: adbc.Cursor, version: int, begin: Callable[[adbc.Cursor, int], None]) -> None:
     cursor.execute(f"select pg_advisory_xact_lock({_LOCK})")
     cursor.fetchall()
     cursor.execute(
@@ -293,3 +296,4 @@ def _finish(cursor: adbc.Cursor, version: int) -> None:
         (_VERSION, str(version)),
     )
     cursor.execute("delete from meta where name = $1", (_NEXT,))
+    begin(cursor, version)

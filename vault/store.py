@@ -7,6 +7,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +17,7 @@ import pyarrow as pa
 from cryptography.exceptions import InvalidTag
 
 from vault import erasure, persons, retoken, rotation
-from vault.audit import GIVEN, MIDNIGHT, Alarm, Asking, Audit, Entry, dossier_of
+from vault.audit import GIVEN, MIDNIGHT, Alarm, Asking, Audit, AuditTrouble, Entry, dossier_of
 from vault.keys import KeyProvider, KeyTrouble, derive
 from vault.persons import Masters
 from vault.purposes import PURPOSES, Agreement, Disclosure, Purpose, QuotaSpent
@@ -111,7 +112,8 @@ class Store:
             token_key = setup.keys.token_key()
             data_key = self._transact(lambda cursor: persons.set_up(cursor, self.masters, token_key))
             handles = self._transact(lambda cursor: retoken.handles_of(cursor, setup.keys, setup.finishing))
-            self.audit = Audit(self._do, token_key, setup.audit_copy, setup.alarm)
+            later = retoken.keys_made(setup.keys)
+            self.audit = Audit(self._do, token_key, setup.audit_copy, setup.alarm, later)
             self._transact(self.audit.prepare)
         if recovered := self.audit.recover():
             _log.warning("%d entries of the audit were taken back from its copy into the database", recovered)
@@ -158,13 +160,19 @@ class Store:
             with self._lock:
                 return self._transact(act)
 
+        def begin(cursor: adbc.Cursor, version: int) -> None:
+            self.audit.follow(cursor, retoken.keys_made(self.masters.provider))
+            self.audit.begin(cursor, version)
+
         self._checked = False
-        done = retoken.retoken(transact, self.masters, self._sealer_of, self._write_anew, batch)
+        done = retoken.retoken(transact, self.masters, self._sealer_of, self._write_anew, begin, batch)
         self.sealer = self._sealer_of(
             transact(lambda cursor: retoken.handles_of(cursor, self.masters.provider))
         )
         self._checked = True
         self._apply_decisions()
+        with suppress(AuditTrouble):  # where the copy cannot be written, it catches up later
+            self.audit.copied()
         return done
 
     def _write_anew(self, table: str) -> None:
@@ -561,6 +569,7 @@ class Store:
         """Have nothing done under a token key that another process changed; go on under the new one."""
         if self._checked and not retoken.check(cursor, self.sealer.handles):
             self.sealer = self._sealer_of(retoken.handles_of(cursor, self.masters.provider))
+            self.audit.follow(cursor, retoken.keys_made(self.masters.provider))
             raise TokensRenewing(_CHANGED)
 
     def _same(self, by: Sealer | None) -> None:
