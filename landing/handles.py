@@ -84,8 +84,7 @@ def check(batch_id: str, found: set[int], held: int, renew: Renew | None) -> boo
     """
     if not found - {held}:
         return False
-    made = _version_of(renew(pa.array([_PROBE]))[0].as_py()) if renew else held
-    if max(found) > held or made != held or renew is None:
+    if max(found) > held or renew is None or _version_of(renew(pa.array([_PROBE]))[0].as_py()) != held:
         raise LandingError(
             f"batch {batch_id} holds tokens of version {', '.join(map(str, sorted(found)))}, the warehouse those of "
             f"version {held}: the vault's token key was changed. Nothing was loaded, because the two would not join. "
@@ -115,7 +114,7 @@ def renew_warehouse(
     One transaction under the lock of all loads: no reader sees two versions, and killed at any moment, all is as it
     was. Rows that change take a load number of their source, with an empty interval in the load log: no record was
     read, so no day is covered by it; what is built of them sees that they changed. `before_commit` is for tests that
-    kill here.
+    kill here. Raises LandingError where the vault is behind the warehouse.
     """
     from landing.loader import LOAD_LOCK, prepare  # which knows this module, too
 
@@ -125,8 +124,14 @@ def renew_warehouse(
         prepare(connection, holding)
         connection.execute("set local statement_timeout = 0")
         connection.execute("select pg_advisory_xact_lock(%s)", (LOAD_LOCK,))
-        done = Renewed(after)
-        if version(connection) == after:
+        done, held = Renewed(after), version(connection)
+        if after < held:
+            raise LandingError(
+                f"the vault makes tokens of version {after}, the warehouse holds those of version {held}: the vault's "
+                "database or keys are older than the warehouse. Put its keys back from their backup, then run "
+                "`.venv/bin/python -m ops vault retoken` (docs/operations.md)."
+            )
+        if after == held:
             return done
         for spec in holding:
             _stage(url, spec, renew)
