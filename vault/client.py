@@ -150,7 +150,7 @@ class VaultClient:
                         raise NoAgreement(said) if answer.status_code == 403 else QuotaSpent(said)
                     raise VaultRefused(f"the vault refused {path}: {said}")
                 trouble = f"HTTP {answer.status_code}"
-                if answer.status_code == 503:
+                if answer.headers.get("content-type") == "application/json":
                     trouble += f": {answer.json().get('error')}"
             # Sealing the same batch again gives the same references, so a repeat does no harm.
             if time.monotonic() > deadline:

@@ -29,10 +29,11 @@ KINDS = {"id": "token", "ref": "reference", "grp": "reference", "dig": "digest"}
 #: One digit stands in a handle.
 MOST_VERSIONS = 9
 _BYTES = 16
+_SHAPE = rf"^(id|ref|grp|dig)[1-{MOST_VERSIONS}]_[0-9a-f]{{32}}$"
 
 
 class HandleError(Exception):
-    """A handle is of a version this vault has no key for, or is none; the message repeats nothing of it."""
+    """A handle is of a version this vault has no key for; the message repeats nothing of it."""
 
 
 class Handles:
@@ -51,6 +52,13 @@ class Handles:
     def current(self, handles: pa.Array) -> pa.Array:
         """Texts, with every handle of another version in the current one; what is no handle stays. HandleError."""
         return self._mapped(handles, self.version)
+
+    def current_of_few(self, handles: pa.Array) -> pa.Array:
+        """`current` of texts that repeat: each distinct one is worked out once."""
+        if self.version == 1:
+            return handles
+        coded = handles.dictionary_encode()
+        return self.current(coded.dictionary).take(coded.indices)
 
     def first(self, handles: pa.Array) -> pa.Array:
         """Texts, with every handle in version 1."""
@@ -75,32 +83,32 @@ class Handles:
 
     def sealed_digest(self, digest: bytes) -> bytes:
         """16 bytes made under token key 1, as the current version has them."""
-        return self._stepped("digest", digest, 1, self.version)
+        return self.stepped("digest", digest)
+
+    def stepped(self, part: str, blocks: bytes) -> bytes:
+        """Blocks of 16 bytes of version 1, one after another, in the current version."""
+        return self._stepped(part, blocks, 1, self.version)
 
     def _mapped(self, handles: pa.Array, version: int) -> pa.Array:
         if self.version == 1 or not len(handles):
             return handles
-        for kind, part in KINDS.items():
-            mine = pc.fill_null(pc.starts_with(handles, kind), False)
-            if not pc.any(mine).as_py():
+        waiting = pc.fill_null(pc.match_substring_regex(handles, _SHAPE), False)
+        while pc.any(waiting).as_py():
+            # All of the kind and version of the first that waits: mostly there is but one.
+            prefix, _, _ = handles[pc.index(waiting, True).as_py()].as_py().partition("_")
+            chosen = pc.and_(waiting, pc.fill_null(pc.starts_with(handles, f"{prefix}_"), False))
+            waiting = pc.and_not(waiting, chosen)
+            kind, before = prefix[:-1], int(prefix[-1])
+            if before == version:
                 continue
-            for before in range(1, MOST_VERSIONS + 1):
-                prefix = f"{kind}{before}_"
-                length = len(prefix) + 2 * _BYTES
-                chosen = pc.and_(
-                    pc.fill_null(pc.starts_with(handles, prefix), False),
-                    pc.fill_null(pc.equal(pc.binary_length(handles), length), False),
+            if before > self.version:
+                raise HandleError(
+                    f"handles of version {before} were given, and this vault has token keys up to version "
+                    f"{self.version} only: its database was put back from a backup older than the change of the "
+                    "key. Run `python -m vault retoken` (docs/operations.md)."
                 )
-                if before == version or not pc.any(chosen).as_py():
-                    continue
-                if before > self.version:
-                    raise HandleError(
-                        f"handles of version {before} were given, and this vault has token keys up to version "
-                        f"{self.version} only: its database was put back from a backup older than the change of the "
-                        "key. Run `python -m vault retoken` (docs/operations.md)."
-                    )
-                raw = self._stepped(part, _bytes_of(handles.filter(chosen), prefix), before, version)
-                handles = pc.replace_with_mask(handles, chosen, _texts_of(f"{kind}{version}_", raw))
+            raw = self._stepped(KINDS[kind], _bytes_of(handles.filter(chosen), prefix), before, version)
+            handles = pc.replace_with_mask(handles, chosen, _texts_of(f"{kind}{version}_", raw))
         return handles
 
     def _stepped(self, part: str, blocks: bytes, before: int, after: int) -> bytes:
@@ -113,14 +121,8 @@ class Handles:
 def _bytes_of(handles: pa.Array, prefix: str) -> bytes:
     """The 16 bytes of each, one after another."""
     texts = b"".join(handles.cast(pa.binary()).to_pylist())
-    digits = np.frombuffer(texts, np.uint8).reshape(len(handles), -1)[:, len(prefix) :]
-    try:
-        found = bytes.fromhex(digits.tobytes().decode())
-    except ValueError:
-        found = b""
-    if len(found) != len(handles) * _BYTES:
-        raise HandleError("what begins as a handle of the vault's and has its length is none")
-    return found
+    digits = np.frombuffer(texts, np.uint8).reshape(len(handles), -1)[:, len(prefix) + 1 :]
+    return bytes.fromhex(digits.tobytes().decode())
 
 
 def _texts_of(prefix: str, raw: bytes) -> pa.Array:

@@ -123,10 +123,8 @@ class Sealer:
         sealed = [self._seal(batch, found) for batch in batches]
         values = found.distinct()
         if self.handles.version > 1:
-            sealed = [self._current(*pair) for pair in zip(batches, sealed, strict=True)]
-            for name in ("reference", "holder"):
-                at, column = values.schema.get_field_index(name), values[name].combine_chunks()
-                values = values.set_column(at, name, self.handles.current(column))
+            at, holders = values.schema.get_field_index("holder"), values["holder"].combine_chunks()
+            values = values.set_column(at, "holder", self.handles.current_of_few(holders))
         return sealed, values
 
     def _first_version(self, persons: Persons) -> Persons:
@@ -137,15 +135,6 @@ class Sealer:
             return tokens if tokens is None else self.handles.first(tokens)
 
         return found
-
-    def _current(self, batch: pa.RecordBatch, sealed: pa.RecordBatch) -> pa.RecordBatch:
-        """A sealed batch with its handles in the current version."""
-        seals = {f.name: (f.metadata or {}).get(b"seal") for f in batch.schema}
-        columns = [
-            self.handles.current(column) if seals[name] in (b"token", b"reference") else column
-            for name, column in zip(sealed.schema.names, sealed.columns, strict=True)
-        ]
-        return pa.RecordBatch.from_arrays(columns, schema=sealed.schema)
 
     def _seal(self, batch: pa.RecordBatch, found: _Found) -> pa.RecordBatch:
         meta = batch.schema.metadata or {}
@@ -181,8 +170,8 @@ class Sealer:
                     if tokens is not None and spec.name == subject_name
                     else self._tokens(column, found)
                 )
-                found.add(spec.name, made, column, made)
-                arrays.append(made)
+                arrays.append(self.handles.current_of_few(made))
+                found.add(spec.name, arrays[-1], column, made)
             elif seal == "reference":
                 owner = own.get(b"owner", b"").decode()
                 if owner not in ("", NOBODY):
@@ -286,7 +275,8 @@ class Sealer:
             values, owners = column.filter(present), pc.fill_null(holders.filter(present), "")
         # Neither an owner nor a field name can hold the separator, so no two inputs meet.
         messages = pc.binary_join_element_wise(owners, name, values, "\x1f").cast(pa.binary())
-        references = _prefixed_hex(PREFIX, self._digests(messages.to_pylist()))
+        made = self.handles.stepped("reference", b"".join(self._digests(messages.to_pylist())))
+        references = _prefixed_hex(f"ref{self.handles.version}_", [made])
         found.add(name, references, values, owners)
         if holders is None:
             return references.take(coded.indices)
