@@ -5,21 +5,27 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
 import requests
 
 from benchmarks.world import CLIENT_ID, CLIENT_SECRET, Line, World, ratio, rounds
-from connectors.base import Endpoint, Interval
+from connectors.base import Endpoint, Interval, Request
 from connectors.igate import IGate
+from landing.manifest import Manifest
 from ops.settings import PROJECT, VIETNAM
+from ops.sources import read_sources
+from ops.tasks import land
 from vault.client import VaultClient
 
 #: Windows end before the old system froze. A pull of one day also reads its margin of three days.
@@ -70,6 +76,8 @@ def settled(url: str) -> int:
 
 def run(world: World, long: bool = False) -> Iterator[Line]:
     """Speed, memory, rewritten rows."""
+    with world.sandbox() as sandbox:
+        yield _landing(world, sandbox, "month" if long else "week")
     with world.vault() as vault, world.sandbox() as sandbox:
         yield from _speed(sandbox)
         peaks: dict[str, float] = {}
@@ -96,6 +104,53 @@ def run(world: World, long: bool = False) -> Iterator[Line]:
         first, *_, last = peaks
         growth = peaks[last] / peaks[first]
         yield Line(f"peak of one {last} / peak of one {first}", growth, "<= 1.25", growth <= 1.25, "")
+
+
+class _Unsealed:
+    """In the vault's place: columns in the form they land in, with their values as they are."""
+
+    def seal_together(self, batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
+        """The batches without what is dropped, birth dates as years."""
+        return [self._open(batch) for batch in batches]
+
+    def _open(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        seals = {spec.name: (spec.metadata or {}).get(b"seal") for spec in batch.schema}
+        kept = {n: batch.column(n) for n, seal in seals.items() if seal != b"drop"}
+        years = {n: pc.year(column).cast(pa.int16()) for n, column in kept.items() if seals[n] == b"year"}
+        return pa.RecordBatch.from_pydict(kept | years)
+
+    def quarantine(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Nothing is set aside: the sandbox serves no faults here."""
+        if rows:
+            raise RuntimeError(f"the sandbox served {len(rows)} damaged records")
+
+
+def _landing(world: World, sandbox: str, window: str) -> Line:
+    """What the vault adds to landing a window it meets for the first time: every person is new, all is stored."""
+    entry = read_sources(PROJECT / "ops" / "sources.yml")["igate_tien_giang"]
+    end = dt.datetime.combine(END, dt.time(), VIETNAM)
+    interval = Interval(end - dt.timedelta({**WINDOWS, **LONG_WINDOWS}[window]), end)
+    landed: list[int] = []
+
+    def landing(vault: Any) -> float:
+        began = time.perf_counter()
+        connector = entry.connect(sandbox, CLIENT_ID, CLIENT_SECRET)
+        folder = land(world.home / "landing", entry, connector, Request(interval), vault)
+        seconds = time.perf_counter() - began
+        landed.append(Manifest.read(folder).tables["dossier"].landed)
+        shutil.rmtree(folder)
+        return seconds
+
+    def sealed() -> float:
+        with world.vault() as vault:
+            return landing(vault)
+
+    seconds = rounds(
+        {"sealed": sealed, "unsealed": lambda: landing(_Unsealed())}, 1 if window == "month" else 3
+    )
+    value, behind = ratio(seconds, "sealed", "unsealed")
+    name = f"land one {window} ({landed[0]:,} dossiers), sealed / unsealed"
+    return Line(name, value, "<= 1.3", value <= 1.3, behind)
 
 
 def _speed(sandbox: str) -> Iterator[Line]:

@@ -1,3 +1,6 @@
+{{ config(indexes=[{'columns': ['date_day'], 'unique': true}, {'columns': ['working_day_number']}]) }}
+
+-- The functions of deadlines look days up by both.
 with day as (
 
     select generate_series(

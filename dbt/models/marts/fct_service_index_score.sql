@@ -1,0 +1,72 @@
+-- One model gives the points, whoever counted: totals of another counter join as one more union.
+
+with total as (
+
+    select
+        'portal' as counted_by,
+        published_total.*
+    from {{ ref('int_service_index__published_total') }} as published_total
+
+),
+
+indicator as (
+
+    select
+        indicator_code,
+        group_code,
+        max_score::numeric as max_score,
+        full_at::numeric as full_at,
+        nullif(score_without_cases, '')::numeric as score_without_cases,
+        coalesce(nullif(full_at_in_note, ''), full_at)::numeric as full_at_in_note
+    from {{ ref('service_index_indicator') }}
+
+),
+
+scored as (
+
+    select
+        total.*,
+        indicator.group_code,
+        indicator.max_score,
+        round(total.numerator / nullif(total.denominator, 0), 6) as ratio,
+        {{ service_index_score(
+            'total.numerator', 'total.denominator', 'indicator.max_score', 'indicator.full_at',
+            'indicator.score_without_cases'
+        ) }} as score,
+        {{ service_index_score(
+            'total.numerator', 'total.denominator', 'indicator.max_score', 'indicator.full_at_in_note',
+            'indicator.score_without_cases'
+        ) }} as score_by_note
+    from total
+    inner join indicator on total.indicator_code = indicator.indicator_code
+
+)
+
+select
+    counted_by,
+    source_code,
+    period,
+    root_department_id,
+    department_id,
+    department_code,
+    department_name,
+    group_code,
+    indicator_code,
+    numerator::numeric(18, 4) as numerator,
+    denominator::numeric(18, 4) as denominator,
+    ratio::numeric(18, 6) as ratio,
+    score::numeric(6, 2) as score,
+    score_by_note::numeric(6, 2) as score_by_note,
+    max_score::numeric(6, 2) as max_score,
+    case
+        when score is not null then null
+        when numerator is null or denominator is null then 'not_published'
+        else 'no_cases'
+    end as null_reason,
+    published_score::numeric(6, 2) as published_score,
+    (score - published_score)::numeric(6, 2) as difference,
+    data_quality_status,
+    captured_at,
+    origin,
+    load_number
+from scored
