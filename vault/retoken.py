@@ -69,8 +69,8 @@ class Retokened:
     seconds: float
 
 
-def handles_of(cursor: adbc.Cursor, provider: KeyProvider, finishing: bool = False) -> Handles:
-    """The handles of the version the database is at, its keys compared with the fingerprints.
+def keys_of(cursor: adbc.Cursor, provider: KeyProvider, finishing: bool = False) -> dict[int, bytes]:
+    """The token keys from version 2 to the one the database is at, compared with the fingerprints.
 
     KeyTrouble where a key is missing or another one; where a change was begun and not finished, unless `finishing`.
     """
@@ -82,7 +82,7 @@ def handles_of(cursor: adbc.Cursor, provider: KeyProvider, finishing: bool = Fal
             "interrupted, or an older backup of the database was put back. Tokens of both would not join, so the vault "
             "does not start. Finish it: .venv/bin/python -m ops vault retoken (docs/operations.md)."
         )
-    return Handles(keys)
+    return keys
 
 
 def check(cursor: adbc.Cursor, handles: Handles) -> bool:
@@ -106,13 +106,14 @@ def retoken(
     masters: Masters,
     sealer_of: Callable[[Handles], Sealer],
     write_anew: Callable[[str], None],
-    begin: Callable[[adbc.Cursor, int], None],
+    begin: Callable[[adbc.Cursor, Mapping[int, bytes]], None],
     batch: int = BATCH,
 ) -> Retokened:
     """Finish the change under way, or else make one; KeyTrouble if a key cannot be made or read.
 
     `transact` runs a function of a cursor in one transaction of the vault's database, `write_anew` a ``vacuum full``
-    of a table, `sealer_of` gives the vault's sealer with other handles, `begin` has the audit go on under a version.
+    of a table, `sealer_of` gives the vault's sealer with other handles, `begin` has the audit go on under the last of
+    the keys.
     """
     began, done = time.monotonic(), 0
     keys = transact(lambda cursor: _announce(cursor, masters.provider))
@@ -131,7 +132,7 @@ def retoken(
             done += rows
     for name in TABLES:
         write_anew(name)
-    transact(lambda cursor: _finish(cursor, version, begin))
+    transact(lambda cursor: _finish(cursor, keys, begin))
     return Retokened(version, done, time.monotonic() - began)
 
 
@@ -288,12 +289,14 @@ def _update(cursor: adbc.Cursor, table: str, rows: pa.Table, sets: str, same: st
     cursor.execute("drop table pg_temp.renamed")
 
 
-def _finish(cursor: adbc.Cursor, version: int, begin: Callable[[adbc.Cursor, int], None]) -> None:
+def _finish(
+    cursor: adbc.Cursor, keys: Mapping[int, bytes], begin: Callable[[adbc.Cursor, Mapping[int, bytes]], None]
+) -> None:
     cursor.execute(f"select pg_advisory_xact_lock({_LOCK})")
     cursor.fetchall()
     cursor.execute(
         "insert into meta values ($1, $2) on conflict (name) do update set value = excluded.value",
-        (_VERSION, str(version)),
+        (_VERSION, str(max(keys))),
     )
     cursor.execute("delete from meta where name = $1", (_NEXT,))
-    begin(cursor, version)
+    begin(cursor, keys)

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from cryptography.exceptions import InvalidTag
 
 from vault import erasure, persons, retoken, rotation
 from vault.audit import GIVEN, MIDNIGHT, Alarm, Asking, Audit, AuditTrouble, Entry, dossier_of
+from vault.handles import Handles
 from vault.keys import KeyProvider, KeyTrouble, derive
 from vault.persons import Masters
 from vault.purposes import PURPOSES, Agreement, Disclosure, Purpose, QuotaSpent
@@ -111,8 +112,10 @@ class Store:
             self.masters = Masters(setup.keys)
             token_key = setup.keys.token_key()
             data_key = self._transact(lambda cursor: persons.set_up(cursor, self.masters, token_key))
-            handles = self._transact(lambda cursor: retoken.handles_of(cursor, setup.keys, setup.finishing))
-            later = retoken.keys_made(setup.keys)
+            later = self._transact(lambda cursor: retoken.keys_of(cursor, setup.keys, setup.finishing))
+            handles = Handles(later)
+            # In the copy there may be entries under a key that a database put back does not know yet.
+            later = retoken.keys_made(setup.keys) if setup.finishing else later
             self.audit = Audit(self._do, token_key, setup.audit_copy, setup.alarm, later)
             self._transact(self.audit.prepare)
         if recovered := self.audit.recover():
@@ -160,15 +163,14 @@ class Store:
             with self._lock:
                 return self._transact(act)
 
-        def begin(cursor: adbc.Cursor, version: int) -> None:
-            self.audit.follow(cursor, retoken.keys_made(self.masters.provider))
-            self.audit.begin(cursor, version)
+        def begin(cursor: adbc.Cursor, keys: Mapping[int, bytes]) -> None:
+            self.audit.follow(cursor, keys)
+            self.audit.begin(cursor, max(keys))
 
         self._checked = False
         done = retoken.retoken(transact, self.masters, self._sealer_of, self._write_anew, begin, batch)
-        self.sealer = self._sealer_of(
-            transact(lambda cursor: retoken.handles_of(cursor, self.masters.provider))
-        )
+        keys = transact(lambda cursor: retoken.keys_of(cursor, self.masters.provider))
+        self.sealer = self._sealer_of(Handles(keys))
         self._checked = True
         self._apply_decisions()
         with suppress(AuditTrouble):  # where the copy cannot be written, it catches up later
@@ -568,8 +570,9 @@ class Store:
     def _check(self, cursor: adbc.Cursor) -> None:
         """Have nothing done under a token key that another process changed; go on under the new one."""
         if self._checked and not retoken.check(cursor, self.sealer.handles):
-            self.sealer = self._sealer_of(retoken.handles_of(cursor, self.masters.provider))
-            self.audit.follow(cursor, retoken.keys_made(self.masters.provider))
+            keys = retoken.keys_of(cursor, self.masters.provider)
+            self.audit.follow(cursor, keys)
+            self.sealer = self._sealer_of(Handles(keys))
             raise TokensRenewing(_CHANGED)
 
     def _same(self, by: Sealer | None) -> None:
