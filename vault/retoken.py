@@ -31,6 +31,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import adbc_driver_postgresql.dbapi as adbc
@@ -250,11 +251,13 @@ def _dossiers(
     found = cursor.fetch_arrow_table().to_pylist()
     if not found:
         return 0, None
+    # But those of a run that was killed later on.
+    waiting = [row for row in found if not proved(row, after.digest)]
+    each = [[row["token"], *row["refs"].split(" ")] for row in waiting]
+    every = iter(after.handles.current_of(handle for handles in each for handle in handles))
     renamed = []
-    for row in found:
-        if proved(row, after.digest):
-            continue  # by a run that was killed later on
-        token, *references = after.handles.current_of([row["token"], *row["refs"].split(" ")])
+    for row, handles in zip(waiting, each, strict=True):
+        token, *references = islice(every, len(handles))
         new = row | {"token": token, "refs": " ".join(references)}
         proof = after.digest(message_of(new)) if proved(row, before.digest) else row["proof"]
         renamed.append(new | {"proof": proof})
