@@ -23,11 +23,12 @@ from connectors.base import Chunk, Connector, Interval, Request
 from connectors.contract import Contract, contract
 from connectors.file_drop import NothingDropped
 from connectors.keys import KeyLister
-from landing import deletions, handles, loader
+from landing import deletions, loader
 from landing.manifest import Manifest, TableEntry
 from landing.writer import BatchWriter
 from ops.ahead import ahead
 from ops.dbt import MARK
+from ops.handles import renewing
 from ops.outcomes import NothingToDo, recorded, store_outcomes
 from ops.settings import PROJECT, VIETNAM, Settings
 from ops.sources import Source, read_sources
@@ -244,11 +245,6 @@ def _still_open(settings: Settings, code: str, connector: type[Connector]) -> li
             (code, statuses),
         ).fetchall()
     return [r[0] for r in rows]
-
-
-def renewing(settings: Settings) -> handles.Renew:
-    """Asks the vault for the present form of handles; connects when it is first asked."""
-    return lambda texts: VaultClient(settings.vault_socket, settings.vault_token).renewed(texts)
 
 
 # --- landing -> raw ---------------------------------------------------------------------------------

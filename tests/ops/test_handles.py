@@ -118,11 +118,12 @@ import os, signal, sys
 from pathlib import Path
 from landing import handles
 from ops import tasks
+from ops.handles import renewing
 from ops.settings import Settings
 from connectors.contract import contract, contract_names
 settings = Settings({"KHOCHUNG_HOME": sys.argv[1], "WAREHOUSE_URL": sys.argv[2]}, dotenv=Path("no.env"))
 specs = [tasks.table_spec(contract(n)) for n in contract_names()]
-handles.renew_warehouse(sys.argv[2], specs, tasks.renewing(settings), lambda: os.kill(os.getpid(), signal.SIGKILL))
+handles.renew_warehouse(sys.argv[2], specs, renewing(settings), lambda: os.kill(os.getpid(), signal.SIGKILL))
 """
 
 
