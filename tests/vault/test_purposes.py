@@ -261,7 +261,8 @@ def test_no_other_call_gives_a_clear_value(vault):
     rejects = {"/v1/rejects", "/v1/rejects/read", "/v1/rejects/replayed"}
     audit = {"/v1/audit/person", "/v1/audit/verify"}
     given = {"/v1/disclose", "/v1/reveal"}  # what /v1/reveal gives is told in test_reveal.py
-    assert paths == {"/v1/health", "/v1/ready", "/v1/seal", "/v1/quarantine"} | given | rejects | audit
+    plain = {"/v1/health", "/v1/ready", "/v1/seal", "/v1/renewed", "/v1/quarantine"}
+    assert paths == plain | given | rejects | audit
     # What /v1/rejects/read gives is told in tests/ops/test_rejects.py.
     payload = str(PERSON).encode()
     vault.client.quarantine(
@@ -276,6 +277,7 @@ def test_no_other_call_gives_a_clear_value(vault):
         str(vault.client.health()).encode(),
         vault.client.seal(batch(PERSON)).serialize().to_pybytes(),
         str(vault.client.rejects()).encode(),
+        str(vault.client.renewed(pa.array(list(pair(row)), pa.string())).to_pylist()).encode(),
     ]
     assert vault.client.replayed([("b", "dossier", "{}", "due_at")], "c") == 1
     assert vault.client.replayed([("b", "dossier", "{}", "due_at")], "c") == 0
