@@ -77,6 +77,11 @@ class Column:
     business_name: str = ""
     custom: Mapping[str, object] = field(default_factory=dict, hash=False, compare=False)
 
+    @property
+    def holds_handle(self) -> bool:
+        """Whether it lands tokens or references: of its own seal or, with the property ``handle``, of another's."""
+        return self.seal in ("token", "reference") or self.custom.get("handle") is True
+
 
 @dataclass(frozen=True)
 class Contract:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg import sql
 
+from landing import handles
 from landing.manifest import LandingError, Manifest
 
 STAGE = "landing_stage"
@@ -45,6 +46,8 @@ class TableSpec:
     change_key: tuple[str, ...] = ()
     complete_within: tuple[str, ...] = ()
     parent: str | None = None
+    #: Columns that hold handles of the vault.
+    handles: tuple[str, ...] = ()
 
 
 @dataclass
@@ -98,6 +101,7 @@ def prepare(connection: psycopg.Connection, specs: Sequence[TableSpec]) -> None:
         "create table if not exists raw.dossier_deletion (source_code text not null, dossier_id text not null, "
         "missed_at timestamptz not null, deleted_at timestamptz, load_number bigint, "
         "primary key (source_code, dossier_id))",
+        handles.SCHEMA,
         *(s for spec in specs for s in spec.ddl),
     )
     # One round trip: a contract has a statement for each column.
@@ -129,8 +133,13 @@ def _watch_changes(connection: psycopg.Connection) -> None:
     )
 
 
-def stage(url: str, folder: Path, specs: Sequence[TableSpec]) -> dict[str, str]:
-    """COPY the batch's files into fresh unlogged tables; {table: staged table}, for the landing gate."""
+def stage(
+    url: str, folder: Path, specs: Sequence[TableSpec], renew: handles.Renew | None = None
+) -> dict[str, str]:
+    """COPY the batch's files into fresh unlogged tables; {table: staged table}, for the landing gate.
+
+    `renew` is asked where the batch holds handles of an earlier token key than the warehouse's.
+    """
     manifest = Manifest.read(folder)
     manifest.verify_files(folder)
     names: dict[str, str] = {}
@@ -139,6 +148,11 @@ def stage(url: str, folder: Path, specs: Sequence[TableSpec]) -> dict[str, str]:
         _check_clock(connection, manifest)
         if _loaded(connection, manifest.batch_id) is not None:
             return {}
+        found = _versions(folder, manifest, specs)
+        handles.begin_with(connection, found)
+        held = handles.version(connection)
+        if not handles.check(manifest.batch_id, found, held, renew):
+            renew = None
         for spec in specs:
             entry = manifest.tables.get(spec.name)
             if entry is None or entry.file is None:
@@ -151,10 +165,44 @@ def stage(url: str, folder: Path, specs: Sequence[TableSpec]) -> dict[str, str]:
                     target, _list(spec.columns), sql.Identifier(spec.name)
                 )
             )
+            connection.execute(
+                sql.SQL("comment on table {} is {}").format(target, sql.Literal(_staged_under(held)))
+            )
             names[spec.name] = name
         connection.commit()
-    _copy(url, folder, manifest, names)
+    troubles: list[Exception] = []
+
+    def told(texts: pa.Array) -> pa.Array:
+        assert renew is not None  # noqa: S101 - called for no table otherwise
+        try:
+            return renew(texts)
+        except Exception as e:
+            troubles.append(e)
+            raise
+
+    holding = {spec.name: spec.handles for spec in specs if renew and spec.handles}
+    try:
+        _copy(url, folder, manifest, names, holding, told)
+    except Exception:
+        # What the vault said does not come through the driver that reads the renewed rows.
+        if troubles:
+            raise troubles[0] from None
+        raise
     return names
+
+
+def _versions(folder: Path, manifest: Manifest, specs: Sequence[TableSpec]) -> set[int]:
+    """Versions of the handles in a batch's files."""
+    found: set[int] = set()
+    for spec in specs:
+        entry = manifest.tables.get(spec.name)
+        if spec.handles and entry is not None and entry.file is not None:
+            found |= handles.versions_in(pq.ParquetFile(folder / entry.file), spec.handles)
+    return found
+
+
+def _staged_under(version: int) -> str:
+    return f"holds handles of version {version}"
 
 
 def _check_clock(connection: psycopg.Connection, manifest: Manifest) -> None:
@@ -171,8 +219,18 @@ def _check_clock(connection: psycopg.Connection, manifest: Manifest) -> None:
         )
 
 
-def _copy(url: str, folder: Path, manifest: Manifest, names: dict[str, str]) -> None:
-    """COPY each file into its staging table; a large one by two connections, half of its row groups each."""
+def _copy(
+    url: str,
+    folder: Path,
+    manifest: Manifest,
+    names: dict[str, str],
+    holding: dict[str, tuple[str, ...]],
+    renew: handles.Renew,
+) -> None:
+    """COPY each file into its staging table; a large one by two connections, half of its row groups each.
+
+    `holding` are the columns of each table whose handles are renewed.
+    """
     halves: list[tuple[str, int, int]] = []
     for table in names:
         entry = manifest.tables[table]
@@ -184,7 +242,7 @@ def _copy(url: str, folder: Path, manifest: Manifest, names: dict[str, str]) -> 
         table, low, high = half
         file = pq.ParquetFile(folder / str(manifest.tables[table].file))
         with adbc.connect(url) as connection, connection.cursor() as cursor:
-            reader = _reader(file, range(low, high))
+            reader = _reader(file, range(low, high), holding.get(table, ()), renew)
             written = cursor.adbc_ingest(names[table], reader, mode="append", db_schema_name=STAGE)
             connection.commit()
         return int(written)
@@ -198,8 +256,12 @@ def _copy(url: str, folder: Path, manifest: Manifest, names: dict[str, str]) -> 
             raise LandingError(f"staged {sum(mine)} of {landed} landed rows of {table}; clear the task")
 
 
-def _reader(file: pq.ParquetFile, row_groups: Sequence[int]) -> pa.RecordBatchReader:
+def _reader(
+    file: pq.ParquetFile, row_groups: Sequence[int], holding: Sequence[str], renew: handles.Renew
+) -> pa.RecordBatchReader:
     batches = file.iter_batches(batch_size=16 * 1024, row_groups=row_groups)
+    if holding:
+        batches = handles.renewed_batches(batches, holding, renew)
     return pa.RecordBatchReader.from_batches(file.schema_arrow.remove_metadata(), batches)
 
 
@@ -224,8 +286,10 @@ def load(
             return LoadOutcome(manifest.batch_id, number, already=True)
         number = _one(connection, "select coalesce(max(load_number), 0) + 1 from ops.load_log")
         outcome = LoadOutcome(manifest.batch_id, number)
+        held = handles.version(connection)
         for spec in specs:
             if spec.name in manifest.tables:
+                _check_staged(connection, manifest, spec, held)
                 outcome.tables[spec.name] = _merge(
                     connection, spec, manifest, number, rejected.get(spec.name, []), folder
                 )
@@ -250,6 +314,19 @@ def load(
             before_commit()
         connection.commit()
     return outcome
+
+
+def _check_staged(connection: psycopg.Connection, manifest: Manifest, spec: TableSpec, held: int) -> None:
+    """A table that was staged before the warehouse took the handles of another token key would not join."""
+    name = staged_name(manifest.batch_id, spec.name)
+    row = connection.execute(
+        "select obj_description(to_regclass(%s), 'pg_class')", (f'{STAGE}."{name}"',)
+    ).fetchone()
+    if spec.handles and row and row[0] and row[0] != _staged_under(held):
+        raise LandingError(
+            f"batch {manifest.batch_id} was staged before the vault's token key was changed (table {spec.name} "
+            f"{row[0]}, the warehouse is at {held}); clear the staging task"
+        )
 
 
 def _loaded(connection: psycopg.Connection, batch_id: str) -> int | None:

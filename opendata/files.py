@@ -92,9 +92,9 @@ PERSONAL_PATTERNS = {
     "identity number (12 or 9 digits)": r"(^|[^0-9])([0-9]{12}|[0-9]{9})([^0-9]|$)",
     "telephone number": r"(^|[^0-9.])(\+?84|0)[ .-]?([35789]([ .-]?[0-9]){8}|2([ .-]?[0-9]){9})([^0-9]|$)",
     "e-mail address": r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}",
-    "reference of the vault": r"(ref1|id1)_[0-9A-Za-z]",
+    "reference of the vault": r"(ref|id)[1-9]_[0-9A-Za-z]",
 }
-VAULT_REFERENCE = re.compile(r"(?:ref1|id1)_[0-9a-f]{8}")
+VAULT_REFERENCE = re.compile(r"(?:ref|id)[1-9]_[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)

@@ -175,6 +175,28 @@ def _audit(settings: Settings, command: str) -> None:
         raise services.ServiceError(str(e)) from None
 
 
+def _renew_handles(settings: Settings) -> None:
+    from landing.manifest import LandingError
+    from ops import handles
+    from ops.outcomes import NothingToDo
+    from vault.client import VaultRefused, VaultUnavailable
+
+    if settings.embedded and not settings.get("VAULT_SOCKET"):
+        services.Supervisor(settings).start(["postgres", "vault"])
+    try:
+        done = handles.renew_warehouse(settings)
+    except NothingToDo as e:
+        print(e)
+        return
+    except (LandingError, VaultRefused, VaultUnavailable) as e:
+        raise services.ServiceError(str(e)) from None
+    rows = ", ".join(f"{n:,} of {table}" for table, n in done.rows.items())
+    print(
+        f"rows with tokens of version {done.version} now: {rows}. The marts follow with the next build: make run, or "
+        "trigger build_warehouse in Airflow."
+    )
+
+
 def _clean(settings: Settings) -> None:
     """Remove what this project made in its home, and nothing else that may lie there."""
     made = (
@@ -214,7 +236,7 @@ def main() -> int:
         "airflow", help="Airflow's own command in this installation, such as: airflow dags list"
     )
     commands.add_parser(
-        "vault", help="the vault's own commands: rotate, erase, match, ... (python -m vault -h)"
+        "vault", help="the vault's own commands: rotate, retoken, erase, match, ... (python -m vault -h)"
     )
     commands.add_parser(
         "prepare", help="make logins, databases and secrets on a given server; safe to repeat"
@@ -237,6 +259,10 @@ def main() -> int:
         "collect", help="have the vault delete what it stored and no landed file and no raw row names"
     )
     collecting.add_argument("--dry-run", action="store_true", help="count only")
+    commands.add_parser(
+        "renew-handles",
+        help="bring the warehouse's tokens to the vault's changed token key (after: vault retoken)",
+    )
     commands.add_parser("sandbox", help="run every stand-in, in the foreground")
     # What follows psql, client, airflow or vault is theirs, also where it begins with a dash.
     words = sys.argv[2:] if sys.argv[1:2] in (["psql"], ["client"], ["airflow"], ["vault"]) else []
@@ -273,13 +299,15 @@ def main() -> int:
             _audit(settings, given.command)
         elif given.command == "collect":
             _collect(settings, given.dry_run)
+        elif given.command == "renew-handles":
+            _renew_handles(settings)
         elif given.command == "clean":
             _clean(settings)
         elif given.command == "airflow":
             _airflow(settings, words)
         elif given.command == "vault":
             if not words:
-                parser.error("vault needs a command: rotate, erase, collect, match, links or unlink")
+                parser.error("vault needs a command: rotate, retoken, erase, collect, match, links or unlink")
             _vault(settings, words)
         elif given.command == "prepare":
             _prepare(settings)

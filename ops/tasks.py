@@ -28,6 +28,7 @@ from landing.manifest import Manifest, TableEntry
 from landing.writer import BatchWriter
 from ops.ahead import ahead
 from ops.dbt import MARK
+from ops.handles import renewing
 from ops.outcomes import NothingToDo, recorded, store_outcomes
 from ops.pseudonyms import renew
 from ops.settings import PROJECT, VIETNAM, Settings
@@ -72,6 +73,7 @@ def table_spec(table: Contract) -> loader.TableSpec:
         change_key=table.change_key,
         complete_within=table.complete_within,
         parent=table.parent,
+        handles=tuple(c.name for c in columns if c.holds_handle),
     )
 
 
@@ -253,7 +255,9 @@ def stage(settings: Settings, code: str, folder: str) -> dict[str, str]:
     """Stage a landed batch for its gate; {table: staged table}, empty if it was loaded before."""
     with recorded(settings.home, "stage", code) as outcome:
         connector = source(settings, code).connector_class()
-        names = loader.stage(settings.login_url("loader"), Path(folder), _specs(connector))
+        names = loader.stage(
+            settings.login_url("loader"), Path(folder), _specs(connector), renewing(settings)
+        )
         outcome.details |= {"batch_id": Path(folder).name, "staged": names}
         return names
 

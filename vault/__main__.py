@@ -1,6 +1,7 @@
 """``python -m vault``: serve on a local socket.
 
 ``python -m vault rotate``: change the master encryption key, also while the vault serves.
+``python -m vault retoken``: change the token key; whatever else asks the vault waits until it is done.
 ``python -m vault erase --request ... --decision erase|restrict|refuse --basis ... --officer ... [--term ...]
 [--papers all|this]``: record and carry out what was decided on a person's request; reads the identity number from
 standard input, where no other user of the machine sees it.
@@ -40,6 +41,7 @@ from vault.audit import Alarm, AuditTrouble
 from vault.collection import CollectionError
 from vault.erasure import DECISIONS, Request, RequestError
 from vault.keys import KeyTrouble, provider
+from vault.retoken import BATCH as RENAMED
 from vault.rotation import BATCH
 from vault.server import application
 from vault.store import Setup, Store, was_set_up
@@ -73,7 +75,7 @@ def _alarm() -> Alarm:
         )
 
 
-def _store(serving: bool) -> Store:
+def _store(serving: bool, finishing: bool = False) -> Store:
     """The vault's store; a wrong key or an unreachable database ends with one clear line."""
     keys_folder = Path(_setting("VAULT_KEYS"))
     url = _setting("VAULT_DATABASE_URL")
@@ -85,8 +87,11 @@ def _store(serving: bool) -> Store:
         copy = os.environ.get("VAULT_AUDIT_COPY", "")
         keys = provider(os.environ, keys_folder, create=never)
         store = Store(
-            Setup(url, keys, erasures=erasures, audit_copy=Path(copy) if copy else None, alarm=_alarm())
-        )
+            Setup(
+                url, keys, erasures=erasures, audit_copy=Path(copy) if copy else None, alarm=_alarm(),
+                finishing=finishing,
+            )
+        )  # fmt: skip
     except KeyTrouble as e:
         sys.exit(f"vault: {e}")
     except adbc.Error as e:
@@ -111,6 +116,19 @@ def _rotate(batch: int) -> None:
         f"{done.version} now ({store.masters.provider.place(done.version)}). Back it up, apart from the database. The "
         f"one before ({store.masters.provider.place(done.version - 1)}) is needed for older backups of the database "
         "alone: remove it once you keep none of those."
+    )
+
+
+def _retoken(batch: int) -> None:
+    store = _store(serving=False, finishing=True)
+    try:
+        done = store.retoken(batch)
+    except KeyTrouble as e:
+        sys.exit(f"vault: {e}")
+    print(
+        f"vault: {done.rows:,} rows took handles of token key {done.version} in {done.seconds:.0f} s "
+        f"({store.masters.provider.make_token_key(done.version)}). Back it up, apart from the database, and keep those "
+        "before: every one of them is needed. Now bring the warehouse to it: .venv/bin/python -m ops renew-handles."
     )
 
 
@@ -218,6 +236,8 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command")
     rotating = commands.add_parser("rotate", help="change the master encryption key")
     rotating.add_argument("--batch", type=int, default=BATCH, help="keys wrapped anew in one transaction")
+    renaming = commands.add_parser("retoken", help="change the token key")
+    renaming.add_argument("--batch", type=int, default=RENAMED, help="rows renamed in one transaction")
     erasing = commands.add_parser("erase", help="a decision on a person; identity number on standard input")
     erasing.add_argument("--request", required=True, help="number of the citizen's request")
     erasing.add_argument("--decision", required=True, choices=DECISIONS)
@@ -244,6 +264,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.command == "rotate":
         _rotate(given.batch)
+    elif given.command == "retoken":
+        _retoken(given.batch)
     elif given.command == "erase":
         _decide(given)
     elif given.command == "collect":

@@ -7,7 +7,9 @@ shown who looked, for what, under which document).
 The chain: ``hash`` is an HMAC-SHA-256 under a key derived from the token key, over the row's content, its number and
 the hash of the row before. Numbers have no gaps; one transaction at a time appends (a lock on the table). `verify`
 tells the first row that was changed, moved, added or is missing. The last number and hash stand once more, under the
-same key, in ``meta``: whoever only deletes the last rows is found out, and the numbers go on where they ended.
+same key, in ``meta``: whoever only deletes the last rows is found out, and the numbers go on where they ended. A change
+of the token key (`vault.retoken`) is a row of its own (``token_key``), the first under the next key: whoever has the
+keys of before can forge neither that row nor what stands before or after it.
 
 The copy: one line of JSON for each row in ``audit.jsonl`` in the folder VAULT_AUDIT_COPY, fsynced. What the database
 has committed and the copy lacks (a crash between the two) is appended at the next chance, so the copy is never
@@ -40,7 +42,7 @@ import logging
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,6 +113,9 @@ _EARLIER = {
 _HEAD = "audit_head"
 _START = (0, "")
 _LOWEST = -(2**63)
+#: Action of the first entry under another token key.
+_CHANGE = "token_key"
+_CHANGED = re.compile(r"version ([2-9])")
 _log = logging.getLogger("vault.audit")
 
 
@@ -199,11 +204,18 @@ class Audit:
     """The chain over one connection; `do` runs a function of a cursor in one transaction."""
 
     def __init__(
-        self, do: Callable[..., Any], token_key: bytes, copy: Path | None = None, alarm: Alarm | None = None
+        self,
+        do: Callable[..., Any],
+        token_key: bytes,
+        copy: Path | None = None,
+        alarm: Alarm | None = None,
+        later_keys: Mapping[int, bytes] | None = None,
     ) -> None:
+        """`later_keys` are the token keys from version 2 on."""
         self._do = do
-        self._key = derive(token_key, "audit")
-        self._reasons = AESGCM(derive(token_key, "audit/reason"))
+        self._token_keys = {1: token_key, **(later_keys or {})}
+        #: Version of the token key -> the number of the first row under it.
+        self._firsts = {1: _LOWEST}
         self._copy = copy
         self._alarm = alarm or Alarm()
 
@@ -220,6 +232,24 @@ class Audit:
         for statement in _SCHEMA:
             cursor.execute(statement)
         self._carry_over(cursor)
+        self.follow(cursor, self._token_keys)
+
+    def follow(self, cursor: adbc.Cursor, token_keys: Mapping[int, bytes]) -> None:
+        """Know these token keys, and where in the chain each begins."""
+        self._token_keys |= token_keys
+        cursor.execute(f"select {_COLUMNS} from audit where action = $1 order by number", (_CHANGE,))  # noqa: S608
+        for row in cursor.fetch_arrow_table().to_pylist():
+            self._learn(row)
+
+    def begin(self, cursor: adbc.Cursor, version: int) -> None:
+        """Go on under a version of the token key, in the caller's transaction; again, it changes nothing."""
+        # As the database has it: what a transaction that failed had learned does not count.
+        self._firsts.pop(version, None)
+        self.follow(cursor, {})
+        if version not in self._firsts:
+            cursor.execute("lock table audit in exclusive mode")
+            self._firsts[version] = self._head(cursor)[0] + 1
+            self.append(cursor, [Entry(_CHANGE, "service", "done", note=f"version {version}")])
 
     def append(self, cursor: adbc.Cursor, entries: Sequence[Entry]) -> None:
         """Add rows at the end of the chain, in the caller's transaction; one appends at a time, until it commits."""
@@ -232,7 +262,7 @@ class Audit:
             number += 1
             row = dataclasses.asdict(entry) | {"number": number, "at": entry.at or now, "previous": previous}
             row["subject"] = entry.subject if _TOKEN.fullmatch(entry.subject) else ""
-            row["reason"] = self._sealed_reason(entry)
+            row["reason"] = self._sealed_reason(entry, number)
             # PostgreSQL holds no NUL; what a caller sends must not stop its own record.
             row |= {n: row[n].replace("\0", "") for n in _TEXTS}
             row["hash"] = previous = self._hash(row)
@@ -331,6 +361,7 @@ class Audit:
                 f.seek(0)
                 rows = []
                 for row in _lines(f):
+                    self._learn(row)
                     if row["number"] == head[0] and row["hash"] != head[1]:
                         return 0
                     if row["number"] <= number:
@@ -364,6 +395,8 @@ class Audit:
                 entries += 1
             if len(rows) < _CHUNK:
                 break
+        if without := [v for v in self._token_keys if v not in self._firsts]:
+            trouble = trouble or f"the entry of the change to token key {without[0]} is gone"
         trouble = trouble or self._do(lambda cursor: self._cut(cursor, number))
         if self._copy is None:
             return Verdict(entries, None, trouble)
@@ -398,14 +431,35 @@ class Audit:
         if not row["reason"]:
             return ""
         sealed = base64.b64decode(row["reason"])
-        return self._reasons.decrypt(sealed[:12], sealed[12:], row["request_id"].encode()).decode()
+        cipher = self._cipher(row["number"])
+        return cipher.decrypt(sealed[:12], sealed[12:], row["request_id"].encode()).decode()
 
     # --- the chain -----------------------------------------------------------------------------------
 
-    def _hash(self, row: dict[str, Any]) -> str:
+    def _version(self, number: int) -> int:
+        """The version of the token key that an entry stands under."""
+        return max(version for version, first in self._firsts.items() if first <= number)
+
+    def _key(self, version: int) -> bytes:
+        return derive(self._token_keys[version], "audit")
+
+    def _cipher(self, number: int) -> AESGCM:
+        return AESGCM(derive(self._token_keys[self._version(number)], "audit/reason"))
+
+    def _learn(self, row: dict[str, Any]) -> None:
+        """Note where a version begins, if `row` is the entry of it, under its own key."""
+        told = _CHANGED.fullmatch(row["note"]) if row["action"] == _CHANGE else None
+        version = int(told[1]) if told else 0
+        if version in self._token_keys:
+            mine = self._hash(row, version)
+            if hmac.compare_digest(mine.encode(), row["hash"].encode()):
+                self._firsts[version] = row["number"]
+
+    def _hash(self, row: dict[str, Any], version: int | None = None) -> str:
+        key = self._key(version or self._version(row["number"]))
         content = [_moment(row["at"]) if n == "at" else row[n] for n in _CONTENT]
         plain = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-        return hmac.digest(self._key, plain, hashlib.sha256).hex()
+        return hmac.digest(key, plain, hashlib.sha256).hex()
 
     def _wrong(self, row: dict[str, Any], number: int, previous: str) -> str | None:
         """What is wrong with `row` as the one after entry `number`."""
@@ -442,7 +496,8 @@ class Audit:
         return int(number), last
 
     def _note(self, number: int, last: str) -> str:
-        return hmac.digest(self._key, f"head {number} {last}".encode(), hashlib.sha256).hex()
+        key = self._key(self._version(number))
+        return hmac.digest(key, f"head {number} {last}".encode(), hashlib.sha256).hex()
 
     def _cut(self, cursor: adbc.Cursor, number: int) -> str | None:
         """What the note of the head says against a chain that ends at `number`."""
@@ -486,11 +541,11 @@ class Audit:
 
         return list(self._do(read))
 
-    def _sealed_reason(self, entry: Entry) -> str:
+    def _sealed_reason(self, entry: Entry, number: int) -> str:
         if not entry.reason:
             return ""
         nonce = os.urandom(12)
-        sealed = self._reasons.encrypt(nonce, entry.reason.encode(), entry.request_id.encode())
+        sealed = self._cipher(number).encrypt(nonce, entry.reason.encode(), entry.request_id.encode())
         return base64.b64encode(nonce + sealed).decode()
 
     def _carry_over(self, cursor: adbc.Cursor) -> None:

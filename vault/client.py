@@ -58,6 +58,14 @@ class VaultClient:
     def _seal(self, batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
         return streams.batches(self._call("POST", "/v1/seal", streams.written(batches).to_pybytes()).content)
 
+    def renewed(self, handles: pa.Array) -> pa.Array:
+        """Tokens and references (texts) of any version of the token key in their present form; nulls stay."""
+        table = pa.table({"handle": handles})
+        (answer,) = streams.tables(
+            self._call("POST", "/v1/renewed", streams.written([table]).to_pybytes()).content
+        )
+        return answer["handle"].combine_chunks()
+
     def quarantine(self, rows: Sequence[dict[str, Any]]) -> None:
         """Store rows with source_code, table_name, key, field, kind, payload (bytes) and batch_id."""
         if not rows:
@@ -184,6 +192,8 @@ class VaultClient:
                         raise NoAgreement(said) if answer.status_code == 403 else QuotaSpent(said)
                     raise VaultRefused(f"the vault refused {path}: {said}")
                 trouble = f"HTTP {answer.status_code}"
+                if answer.headers.get("content-type") == "application/json":
+                    trouble += f": {answer.json().get('error')}"
             # Sealing the same batch again gives the same references, so a repeat does no harm.
             if time.monotonic() > deadline:
                 raise VaultUnavailable(

@@ -119,10 +119,14 @@ def _mark(cursor: adbc.Cursor, name: str) -> int:
 
 
 class Collection:
-    """Collections over the vault's database; `do` runs a function of a cursor in one transaction."""
+    """Collections over the vault's database; `do` runs a function of a cursor in one transaction.
 
-    def __init__(self, do: Callable[..., Any], audit: Audit) -> None:
+    `current` gives handles in their present form (`vault.handles`).
+    """
+
+    def __init__(self, do: Callable[..., Any], audit: Audit, current: Callable[[pa.Array], pa.Array]) -> None:
         self._do = do
+        self._current = current
         self._audit = audit
 
     def begin(self) -> int:
@@ -150,6 +154,9 @@ class Collection:
             mark_dossiers(cursor, "in_use")
             return given.num_rows
 
+        if "reference" in given.column_names:
+            # Landed files keep the handles of token keys of before.
+            given = pa.table({"reference": self._current(given["reference"].combine_chunks())})
         return self._do(use, in_use=given)
 
     def count(self, number: int) -> Counted:

@@ -1,9 +1,10 @@
 """Master keys of the vault: a token key (a join key over everything landed) and encryption keys, kept apart.
 
-The token key never changes. Encryption keys wrap the keys of persons (`vault.persons`) and have versions: number 1
-stands in ``encryption.key``, those that a rotation makes in ``encryption.2.key`` and so on. Losing the token key means
-that new data no longer join old data; losing the encryption key in use means that no sealed value can be read again.
-Back both up, apart from the database.
+Both have versions: number 1 stands in ``token.key`` and ``encryption.key``, those that `vault.retoken` and
+`vault.rotation` make in ``token.2.key``, ``encryption.2.key`` and so on. Encryption keys wrap the keys of persons
+(`vault.persons`); every token key stays in use (`vault.handles`). Losing a token key means that new data no longer join
+old data; losing the encryption key in use means that no sealed value can be read again. Back both up, apart from the
+database.
 
 `FileKeys` serves one machine: a folder only its owner may read. `TransitKeys` keeps the same files, each wrapped by a
 key that never leaves a server which speaks HashiCorp Vault's transit API; without it a copied disk yields nothing.
@@ -38,8 +39,11 @@ class KeyTrouble(Exception):
 class KeyProvider(Protocol):
     """Where master keys come from."""
 
-    def token_key(self) -> bytes:
-        """32 bytes under which identities are tokenised and references made."""
+    def token_key(self, version: int = 1) -> bytes:
+        """32 bytes under which handles of a version are made; KeyTrouble if there is no such version."""
+
+    def make_token_key(self, version: int) -> str:
+        """Make a version, unless it is there already; where it stands, for a message."""
 
     def encryption_key(self, version: int = 1) -> bytes:
         """32 bytes under which the keys of persons are wrapped; KeyTrouble if there is no such version."""
@@ -58,9 +62,14 @@ class FileKeys:
     folder: Path
     create: bool = field(default=False)
 
-    def token_key(self) -> bytes:
+    def token_key(self, version: int = 1) -> bytes:
         """See KeyProvider."""
-        return self._key(self._path("token"), self.create)
+        return self._key(self._token(version), self.create and version == 1)
+
+    def make_token_key(self, version: int) -> str:
+        """See KeyProvider."""
+        self._key(self._token(version), create=True)
+        return str(self._token(version))
 
     def encryption_key(self, version: int = 1) -> bytes:
         """See KeyProvider."""
@@ -74,6 +83,9 @@ class FileKeys:
     def place(self, version: int) -> str:
         """See KeyProvider."""
         return str(self._encryption(version))
+
+    def _token(self, version: int) -> Path:
+        return self._path("token" if version == 1 else f"token.{version}")
 
     def _encryption(self, version: int) -> Path:
         return self._path("encryption" if version == 1 else f"encryption.{version}")

@@ -13,7 +13,8 @@ that key is an HMAC-SHA-256 over the agency's code under a key derived from the 
   that two persons never meet.
 
 A code is all that tells agencies apart: the successor of an agency, such as those of the merger of 1/7/2025, has other
-pseudonyms, and joins its predecessor's list by dossiers or not at all. A new token key gives every agency new ones.
+pseudonyms, and joins its predecessor's list by dossiers or not at all. A new token key gives every
+  agency new ones.
 
 Whose person is erased (`vault.erasure`) has none any more. What was made before is void as soon as the answer's
 ``state`` is another: the caller then asks anew for all it keeps. A restricted person keeps them: they say nothing.
@@ -35,6 +36,7 @@ import pyarrow as pa
 
 from vault import crosswalk
 from vault.audit import Audit, Entry
+from vault.handles import Handles
 from vault.keys import derive, fingerprint
 from vault.persons import temporary
 
@@ -54,8 +56,9 @@ class PseudonymError(Exception):
 class Pseudonyms:
     """Makes them under keys of its own; `do` runs a function of a cursor in one transaction of the vault's database."""
 
-    def __init__(self, do: Callable[..., Any], token_key: bytes, audit: Audit) -> None:
+    def __init__(self, do: Callable[..., Any], token_key: bytes, audit: Audit, handles: Handles) -> None:
         self._do = do
+        self._handles = handles
         self._key = derive(token_key, "pseudonym")
         self._audit = audit
 
@@ -75,6 +78,8 @@ class Pseudonyms:
         named, codes = tokens.dictionary.to_pylist(), agencies.dictionary.to_pylist()
         if not all(map(_TOKEN.fullmatch, named)):
             raise PseudonymError("a value of the column token is none")
+        # The warehouse may still hold handles of before.
+        named = self._handles.current_of(named)
         # The state first: an erasure that comes between makes the answer too old, never the state too new.
         state, persons = self._do(lambda cursor: (self._state(cursor), persons_behind(cursor, named)))
         people = [persons[t] for t in named]

@@ -59,6 +59,7 @@ _FIELDS: dict[str, type] = {
     "name": str, "agency": str, "purposes": list, "document": str, "daily_quota": int, "secret_sha256": str,
     "valid_from": dt.date, "valid_to": dt.date,
 }  # fmt: skip
+_PROVED = ("source_code", "dossier_id", "agency", "token", "refs")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -263,8 +264,14 @@ def dossiers(
 
 def proved(row: dict[str, Any], digest: Callable[[bytes], bytes]) -> Dossier | None:
     """The dossier of a row of ``sealed_dossier``; None if the vault did not write it so."""
-    texts = [row[n] for n in ("source_code", "dossier_id", "agency", "token", "refs")]
-    lengths = [str(len(text.encode())) for text in texts[:3]]
-    if not hmac.compare_digest(digest("\x1f".join(["dossier", *lengths, *texts]).encode()), row["proof"]):
+    if not hmac.compare_digest(digest(message_of(row)), row["proof"]):
         return None
+    texts = [row[n] for n in _PROVED]
     return Dossier(texts[0], texts[1], texts[2], texts[3], tuple(row["refs"].split(" ")))
+
+
+def message_of(row: dict[str, Any]) -> bytes:
+    """What a row of ``sealed_dossier`` is proved by the digest of; the same as in `dossiers`."""
+    texts = [row[n] for n in _PROVED]
+    lengths = [str(len(text.encode())) for text in texts[:3]]
+    return "\x1f".join(["dossier", *lengths, *texts]).encode()

@@ -11,6 +11,8 @@ Every value has a *holder*, under whose key it is encrypted: the token of its pe
 its group (``grp1_...``); else `NOBODY`. All new values that one holder has in a batch are one AES-GCM ciphertext: a
 call for each value would cost more than all the rest. A reference is the proof of its own value: whoever moves it
 elsewhere is found out.
+
+Handles (tokens, references, groups) are made in version 1 and given out in the current one (`vault.handles`).
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ import pyarrow.compute as pc
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
+
+from vault.handles import Handles
 
 TOKEN_VERSION = 1
 PREFIX = f"ref{TOKEN_VERSION}_"
@@ -93,7 +97,10 @@ def _is_subjects(spec: pa.Field) -> bool:
 class Sealer:
     """Seals batches under two derived keys; holds no state about persons. The data key is for whole records."""
 
-    def __init__(self, token_key: bytes, reference_key: bytes, data_key: bytes) -> None:
+    def __init__(
+        self, token_key: bytes, reference_key: bytes, data_key: bytes, handles: Handles | None = None
+    ) -> None:
+        self.handles = handles or Handles()
         # Copies of a keyed state spare each value the key's own round.
         self._token_state = HMAC(token_key, SHA256())
         self._reference_state = hashlib.blake2b(key=reference_key, digest_size=_DIGEST)
@@ -112,8 +119,22 @@ class Sealer:
         Those are the text columns reference, field, holder, value; each reference once. What the tables of one chunk
         say of a person becomes one ciphertext. `persons` finds the tokens of groups of which no batch before tells.
         """
-        found = _Found(persons)
-        return [self._seal(batch, found) for batch in batches], found.distinct()
+        found = _Found(persons and self._first_version(persons))
+        sealed = [self._seal(batch, found) for batch in batches]
+        values = found.distinct()
+        if self.handles.version > 1:
+            at, holders = values.schema.get_field_index("holder"), values["holder"].combine_chunks()
+            values = values.set_column(at, "holder", self.handles.current_of_few(holders))
+        return sealed, values
+
+    def _first_version(self, persons: Persons) -> Persons:
+        """`persons` with handles in version 1, in which references are made."""
+
+        def found(group: str, values: pa.Array) -> pa.Array | None:
+            tokens = persons(group, values)
+            return tokens if tokens is None else self.handles.first(tokens)
+
+        return found
 
     def _seal(self, batch: pa.RecordBatch, found: _Found) -> pa.RecordBatch:
         meta = batch.schema.metadata or {}
@@ -149,8 +170,8 @@ class Sealer:
                     if tokens is not None and spec.name == subject_name
                     else self._tokens(column, found)
                 )
-                found.add(spec.name, made, column, made)
-                arrays.append(made)
+                arrays.append(self.handles.current_of_few(made))
+                found.add(spec.name, arrays[-1], column, made)
             elif seal == "reference":
                 owner = own.get(b"owner", b"").decode()
                 if owner not in ("", NOBODY):
@@ -185,6 +206,10 @@ class Sealer:
 
     def token(self, identity: str) -> str | None:
         """The token of one identity number, None for a placeholder."""
+        made = self._token(identity)
+        return made and self.handles.current_one(made)
+
+    def _token(self, identity: str) -> str | None:
         normal = normalised_identity(identity)
         if normal is None:
             return None
@@ -195,25 +220,35 @@ class Sealer:
     def open(self, payload: bytes, group_id: bytes, key: bytes | None) -> tuple[str | None, list[str]]:
         """Owner and values of one group under its holder's key (None: the data key, as an earlier version did).
 
+        The owner is the holder in the current version, None for nobody.
+
         InvalidTag if it was changed or stands under another id or holder.
         """
         cipher = self._cipher if key is None else AESGCM(key)
         owner, values = msgspec.msgpack.decode(cipher.decrypt(payload[:_NONCE], payload[_NONCE:], group_id))
         # An earlier version encrypted texts, this one their bytes.
-        return owner, [v if isinstance(v, str) else v.decode() for v in values]
+        plain = [v if isinstance(v, str) else v.decode() for v in values]
+        return owner and self.handles.current_one(owner), plain
 
     def proves(self, reference: str, field: str, owner: str | None, value: str) -> bool:
         """Whether `reference` is the one that this value of this field of this owner gets."""
+        if self.handles.version > 1:
+            reference, owner = self.handles.first_one(reference), owner and self.handles.first_one(owner)
         if reference.startswith(PREFIX):
-            digest = self.digest(b"\x1f".join([(owner or "").encode(), field.encode(), value.encode()]))
-            made: str | None = PREFIX + digest.hex()
+            message = b"\x1f".join([(owner or "").encode(), field.encode(), value.encode()])
+            made: str | None = PREFIX + self._digests([message])[0].hex()
         else:
-            made = self.token(value)
+            made = self._token(value)
         return made is not None and hmac.compare_digest(made, reference)
 
     def digest(self, message: bytes) -> bytes:
-        """16 bytes that stand for `message` and tell nobody without the key what it is."""
-        return self._digests([message])[0]
+        """16 bytes that stand for `message` and tell nobody without the keys what it is."""
+        return self.handles.sealed_digest(self._digests([message])[0])
+
+    def mark(self, payload: bytes) -> str:
+        """By what a record without a key of its own is known again."""
+        made = self._digests([payload])[0].hex()
+        return made if self.handles.version == 1 else self.handles.current_one(f"dig1_{made}")
 
     def _digests(self, messages: Iterable[bytes]) -> list[bytes]:
         fresh, made = self._reference_state.copy, []
@@ -226,7 +261,7 @@ class Sealer:
     def _tokens(self, column: pa.Array, found: _Found) -> pa.Array:
         coded, known = column.dictionary_encode(), found.tokens
         numbers = coded.dictionary.to_pylist()
-        known |= {v: self.token(v) for v in numbers if v not in known}
+        known |= {v: self._token(v) for v in numbers if v not in known}
         return pa.array([known[v] for v in numbers], pa.string()).take(coded.indices)
 
     def _holders(self, batch: pa.RecordBatch, tokens: pa.Array | None, group: str) -> pa.Array | None:
@@ -251,7 +286,8 @@ class Sealer:
             values, owners = column.filter(present), pc.fill_null(holders.filter(present), "")
         # Neither an owner nor a field name can hold the separator, so no two inputs meet.
         messages = pc.binary_join_element_wise(owners, name, values, "\x1f")
-        references = _prefixed_hex(PREFIX, self._digests(_raw(messages)))
+        made = self.handles.stepped("reference", b"".join(self._digests(_raw(messages))))
+        references = _prefixed_hex(f"ref{self.handles.version}_", [made])
         found.add(name, references, values, owners)
         if holders is None:
             return references.take(coded.indices)

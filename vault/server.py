@@ -6,6 +6,7 @@
 | ``GET /v1/health`` | - | ``{"status": "ok", "sealed_values": n}`` |
 | ``POST /v1/seal`` | clear batches, each a stream | the sealed ones; their ciphertexts are stored before the answer |
 | ``POST /v1/quarantine`` | rows: source_code, table_name, key, field, kind, payload, batch_id | ``{"stored": n}`` |
+| ``POST /v1/renewed`` | rows: handle (token or reference of any version) | rows: handle, as it is now |
 | ``POST /v1/disclose`` | rows: token, name_reference | rows: token, outcome, request_id, identity_number, name |
 | ``POST /v1/pseudonyms`` | rows: token, agency | rows: pseudonym (null: an erased person) |
 | ``POST /v1/rejects`` | - | rows: what is quarantined of rejected records, without payloads |
@@ -45,9 +46,10 @@ may go, is refused with 409; ``/v1/collect/delete``, which stands in the audit t
 
 Every sealed value is encrypted under the key of its person (`vault.persons`). What is sealed for an erased person
 (`vault.erasure`) becomes the same references and is stored nowhere; of a restricted person nothing is given.
-Changing the master key, deciding on persons, and joining the papers of one person (`vault.crosswalk`) are commands of
-``python -m vault``, not calls; of the links no call tells, but ``/v1/audit/person`` answers for all papers linked to
-the one asked about.
+Changing the master key or the token key, deciding on persons, and joining the papers of one person (`vault.crosswalk`)
+are commands of ``python -m vault``, not calls; of the links no call tells, but ``/v1/audit/person`` answers for all
+papers linked to the one asked about. While the token key is changed (`vault.retoken`) every call but the first two is
+answered by 503 and done by nobody.
 """
 
 from __future__ import annotations
@@ -70,6 +72,8 @@ from starlette.routing import Route
 from vault import streams
 from vault.audit import Asking, AuditTrouble, Entry
 from vault.collection import CollectionError
+from vault.handles import HandleError
+from vault.keys import KeyTrouble
 from vault.pseudonyms import PseudonymError
 from vault.purposes import (
     MOST_AT_ONCE,
@@ -90,13 +94,13 @@ from vault.store import Store
 
 _REFUSALS = {
     SealingError: 422, PurposeError: 422, NoAgreement: 403, AgreementError: 403, QuotaSpent: 429, RuleError: 403,
-    AuditTrouble: 424, PseudonymError: 422, CollectionError: 409,
+    AuditTrouble: 424, PseudonymError: 422, CollectionError: 409, HandleError: 422,
 }  # fmt: skip
 #: In the audit; an answer's own words may repeat what the caller typed.
 _NOTES = {
     PurposeError: "malformed", NoAgreement: "no agreement in force", AgreementError: "bad agreement record",
     QuotaSpent: "quota spent", RuleError: "no such rule", AuditTrouble: "cannot be copied",
-    PseudonymError: "malformed", CollectionError: "not collected",
+    PseudonymError: "malformed", CollectionError: "not collected", HandleError: "malformed",
 }  # fmt: skip
 #: What the answer of /v1/audit/person says of each entry.
 _SHOWN = (
@@ -170,12 +174,18 @@ def application(
         return JSONResponse({"status": "ok", "sealed_values": store.count("sealed_value")})
 
     def seal(body: bytes) -> Response:
-        clear = streams.batches(body)
-        sealed, values = store.sealer.seal_together(clear, store.persons_of)
-        store.keep(values)
+        clear, sealer = streams.batches(body), store.sealer
+        sealed, values = sealer.seal_together(clear, store.persons_of)
+        store.keep(values, sealer)
         for batch, landed in zip(clear, sealed, strict=True):
-            store.keep_dossiers(dossiers(batch, landed, store.sealer.digest))
+            store.keep_dossiers(dossiers(batch, landed, sealer.digest), sealer)
         return _arrow(*sealed)
+
+    def renewed(body: bytes) -> Response:
+        (rows,) = streams.tables(body)
+        if rows.schema.names != ["handle"] or rows.schema.types != [pa.string()]:
+            raise HandleError("expected the text column handle")
+        return _arrow(pa.table({"handle": store.renewed(rows["handle"].combine_chunks())}))
 
     def quarantine(body: bytes) -> Response:
         (rows,) = streams.tables(body)
@@ -185,9 +195,7 @@ def application(
             for p, t, k in zip(clear, rows["table_name"].to_pylist(), rows["key"].to_pylist(), strict=True)
         ]
         # Two records without a key are two, and one of them sent again is one.
-        rows = rows.append_column(
-            "digest", pa.array([store.sealer.digest(p).hex() for p in clear], pa.string())
-        )
+        rows = rows.append_column("digest", pa.array([store.sealer.mark(p) for p in clear], pa.string()))
         at = rows.schema.get_field_index("payload")
         store.quarantine(rows.set_column(at, "payload", pa.array(payloads, pa.binary())))
         return JSONResponse({"stored": rows.num_rows})
@@ -303,6 +311,7 @@ def application(
             Route("/v1/ready", guarded(ready)),
             Route("/v1/health", guarded(health)),
             Route("/v1/seal", guarded(seal), methods=["POST"]),
+            Route("/v1/renewed", guarded(renewed), methods=["POST"]),
             Route("/v1/quarantine", guarded(quarantine), methods=["POST"]),
             Route("/v1/disclose", audited("disclose", disclose), methods=["POST"]),
             Route("/v1/pseudonyms", audited("pseudonyms", pseudonyms), methods=["POST"]),
@@ -316,7 +325,9 @@ def application(
             Route("/v1/collect/used", guarded(used), methods=["POST"]),
             Route("/v1/collect/count", guarded(count_unused), methods=["POST"]),
             Route("/v1/collect/delete", audited("collect", delete_unused), methods=["POST"]),
-        ]
+        ],
+        # Also of the record of a refusal: nothing can be written then.
+        exception_handlers={KeyTrouble: lambda _, e: JSONResponse({"error": str(e)}, 503)},
     )
 
 

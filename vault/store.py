@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -14,8 +16,9 @@ import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
 from cryptography.exceptions import InvalidTag
 
-from vault import collection, crosswalk, erasure, persons, rotation
-from vault.audit import GIVEN, MIDNIGHT, Alarm, Asking, Audit, Entry, dossier_of
+from vault import collection, crosswalk, erasure, persons, retoken, rotation
+from vault.audit import GIVEN, MIDNIGHT, Alarm, Asking, Audit, AuditTrouble, Entry, dossier_of
+from vault.handles import Handles
 from vault.keys import KeyProvider, KeyTrouble, derive
 from vault.persons import Masters
 from vault.pseudonyms import SCHEMA as PSEUDONYMS
@@ -23,8 +26,9 @@ from vault.pseudonyms import Pseudonyms
 from vault.purposes import PURPOSES, Agreement, Disclosure, Purpose, QuotaSpent
 from vault.repairs import PURPOSE as REPAIR
 from vault.repairs import Rule
+from vault.retoken import TokensRenewing
 from vault.reveal import Dossier, Officer, Request, Revealed, RevealRefused, proved
-from vault.sealing import PREFIX, Sealer, normalised_identity
+from vault.sealing import Sealer, normalised_identity
 
 _SCHEMA = """
 create table if not exists meta (name text primary key, value text not null);
@@ -60,6 +64,7 @@ _REVEALED_TODAY = (
 )
 #: References opened at once by what reads them all.
 _AT_ONCE = 5_000
+_CHANGED = "the token key was changed since this was asked; ask again"
 _log = logging.getLogger("vault")
 T = TypeVar("T")
 
@@ -74,6 +79,8 @@ class Setup:
     erasures: Path | None = None
     audit_copy: Path | None = None
     alarm: Alarm = field(default_factory=Alarm)
+    #: To finish a change of the token key: what was decided meanwhile takes effect after it.
+    finishing: bool = False
 
 
 def was_set_up(url: str) -> bool:
@@ -96,6 +103,7 @@ class Store:
         self._erasures = setup.erasures
         self._lock = threading.Lock()
         self._connection: adbc.Connection | None = None
+        self._checked = False
         with self._lock:
             if self._rows(_OLD_FORM):
                 raise KeyTrouble(
@@ -109,25 +117,51 @@ class Store:
             self.masters = Masters(setup.keys)
             token_key = setup.keys.token_key()
             data_key = self._transact(lambda cursor: persons.set_up(cursor, self.masters, token_key))
-            self.audit = Audit(self._do, token_key, setup.audit_copy, setup.alarm)
+            later = self._transact(lambda cursor: retoken.keys_of(cursor, setup.keys, setup.finishing))
+            made = later
+            # In the copy there may be entries under a key that a database put back does not know yet.
+            later = retoken.keys_made(setup.keys) if setup.finishing else later
+            self.audit = Audit(self._do, token_key, setup.audit_copy, setup.alarm, later)
             self._transact(self.audit.prepare)
-            self.pseudonyms = Pseudonyms(self._do, token_key, self.audit)
-        self.collection = collection.Collection(self._do, self.audit)
         if recovered := self.audit.recover():
             _log.warning("%d entries of the audit were taken back from its copy into the database", recovered)
-        self.sealer = Sealer(derive(token_key, "token"), derive(token_key, "reference"), data_key)
-        # A restored backup may lack what was decided since.
-        decided = erasure.read(setup.erasures)
+        keys = derive(token_key, "token"), derive(token_key, "reference"), data_key
+        self._sealer_of = lambda handles: Sealer(*keys, handles)
+        self._pseudonyms_of = lambda key, handles: Pseudonyms(self._do, key or token_key, self.audit, handles)
+        self._under(made)
+        self.collection = collection.Collection(
+            self._do, self.audit, lambda a: self.sealer.handles.current(a)
+        )
+        if not setup.finishing:
+            self._checked = True
+            self._apply_decisions()
+
+    def _under(self, keys: Mapping[int, bytes]) -> None:
+        """Work under the last of the token keys; `keys` from version 2 on."""
+        handles = Handles(keys)
+        self.sealer = self._sealer_of(handles)
+        self.pseudonyms = self._pseudonyms_of(keys.get(handles.version), handles)
+
+    def _apply_decisions(self) -> None:
+        """A restored backup may lack what was decided since."""
+        decided = [
+            dataclasses.replace(r, holder=self.sealer.handles.current_one(r.holder))
+            for r in erasure.read(self._erasures)
+        ]
         for request in self._do(lambda cursor: erasure.unknown(cursor, decided)):
             self._do(lambda cursor, r=request: erasure.record(cursor, r))  # type: ignore[misc]
         self._do(lambda cursor: erasure.finish(cursor, self.sealer))
 
     # --- writing -------------------------------------------------------------------------------------
 
-    def keep(self, values: pa.Table) -> None:
-        """Encrypt and store the clear values of a sealed batch that are not stored yet; committed when this returns."""
+    def keep(self, values: pa.Table, by: Sealer | None = None) -> None:
+        """Encrypt and store the clear values of a sealed batch that are not stored yet; committed when this returns.
+
+        TokensRenewing if `by`, who sealed it, did so under a token key of before.
+        """
 
         def keep(cursor: adbc.Cursor) -> None:
+            self._same(by)
             persons.keep(cursor, self.masters, values)
             collection.mark(cursor, values["reference"])
 
@@ -137,6 +171,31 @@ class Store:
     def rotate(self, batch: int = rotation.BATCH) -> rotation.Rotated:
         """Change the master encryption key (`vault.rotation`)."""
         return rotation.rotate(self._do, self.masters, batch)
+
+    def retoken(self, batch: int = retoken.BATCH) -> retoken.Retokened:
+        """Change the token key (`vault.retoken`)."""
+
+        def transact(act: Callable[[adbc.Cursor], T]) -> T:
+            with self._lock:
+                return self._transact(act)
+
+        def begin(cursor: adbc.Cursor, keys: Mapping[int, bytes]) -> None:
+            self.audit.follow(cursor, keys)
+            self.audit.begin(cursor, max(keys))
+
+        self._checked = False
+        done = retoken.retoken(transact, self.masters, self._sealer_of, self._write_anew, begin, batch)
+        self._under(transact(lambda cursor: retoken.keys_of(cursor, self.masters.provider)))
+        self._checked = True
+        self._apply_decisions()
+        with suppress(AuditTrouble):  # where the copy cannot be written, it catches up later
+            self.audit.copied()
+        return done
+
+    def _write_anew(self, table: str) -> None:
+        """Write a table anew: until then its file still holds what was deleted from it or changed in it."""
+        with adbc.connect(self._url, autocommit=True) as connection, connection.cursor() as cursor:
+            cursor.execute(f"vacuum full {table}")
 
     def decide(self, *requests: erasure.Request) -> int:
         """Record decisions on one person's papers and carry them out (`vault.erasure`); number of values deleted."""
@@ -155,21 +214,28 @@ class Store:
         )  # fmt: skip
         deleted = self._do(lambda cursor: erasure.finish(cursor, self.sealer))
         if any(r.decision == "erase" for r in requests):
-            # Until the table is written anew, its file still holds the key that was destroyed.
-            with adbc.connect(self._url, autocommit=True) as connection, connection.cursor() as cursor:
-                cursor.execute("vacuum full person_key")
+            self._write_anew("person_key")
         return deleted
+
+    def renewed(self, handles: pa.Array) -> pa.Array:
+        """Handles of any version in the present form; HandleError, TokensRenewing."""
+        self._do(lambda cursor: None)  # or one that is being changed would be answered as it was
+        return self.sealer.handles.current(handles)
 
     def restricted(self) -> set[str]:
         """Tokens of persons of whom no clear value may be given now."""
         return self._do(erasure.restricted)
 
-    def keep_dossiers(self, rows: pa.Table | None) -> None:
-        """Store whose dossiers a sealed batch holds, and what belongs to them (`vault.reveal.dossiers`)."""
+    def keep_dossiers(self, rows: pa.Table | None, by: Sealer | None = None) -> None:
+        """Store whose dossiers a sealed batch holds, and what belongs to them (`vault.reveal.dossiers`).
+
+        `by` as in `keep`.
+        """
         if rows is None or not rows.num_rows:
             return
 
         def keep(cursor: adbc.Cursor) -> None:
+            self._same(by)
             collection.mark_dossiers(cursor, "incoming_dossier")
             cursor.execute(
                 "insert into sealed_dossier (source_code, dossier_id, agency, token, refs, proof) "
@@ -324,7 +390,8 @@ class Store:
                 "select v.reference, v.field, v.position, v.group_id, g.payload, g.holder, "  # noqa: S608
                 "k.master_version, k.wrapped from sealed_value v join sealed_group g on g.id = v.group_id "
                 "left join person_key k on k.holder = g.holder "
-                f"where v.reference in ({listed}) and (g.holder is null or k.wrapped is not null)"
+                f"where v.reference in ({listed}) and (g.holder is null or k.wrapped is not null)",
+                self._check,
             )
         opened: dict[bytes, tuple[str | None, list[str]]] = {}
         found: dict[str, tuple[str, str | None, str]] = {}
@@ -351,6 +418,9 @@ class Store:
         where more persons have values than the quota still allows; AuditTrouble where it cannot be recorded.
         """
         purpose = PURPOSES[agreement.purpose]
+        # The warehouse may still hold handles of before.
+        current = self.sealer.handles.current_one
+        people = [(current(token), current(reference)) for token, reference in people]
         self.audit.copied()
         restricted = self.restricted()
         values = self.reveal([reference for pair in people for reference in pair], restricted)
@@ -477,7 +547,8 @@ class Store:
                 cursor.execute("select * from sealed_dossier where token = $1", (each,))
                 held = [proved(row, self.sealer.digest) for row in cursor.fetch_arrow_table().to_pylist()]
                 dossiers = [(d.source_code, d.dossier_id) for d in held if d]
-                rows |= {row["number"]: row for row in self.audit.about(cursor, each, dossiers)}
+                for form in self.sealer.handles.every_version(each):
+                    rows |= {row["number"]: row for row in self.audit.about(cursor, form, dossiers)}
             return tokens, [rows[n] for n in sorted(rows)]
 
         tokens, rows = self._do(read)
@@ -508,7 +579,7 @@ class Store:
             return "not_held", None, None
         number, name = values[token], values[reference]
         # A token proves any field; only a reference says whose what its value is.
-        right = reference.startswith(PREFIX) and self.sealer.proves(reference, purpose.name, token, name)
+        right = reference.startswith("ref") and self.sealer.proves(reference, purpose.name, token, name)
         if not (right and self.sealer.token(number) == token):
             return "refused", None, None
         kind, _, digits = (normalised_identity(number) or "").partition(":")
@@ -527,9 +598,29 @@ class Store:
     # --- connection ----------------------------------------------------------------------------------
 
     def _do(self, act: Callable[[adbc.Cursor], T], **given: pa.Table) -> T:
-        """`act` in one transaction under the lock, with `given` as temporary tables; its result, once committed."""
+        """`act` in one transaction under the lock, with `given` as temporary tables; its result, once committed.
+
+        TokensRenewing while the token key is changed, and once after it.
+        """
+
+        def checked(cursor: adbc.Cursor) -> T:
+            self._check(cursor)
+            return act(cursor)
+
         with self._lock:
-            return self._transact(act, **given)
+            return self._transact(checked, **given)
+
+    def _check(self, cursor: adbc.Cursor) -> None:
+        """Have nothing done under a token key that another process changed; go on under the new one."""
+        if self._checked and not retoken.check(cursor, self.sealer.handles):
+            keys = retoken.keys_of(cursor, self.masters.provider)
+            self.audit.follow(cursor, keys)
+            self._under(keys)
+            raise TokensRenewing(_CHANGED)
+
+    def _same(self, by: Sealer | None) -> None:
+        if by not in (None, self.sealer):
+            raise TokensRenewing(_CHANGED)
 
     def _transact(self, act: Callable[[adbc.Cursor], T], **given: pa.Table) -> T:
         for last in (False, True):
@@ -567,8 +658,10 @@ class Store:
     def _execute(self, statement: str) -> None:
         self._transact(lambda cursor: cursor.execute(statement))
 
-    def _rows(self, query: str) -> list[dict]:
+    def _rows(self, query: str, check: Callable[[adbc.Cursor], None] | None = None) -> list[dict]:
         def read(cursor: adbc.Cursor) -> list[dict]:
+            if check:
+                check(cursor)
             cursor.execute(query)
             return list(cursor.fetch_arrow_table().to_pylist())
 

@@ -262,7 +262,7 @@ def test_no_other_call_gives_a_clear_value(vault):
     audit = {"/v1/audit/person", "/v1/audit/verify"}
     given = {"/v1/disclose", "/v1/reveal"}  # what /v1/reveal gives is told in test_reveal.py
     collect = {f"/v1/collect/{n}" for n in ("begin", "used", "count", "delete")}
-    sealing = {"/v1/seal", "/v1/quarantine", "/v1/pseudonyms"}
+    sealing = {"/v1/seal", "/v1/renewed", "/v1/quarantine", "/v1/pseudonyms"}
     assert paths == {"/v1/health", "/v1/ready"} | sealing | given | rejects | audit | collect
     # What /v1/rejects/read gives is told in tests/ops/test_rejects.py.
     payload = str(PERSON).encode()
@@ -283,6 +283,7 @@ def test_no_other_call_gives_a_clear_value(vault):
         str(vault.client.delete_unused(number)).encode(),
         str(vault.client.rejects()).encode(),
         str(vault.client.pseudonyms([(row["applicant_id_number"], "H58.14")])).encode(),
+        str(vault.client.renewed(pa.array(list(pair(row)), pa.string())).to_pylist()).encode(),
     ]
     assert vault.client.replayed([("b", "dossier", "{}", "due_at")], "c") == 1
     assert vault.client.replayed([("b", "dossier", "{}", "due_at")], "c") == 0

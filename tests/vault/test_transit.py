@@ -104,12 +104,19 @@ def test_the_vault_works_on_wrapped_keys_and_no_file_holds_a_clear_one(database,
     reference = sealed.column("applicant_phone")[0].as_py()
     assert again.reveal([reference]) == {reference: PERSON["applicant_phone"]}
     assert again.sealer.seal(batch(PERSON))[0].equals(sealed)
+    assert again.retoken().version == 2
+    again = Store(Setup(database, keys(tmp_path, transit, create=False)))
+    assert again.reveal(again.sealer.handles.current_of([reference])) == {
+        again.sealer.handles.current_one(reference): PERSON["applicant_phone"]
+    }
     files = sorted((tmp_path / "keys").iterdir())
-    assert [f.name for f in files] == ["encryption.2.wrapped", "encryption.wrapped", "token.wrapped"]
+    assert [f.name for f in files] == [
+        "encryption.2.wrapped", "encryption.wrapped", "token.2.wrapped", "token.wrapped"
+    ]  # fmt: skip
     for file in files:
         assert file.stat().st_mode & 0o077 == 0
         assert file.read_text().startswith("vault:v1:")
-    for clear in (mine.token_key(), mine.encryption_key(1), mine.encryption_key(2)):
+    for clear in (mine.token_key(), mine.token_key(2), mine.encryption_key(1), mine.encryption_key(2)):
         assert len(clear) == 32
         assert all(
             base64.b64encode(clear) not in f.read_bytes() and clear not in f.read_bytes() for f in files
