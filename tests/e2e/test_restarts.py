@@ -28,16 +28,17 @@ UNDER_WAY = "dag_id like 'ingest_dossiers_%' and run_type = 'manual' and state i
 APART = 25
 
 
-def processes(installation: Installation) -> list[psutil.Process]:
-    """Every process of this installation."""
+def tasks_running(installation: Installation) -> list[psutil.Process]:
+    """The processes of this installation's tasks; their environment is overwritten by their title, so by ancestors."""
     mine = str(installation.home)
     found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("KHOCHUNG_HOME") == mine:
-                found.append(process)
-        except psutil.Error:
+    for process in psutil.process_iter(["cmdline"]):
+        title = " ".join(process.info["cmdline"] or [])
+        if not title.startswith("airflow worker") or "LocalExecutor" in title:
             continue
+        with contextlib.suppress(psutil.Error):
+            if any(p.environ().get("KHOCHUNG_HOME") == mine for p in process.parents()):
+                found.append(process)
     return found
 
 
@@ -47,7 +48,6 @@ def strike(installation: Installation, what: str) -> bool:
         pid = int((installation.home / "postgres" / "postmaster.pid").read_text().split()[0])
         os.kill(pid, signal.SIGQUIT)
         return True
-    wanted = "airflow worker" if what == "task" else "-m vault"
     if what == "vault":
         candidates = [
             p for p in psutil.process_iter(["cmdline", "environ"])
@@ -55,7 +55,7 @@ def strike(installation: Installation, what: str) -> bool:
             and str(installation.home) in ((p.info["environ"] or {}).get("VAULT_SOCKET") or "")
         ]  # fmt: skip
     else:
-        candidates = [p for p in processes(installation) if wanted in " ".join(p.cmdline())]
+        candidates = tasks_running(installation)
     if not candidates:
         return False
     random.choice(candidates).kill()
