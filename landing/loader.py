@@ -133,6 +133,30 @@ def _watch_changes(connection: psycopg.Connection) -> None:
     )
 
 
+def is_staged(url: str, folder: Path, specs: Sequence[TableSpec]) -> bool:
+    """Whether the batch is loaded, or its staging tables hold what the manifest says.
+
+    They are unlogged: PostgreSQL empties them when it recovers from a crash.
+    """
+    manifest = Manifest.read(folder)
+    names = {
+        staged_name(manifest.batch_id, spec.name): entry.landed
+        for spec in specs
+        if (entry := manifest.tables.get(spec.name)) is not None and entry.file is not None
+    }
+    with psycopg.connect(url) as connection:
+        if _loaded(connection, manifest.batch_id) is not None:
+            return True
+        there = connection.execute(
+            "select tablename from pg_tables where schemaname = %s and tablename = any(%s)",
+            (STAGE, list(names)),
+        ).fetchall()
+        return len(there) == len(names) and all(
+            _one(connection, sql.SQL("select count(*) from {}").format(sql.Identifier(STAGE, name))) == rows
+            for name, rows in names.items()
+        )
+
+
 def stage(
     url: str, folder: Path, specs: Sequence[TableSpec], renew: handles.Renew | None = None
 ) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 | Login | Is | May |
 |---|---|---|
-| loader | pull, stage, load, find_deletions, replay, collect | owns raw, landing_stage, ops |
+| loader | pull, stage, its gate, load, find_deletions, replay, collect | owns raw, landing_stage, ops |
 | dbt | the build | reads raw and ops; owns seeds, staging, intermediate, marts, open_data |
 | publisher | the gates, publish | reads landing_stage, ops, marts, open_data |
 | analyst | a person with questions | reads marts |
@@ -42,7 +42,7 @@ OF_STEP = {
     "pull": {"loader"},
     "check_citizens": {"loader"},
     "stage": {"loader"},
-    "check_landing": {"publisher"},
+    "check_landing": {"loader", "publisher"},
     "load": {"loader"},
     "find_deletions": {"loader"},
     "build": {"loader", "dbt"},

@@ -265,17 +265,53 @@ def stage(settings: Settings, code: str, folder: str) -> dict[str, str]:
 def check_landing(settings: Settings, code: str, staged: dict[str, str]) -> dict[str, Any]:
     """The landing gate on the staged batch; raises with what failed on how many rows."""
     from expectations.gates import check_landing as gate
+    from expectations.results import GateFailed
 
-    return _gate(
-        settings, "check_landing", code,
-        lambda: gate(settings.login_url("publisher"), loader.STAGE, staged, settings.data_docs), bool(staged),
-    )  # fmt: skip
+    def judged() -> Any:
+        folder = _staged_from(settings, code, staged)
+        whole = _stage_again(settings, code, folder)
+        try:
+            result = gate(settings.login_url("publisher"), loader.STAGE, staged, settings.data_docs)
+        except GateFailed:
+            if whole():
+                raise
+        else:
+            if whole():
+                return result
+        raise TaskError(
+            f"{code}: PostgreSQL restarted while batch {folder.name} was checked and emptied its staging tables, so "
+            "nothing was judged. The next attempt stages it again by itself."
+        )
+
+    return _gate(settings, "check_landing", code, judged, bool(staged))
+
+
+def _staged_from(settings: Settings, code: str, staged: dict[str, str]) -> Path:
+    """The landed batch that the staging tables `staged` were filled from."""
+    table, name = next(iter(staged.items()))
+    for folder in (settings.landing / code).iterdir():
+        if loader.staged_name(folder.name, table) == name:
+            return folder
+    raise TaskError(f"looked in {settings.landing / code} for the batch staged as {name} and found none")
+
+
+def _stage_again(settings: Settings, code: str, folder: Path) -> Callable[[], bool]:
+    """Stage a batch again where a crash of PostgreSQL emptied its staging tables; tells whether they are whole.
+
+    Landed files never change, so what a gate has said of the batch holds.
+    """
+    url, specs = settings.login_url("loader"), _specs(source(settings, code).connector_class())
+    if not loader.is_staged(url, folder, specs):
+        _say(f"{code}: the staging tables of batch {folder.name} are not what was staged; staging it again")
+        loader.stage(url, folder, specs, renewing(settings))
+    return lambda: loader.is_staged(url, folder, specs)
 
 
 def load(settings: Settings, code: str, folder: str) -> dict[str, Any]:
     """Load a staged batch into raw, exactly once; counts by table."""
     with recorded(settings.home, "load", code) as outcome:
         connector = source(settings, code).connector_class()
+        _stage_again(settings, code, Path(folder))
         done = loader.load(settings.login_url("loader"), Path(folder), _specs(connector))
         outcome.details |= {
             "batch_id": done.batch_id,

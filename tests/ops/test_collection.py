@@ -225,6 +225,24 @@ def killed_landing(place: Place, interval: Interval) -> None:
         time.sleep(1)
 
 
+def test_what_a_crash_of_postgresql_emptied_is_staged_again(place):
+    """Its staging tables are unlogged: before the gate and before the load they are filled again, without a hand."""
+    folder = place.pull(minutes(0, 4))
+    staged = tasks.stage(place.settings, SOURCE, str(folder))
+
+    def emptied(statement: str) -> None:
+        with psycopg.connect(place.settings.login_url("loader")) as connection:
+            for name in staged.values():
+                connection.execute(f"{statement} landing_stage.{name}")  # type: ignore[call-overload]
+
+    emptied("truncate")
+    assert tasks.check_landing(place.settings, SOURCE, staged)["passed"] > 10
+    emptied("drop table")
+    done = tasks.load(place.settings, SOURCE, str(folder))
+    assert done["written"] == sum(t.landed for t in Manifest.read(folder).tables.values())
+    assert tasks.load(place.settings, SOURCE, str(folder))["load_number"] == done["load_number"]
+
+
 def test_what_a_killed_landing_left_is_collected_and_what_landed_opens(place):
     first = place.pull(minutes(0, 4))
     place.load(first)
