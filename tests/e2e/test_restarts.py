@@ -24,6 +24,14 @@ SOURCES = ("igate_tien_giang", "opencps_dong_thap", "igate_dong_thap")
 BLOWS = ("postgres", "vault", "task") * 5
 #: Runs that were asked for and have not ended.
 UNDER_WAY = "dag_id like 'ingest_dossiers_%' and run_type = 'manual' and state in ('queued', 'running')"
+#: What the facts say. The scheduler pulls yesterday, too, so that open dossiers are judged on a later day: what is
+#: overdue differs rightly.
+FACTS = (
+    "select count(*), md5(string_agg((to_jsonb(f) - 'load_number' - 'is_overdue')::text, '' order by dossier_key)) "
+    "from marts.fct_dossier f",
+    "select count(*), sum(('x' || substr(md5((to_jsonb(f) - 'load_number')::text), 1, 8))::bit(32)::bigint) "
+    "from marts.fct_dossier_step f",
+)
 #: Seconds between two blows: long enough for some step to end between them.
 APART = 25
 
@@ -120,9 +128,9 @@ def test_a_month_disturbed_fifteen_times_ends_like_an_undisturbed_one(tmp_path: 
         assert raw
         assert {t: c for t, c in struck.checksums().items() if t in raw} == raw
         # What followed was begun by assets, and again after each load: it ends by itself.
-        marts = {t: c for t, c in calm.checksums().items() if t.startswith("marts.fct_dossier")}
+        marts = [calm.rows(query) for query in FACTS]
         deadline = time.monotonic() + 1800
-        while {t: c for t, c in struck.checksums().items() if t in marts} != marts:
+        while [struck.rows(query) for query in FACTS] != marts:
             assert time.monotonic() < deadline, "the marts never became equal"
             time.sleep(15)
         assert not list((struck.home / "landing").rglob(".building-*"))
