@@ -18,7 +18,8 @@ part as (
     select
         part.indicator_code,
         part.is_denominator,
-        part.metric_code
+        part.metric_code,
+        count(*) filter (where not part.is_denominator) over (partition by part.indicator_code) as summed_parts
     from (
         values
         ('ONLINE_PROVISION', false, 'partialCount'),
@@ -75,8 +76,7 @@ added as (
         -- A part that is not published leaves the sum unknown.
         case
             when
-                count(evaluation.numerator) filter (where not part.is_denominator)
-                = case part.indicator_code when 'ONLINE_PROVISION' then 2 else 1 end
+                count(evaluation.numerator) filter (where not part.is_denominator) = max(part.summed_parts)
                 then sum(evaluation.numerator) filter (where not part.is_denominator)
         end as numerator,
         sum(evaluation.numerator) filter (where part.is_denominator) as denominator,
