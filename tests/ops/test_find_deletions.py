@@ -21,7 +21,7 @@ from connectors.base import Interval, PagingError
 from ops import tasks
 from ops.outcomes import NothingToDo, read_outcomes
 from ops.settings import PROJECT, VIETNAM, Settings
-from tests.conftest import CLIENT_ID, CLIENT_SECRET, Sandbox, Server, start_vault, stop
+from tests.conftest import CLIENT_ID, CLIENT_SECRET, Sandbox, Server, Vault, start_vault, stop
 
 
 def span(start: str, end: str) -> Interval:
@@ -87,7 +87,8 @@ def write_policy(chain: Chain, **policy: Any) -> None:
 
 
 @contextlib.contextmanager
-def loaded(server: Server, code: str, sandbox: Sandbox, interval: Interval) -> Iterator[Chain]:
+def installed(server: Server) -> Iterator[tuple[Settings, Vault]]:
+    """A home with an empty warehouse, and a vault that serves it."""
     home = Path(tempfile.mkdtemp(prefix="kcd-"))  # a short path, so that the vault's socket fits in it
     vault = start_vault(server.new_database(), home / "own")
     (home / "vault").mkdir()
@@ -98,12 +99,18 @@ def loaded(server: Server, code: str, sandbox: Sandbox, interval: Interval) -> I
         "KHOCHUNG_HOME": str(home), "WAREHOUSE_URL": server.new_database(), "PATH": os.environ["PATH"],
         "KHOCHUNG_SOURCES": str(home / "sources.yml"),
     }  # fmt: skip
-    chain = Chain(Settings(given, dotenv=home / "no.env"), code, sandbox, interval)
-    write_policy(chain)
-    chain.load()
-    yield chain
+    yield Settings(given, dotenv=home / "no.env"), vault
     stop(vault.process)
     shutil.rmtree(home, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def loaded(server: Server, code: str, sandbox: Sandbox, interval: Interval) -> Iterator[Chain]:
+    with installed(server) as (settings, _):
+        chain = Chain(settings, code, sandbox, interval)
+        write_policy(chain)
+        chain.load()
+        yield chain
 
 
 MORNING = span("2025-06-30T08:00", "2025-06-30T08:10")

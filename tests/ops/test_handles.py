@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,8 +21,8 @@ from landing.manifest import LandingError, Manifest
 from ops import handles, tasks
 from ops.outcomes import NothingToDo, read_outcomes
 from ops.settings import PROJECT, Settings
-from tests.conftest import CLIENT_ID, CLIENT_SECRET, Sandbox, Server, Vault, start_vault, stop
-from tests.ops.test_find_deletions import span, write_policy
+from tests.conftest import CLIENT_ID, CLIENT_SECRET, Sandbox, Server, Vault, stop
+from tests.ops.test_find_deletions import installed, span, write_policy
 from tests.vault.test_rotation import run
 from vault.client import VaultClient, VaultUnavailable
 
@@ -92,21 +90,10 @@ class Chain:
 
 @pytest.fixture
 def chain(server: Server, tien_giang: Sandbox) -> Iterator[Chain]:
-    home = Path(tempfile.mkdtemp(prefix="kch-"))  # a short path, so that the vault's socket fits in it
-    vault = start_vault(server.new_database(), home / "own")
-    (home / "vault").mkdir()
-    (home / "vault" / "vault.sock").symlink_to(vault.client.socket)
-    (home / "secrets").mkdir()
-    (home / "secrets" / "vault-api").write_text(vault.client.token)
-    given = {
-        "KHOCHUNG_HOME": str(home), "WAREHOUSE_URL": server.new_database(), "PATH": os.environ["PATH"],
-        "KHOCHUNG_SOURCES": str(home / "sources.yml"),
-    }  # fmt: skip
-    made = Chain(Settings(given, dotenv=home / "no.env"), vault, tien_giang)
-    write_policy(made)  # its hour alone, without the days around it
-    yield made
-    stop(vault.process)
-    shutil.rmtree(home, ignore_errors=True)
+    with installed(server) as (settings, vault):
+        made = Chain(settings, vault, tien_giang)
+        write_policy(made)  # its hour alone, without the days around it
+        yield made
 
 
 def unchanged(loaded: dict[str, Any]) -> bool:
