@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from connectors.base import Chunk, Connector, Interval, Request
 from connectors.contract import Contract, contract
@@ -485,22 +486,28 @@ def check_warehouse(settings: Settings) -> dict[str, Any]:
     from expectations.gates import check_warehouse as gate
 
     def work() -> Any:
-        _need_dossiers(settings)
+        _need_first_loads(settings)
         return gate(settings.login_url("publisher"), settings.data_docs)
 
     return _gate(settings, "check_warehouse", None, work)
 
 
-def _need_dossiers(settings: Settings) -> None:
-    """A new installation has a portal's catalogue before its first dossiers: too early to publish, no failure.
+def _need_first_loads(settings: Settings) -> None:
+    """Before the first release dossiers and catalogue come in any order: until both are built it is too early.
 
-    What counts is what was built: dossiers loaded since then ring for a build of their own.
+    What counts is what was built: a load since then rings for a build of its own. Once anything was released,
+    a table without rows is a fault, and the gate says so.
     """
+    if (settings.home / "open-data" / "current").exists():
+        return
     with psycopg.connect(settings.login_url("publisher")) as connection:
-        if connection.execute("select 1 from marts.fct_dossier limit 1").fetchone() is None:
-            raise NothingToDo(
-                "the warehouse was built before any dossiers were loaded; nothing to check and publish"
-            )
+        for table, what in (("fct_dossier", "dossiers"), ("dim_procedure", "catalogue of procedures")):
+            query = sql.SQL("select 1 from marts.{} limit 1").format(sql.Identifier(table))
+            if connection.execute(query).fetchone() is None:
+                raise NothingToDo(
+                    f"the warehouse was built before any {what} was loaded (marts.{table} has no row); nothing to "
+                    "check and publish until a source has brought it"
+                )
 
 
 def publish(settings: Settings) -> dict[str, Any]:
@@ -509,7 +516,7 @@ def publish(settings: Settings) -> dict[str, Any]:
     from opendata.release import publish as release
 
     with recorded(settings.home, "publish") as outcome, one_at_a_time(settings, "publish", "publisher"):
-        _need_dossiers(settings)
+        _need_first_loads(settings)
         with psycopg.connect(settings.login_url("publisher")) as connection:
             row = connection.execute("select coalesce(max(load_number), 0) from ops.load_log").fetchone()
         number = int(row[0]) if row else 0

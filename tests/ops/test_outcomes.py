@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from connectors.base import Interval
+from expectations.results import GateFailed
 from ops import tasks
 from ops.outcomes import RUN_ID, NothingToDo, Outcome, _write, read_outcomes, recorded, store_outcomes
 from ops.run import write_summary
@@ -80,6 +81,30 @@ def test_a_task_whose_database_is_down_is_recorded(tmp_path):
     for outcome in found:
         assert str(port) in str(outcome.error)
         assert "sesame" not in str(outcome.error)
+
+
+@pytest.mark.parametrize(
+    ("dossiers", "procedures", "said"),
+    [(0, 2600, "any dossiers was loaded"), (4000, 0, "any catalogue of procedures was loaded")],
+)
+def test_until_all_is_built_once_it_is_too_early_and_after_a_release_it_is_a_fault(
+    tmp_path, database, dossiers, procedures, said
+):
+    with psycopg.connect(database) as connection:
+        connection.execute("create schema marts")
+        for table, rows in (("fct_dossier", dossiers), ("dim_procedure", procedures)):
+            connection.execute(f"create table marts.{table} as select generate_series(1, {rows}) as number")
+    here = settings(tmp_path, WAREHOUSE_URL=database)
+    for step in (tasks.check_warehouse, tasks.publish):
+        with pytest.raises(NothingToDo, match=said):
+            step(here)
+    assert {(o.step, o.status) for o in read_outcomes(tmp_path)} == {
+        ("check_warehouse", "skipped"),
+        ("publish", "skipped"),
+    }
+    (tmp_path / "open-data" / "current").mkdir(parents=True)
+    with pytest.raises(GateFailed):
+        tasks.check_warehouse(here)
 
 
 def test_a_pull_without_its_vault_is_recorded_with_what_to_do(tmp_path):
