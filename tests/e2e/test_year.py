@@ -1,0 +1,60 @@
+"""A whole year of the OpenCPS dialect, with the sandbox's everyday faults, ends in the published totals."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from ops.settings import PROJECT
+from tests.e2e.installation import Installation
+
+pytestmark = [pytest.mark.prove, pytest.mark.timeout(5400)]
+SOURCE = "opencps_dong_thap"
+#: Old Đồng Tháp's dossiers of 2024 by day of receipt, and those received online, as published.
+RECEIVED, ONLINE = 184_457, 125_174
+
+
+def test_the_year_2024_ends_in_the_published_totals(tmp_path: Path) -> None:
+    sources = yaml.safe_load((PROJECT / "ops" / "sources.yml").read_text(encoding="utf-8"))
+    sources["sources"] = {code: sources["sources"][code] for code in (SOURCE, "national_portal")}
+    file = tmp_path / "sources.yml"
+    file.write_text(yaml.safe_dump(sources, allow_unicode=True), encoding="utf-8")
+    installation = Installation.create(tmp_path / "home", KHOCHUNG_SOURCES=str(file))
+    try:
+        installation.ops("run", "--period", "2024")
+        installation.ops("url")
+        facts = installation.rows(
+            "select count(*), count(distinct dossier_key), count(*) filter (where channel = 2) from marts.fct_dossier "
+            "where received_date >= '2024-01-01' and received_date < '2025-01-01' and report_group <> 'not_received'"
+        )
+        published = installation.rows("select sum(received) from open_data.dossier_results_monthly")
+    finally:
+        installation.ops("down", check=False)
+    assert facts == [(RECEIVED, RECEIVED, ONLINE)]
+    assert published == [(RECEIVED,)]
+
+    summary = installation.summary()
+    assert summary["succeeded"]
+    steps = {(s["step"], s.get("source")): s for s in summary["steps"]}
+    pull = steps["pull", SOURCE]
+    counted = pull["tables"]["dossier"]
+    print(
+        f"{summary['seconds']:.0f} s on {psutil.cpu_count()} cores; pulled in {pull['seconds']:.0f} s by "
+        f"{pull['calls']:,} calls, {pull['retries']:,} made again; {counted}",
+        flush=True,
+    )
+    assert counted["announced"] == counted["landed"] + counted["rejected"] + counted["duplicates"]
+    loaded = steps["load", SOURCE]["tables"]["dossier"]
+    assert loaded["inserted"] == counted["landed"]
+    # What the public reads: visible counts and withheld ones make up the whole.
+    (tally,) = (
+        w for name, w in steps["publish", None]["withheld"].items() if name.startswith("dossier_results")
+    )
+    (path,) = (installation.home / "open-data" / "current" / "dossier-results-monthly").glob("*simulated.csv")
+    with path.open(encoding="utf-8", newline="") as text:
+        visible = sum(int(row["received"] or 0) for row in csv.DictReader(text))
+    assert visible + tally["dossiers"] == tally["dossiers_of"] == RECEIVED
