@@ -35,3 +35,19 @@
         else split_part({{ agency_code }}, '.', 1)
     end
 {%- endmacro %}
+
+
+{#- Before the communes of 1/7/2025 (NQ 202/2025/QH15, QĐ 19/2025/QĐ-TTg). -#}
+{% macro is_before_reorganisation(day) -%}
+    {{ day }} < '{{ var("reorganisation_date") }}'::date
+{%- endmacro %}
+
+
+{#-
+  Join condition: the comparable area of the commune a code meant on a day. The same five digits may stand for an old
+  and a new commune of different extent, so the day decides which of the two is meant.
+-#}
+{% macro comparable_area_of(area, commune_code, day) -%}
+    {{ area }}.commune_code = {{ commune_code }}
+    and {{ area }}.is_old_commune = ({{ is_before_reorganisation(day) }})
+{%- endmacro %}

@@ -1,0 +1,40 @@
+-- Dossiers migrated from elsewhere were received elsewhere, too: they count, once, where the applicant lives.
+with dossier as (
+
+    select
+        received_date,
+        applicant_commune_code,
+        is_online,
+        origin,
+        to_char(received_date, 'YYYY-MM') as year_month
+    from {{ ref('fct_dossier') }}
+    where report_group <> 'not_received'
+
+),
+
+placed as (
+
+    select
+        dossier.year_month,
+        dossier.is_online,
+        dossier.origin,
+        coalesce(area.area_code, 'unknown') as area_code,
+        coalesce(area.area_name, 'Chưa xác định') as area_name,
+        area.province_code
+    from dossier
+    left join {{ ref('dim_comparable_area') }} as area
+        on {{ comparable_area_of('area', 'dossier.applicant_commune_code', 'dossier.received_date') }}
+
+)
+
+select
+    year_month,
+    area_code,
+    area_name,
+    province_code,
+    origin,
+    year_month || '|' || area_code || '|' || origin as received_by_area_key,
+    count(*)::integer as received,
+    (count(*) filter (where is_online))::integer as received_online
+from placed
+group by year_month, area_code, area_name, province_code, origin
