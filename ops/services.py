@@ -220,8 +220,15 @@ def drop_samples(settings: Settings) -> None:
 def locked(settings: Settings, name: str, waiting: str = "") -> Iterator[None]:
     """One process of this home at a time; the next one says `waiting`, and waits. A death frees the lock."""
     path = settings.home / "locks" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as f:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = path.open("a")
+    except OSError as e:
+        raise SettingsError(
+            f"looked for the folder of all state at {settings.home} (KHOCHUNG_HOME) and cannot write there: "
+            f"{e.strerror}: {e.filename}"
+        ) from None
+    with opened as f:
         try:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from ops.services import ServiceError, Supervisor
-from ops.settings import Settings
+from ops.settings import Settings, SettingsError
 from tests.conftest import free_port
 
 
@@ -28,3 +28,11 @@ def test_a_port_that_another_program_holds_is_named_at_once(tmp_path):
         assert services.start(["site"]) == []
     finally:
         services.down()
+
+
+def test_a_home_that_cannot_be_written_is_named_with_its_setting(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    settings = Settings({"KHOCHUNG_HOME": str(file)}, dotenv=tmp_path / "no.env")
+    with pytest.raises(SettingsError, match=rf"{file} \(KHOCHUNG_HOME\) and cannot write"):
+        Supervisor(settings).start(["site"])
