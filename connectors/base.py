@@ -169,6 +169,11 @@ class Connector:
     #: How far this machine's clock may be from the source's before it is noted, and before nothing is landed.
     clock_noted: ClassVar[dt.timedelta] = dt.timedelta(minutes=5)
     clock_limit: ClassVar[dt.timedelta] = dt.timedelta(hours=1)
+    #: Words that `options` of a source may hold: those of every connector, and those of this one.
+    common_options: ClassVar[tuple[str, ...]] = (
+        "min_delay", "concurrency", "max_calls", "page_size", "chunk_size", "margin_days", "ca_file",
+    )  # fmt: skip
+    own_options: ClassVar[tuple[str, ...]] = ()
     #: How far a run looks back before its interval for rows that reached the source late.
     margin: ClassVar[dt.timedelta] = dt.timedelta(days=7)
 

@@ -122,6 +122,7 @@ class FileDrop(Connector):
     """One folder of files for one table; `tables` comes from the list of sources."""
 
     dialect: ClassVar[str] = "file_drop"
+    own_options: ClassVar[tuple[str, ...]] = ("settle_seconds", "decimal_mark", "encoding", "totals")
     #: A file that changed within this many seconds is looked at again after them, and left if it grew.
     settle_seconds: ClassVar[float] = 30.0
     largest_file: ClassVar[int] = 200 * 1024 * 1024

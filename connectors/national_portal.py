@@ -149,6 +149,7 @@ class NationalPortal(Connector):
     tables = ("procedure", "procedure_method", "evaluation")
     success_statuses: ClassVar[frozenset[int]] = frozenset({200, 201})
     #: A public site that is not ours: one call a second, in sequence.
+    own_options: ClassVar[tuple[str, ...]] = ("evaluations", "captured")
     min_delay: ClassVar[float] = 1.0
     concurrency: ClassVar[int] = 1
     list_path: ClassVar[str] = "/submitting/formality/list-all-public-formality-by-citizen"

@@ -126,6 +126,7 @@ class Population(Connector):
     dialect = "population"
     tables = ("citizen_check",)
     #: Every repeated call is one more that the database's owner sees.
+    own_options: ClassVar[tuple[str, ...]] = ("variant", "path", "service_code")
     attempts: ClassVar[int] = 3
     concurrency: ClassVar[int] = 1
     token_path: ClassVar[str] = "/token"  # noqa: S105 - a path

@@ -7,6 +7,7 @@ go, stripped to counts, into a file-backed context under the docs folder, whose 
 from __future__ import annotations
 
 import fcntl
+import html
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 # Before the first import of great_expectations: it reads this once.
 os.environ["GX_ANALYTICS_ENABLED"] = "false"
@@ -273,11 +275,42 @@ def _write_docs(docs_dir: Path, gate: str, results: list[tuple[str, Any]]) -> No
             keys.append(key)
         _forget_old_runs(docs_dir)
         context.build_data_docs(resource_identifiers=keys)
-        (docs_dir / "index.html").write_text(
-            f'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url={SITE}/index.html">'
-            f'<title>Data Docs</title><a href="{SITE}/index.html">Data Docs</a>\n',
-            encoding="utf-8",
+        (docs_dir / "index.html").write_text(_index(docs_dir), encoding="utf-8")
+
+
+_INDEX = """<!doctype html><html lang="vi"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1"><title>Kho Chung: kiểm tra chất lượng</title>
+<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}}
+table{{border-collapse:collapse;width:100%}}th,td{{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #ccc}}
+.no{{color:#a00;font-weight:600}}</style>
+<h1>Kiểm tra chất lượng · Quality reports</h1>
+<p>Mới nhất trước; chỉ có số đếm, không có giá trị. · Newest first; counts only, never values.</p>
+<div style="overflow-x:auto"><table><tr><th>Lúc · Time (UTC)</th><th>Cổng · Gate</th><th>Bảng · Table</th>
+<th>Đạt · Passed</th><th>Kết quả · Result</th></tr>
+{rows}</table></div></html>
+"""
+
+
+def _index(docs_dir: Path) -> str:
+    """The list of all kept results. Great Expectations' own list takes its table from the internet's scripts."""
+    stored = docs_dir / "gx" / "uncommitted" / "validations"
+    rows = []
+    for path in sorted(stored.rglob("*.json"), key=lambda p: (p.parent.name, p.name), reverse=True):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        page = f"{SITE}/validations/{path.relative_to(stored).with_suffix('.html').as_posix()}"
+        moment = datetime.strptime(path.parent.name, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
+        counted = result["statistics"]
+        failed = {r["expectation_config"].get("severity") for r in result["results"] if not r["success"]}
+        verdict = "đạt · passed" if not failed else "cảnh báo · warning"
+        if failed - {"warning"}:
+            verdict = '<span class="no">không đạt · failed</span>'
+        rows.append(
+            f"<tr><td>{moment:%Y-%m-%d %H:%M:%S}</td><td>{html.escape(path.parent.parent.name)}</td>"
+            f"<td>{html.escape(result['suite_name'])}</td>"
+            f"<td>{counted['successful_expectations']}/{counted['evaluated_expectations']}</td>"
+            f'<td><a href="{html.escape(quote(page))}">{verdict}</a></td></tr>\n'
         )
+    return _INDEX.format(rows="".join(rows))
 
 
 def _forget_old_runs(docs_dir: Path) -> None:

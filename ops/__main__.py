@@ -10,15 +10,21 @@ import sys
 
 from ops import postgres, services
 from ops.settings import LOGINS, PROJECT, Settings, SettingsError, parse_period
+from ops.sources import check_sources
 
 
 def _up(settings: Settings) -> None:
     from ops import run
 
+    check_sources(settings.sources_file)
     supervisor = services.Supervisor(settings)
     with run.alone(settings):
+        print("starting the database, the vault and the sandbox", flush=True)
         run.prepare(settings, supervisor)
         password = run.write_login(settings)
+        print(
+            "starting Airflow: its page, scheduler, reader of DAGs and triggerer; about a minute", flush=True
+        )
         supervisor.start(
             ["airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"], 180
         )

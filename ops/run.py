@@ -22,7 +22,7 @@ from ops import postgres
 from ops.outcomes import RUN_ID, Outcome, read_outcomes
 from ops.services import SANDBOXES, ServiceError, Supervisor, default_connections, drop_samples, locked
 from ops.settings import PROJECT, Period, Settings
-from ops.sources import read_sources
+from ops.sources import check_sources, read_sources
 
 
 class RunFailed(ServiceError):
@@ -124,6 +124,7 @@ def _run(settings: Settings, period: Period) -> Path:
     began = time.monotonic()
     supervisor = Supervisor(settings)
     run_id = f"run-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    check_sources(settings.sources_file)
     _say(f"Kho Chung: period {period}, run {run_id}")
     started = prepare(settings, supervisor)
     _say(f"services ready after {time.monotonic() - began:.0f} s: {', '.join(needed_services(settings))}")

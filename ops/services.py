@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
 from ops import health, postgres
@@ -346,15 +347,43 @@ class Supervisor:
             return
         setting, port = wanted[0], wanted[1](self.settings)
         if not free(port):
-            raise ServiceError(
-                f"{name} was to listen on 127.0.0.1:{port}, and another program does. Stop that program "
-                f"(`ss -ltnp 'sport = :{port}'` names it), or set {setting} to a free port in the environment or "
-                ".env, then start again."
+            raise self._port_is_taken(name, setting, port)
+
+    def _port_is_taken(self, name: str, setting: str, port: int) -> ServiceError:
+        chosen = (
+            ""
+            if self.settings.get(setting)
+            else f", or remove {self.settings.home}/ports.json to have one chosen"
+        )
+        return ServiceError(
+            f"{name} was to listen on 127.0.0.1:{port}, and another program does. Stop that program "
+            f"(`ss -ltnp 'sport = :{port}'` names it), or set {setting} to a free port in the environment or "
+            f".env{chosen}, then start again."
+        )
+
+    def _listens(self, name: str, port: int) -> bool:
+        """Whether the answer came from this home's program: another one may have taken the port meanwhile."""
+        pid = int(self._call().supervisor.getProcessInfo(name)["pid"])
+        try:
+            program = psutil.Process(pid)
+            return any(
+                c.laddr.port == port
+                for p in (program, *program.children(recursive=True))
+                for c in p.net_connections("tcp")
+                if c.status == psutil.CONN_LISTEN
             )
+        except psutil.NoSuchProcess:
+            return False
 
     def _await(self, name: str, timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        while not SERVICES[name].healthy(self.settings):
+        wanted = SERVICES[name].port
+        while True:
+            if SERVICES[name].healthy(self.settings):
+                if wanted is None or self._listens(name, wanted[1](self.settings)):
+                    return
+                if self._states({name}) & {"BACKOFF", "EXITED", "FATAL"}:
+                    raise self._port_is_taken(name, wanted[0], wanted[1](self.settings))
             if time.monotonic() > deadline:
                 raise ServiceError(
                     f"{name} did not answer within {timeout:.0f} s. Its log, {self.logs}/{name}.log, ends with:\n"

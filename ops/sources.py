@@ -14,6 +14,10 @@ from connectors.base import Connector, Endpoint, Interval
 from ops.settings import VIETNAM, SettingsError
 
 ORIGINS = ("real", "simulated")
+#: In place of a cron: the source is asked when dossiers were loaded.
+AFTER_DOSSIERS = "@dossiers"
+#: Options that are no matter of the connector's.
+_OPTIONS = ("deletions", "table")
 _REQUIRED = ("title", "connector", "kind", "connection", "origin", "active_from", "schedule")
 
 
@@ -41,6 +45,12 @@ class Source:
             raise SettingsError(f"source {self.code}: looked for connector {self.connector}: {e}") from None
         if not (isinstance(found, type) and issubclass(found, Connector)):
             raise SettingsError(f"source {self.code}: {self.connector} is no Connector")
+        known = {*found.common_options, *found.own_options, *_OPTIONS}
+        if unknown := sorted(set(self.options) - known):
+            raise SettingsError(
+                f"source {self.code}: unknown word {', '.join(unknown)} in its options; {self.connector} knows "
+                f"{', '.join(sorted(known))}"
+            )
         if hasattr(found, "tables"):
             return found
         # A connector for any table: the entry says which (files that are dropped).
@@ -108,3 +118,21 @@ def read_sources(path: Path) -> dict[str, Source]:
     if wrong:
         raise SettingsError(f"{path}: " + "; ".join(wrong))
     return sources
+
+
+def check_sources(path: Path) -> None:
+    """What a run would only meet at its first call of a source, told at once; SettingsError lists all of it."""
+    from croniter import croniter
+
+    wrong: list[str] = []
+    for source in read_sources(path).values():
+        try:
+            source.connector_class()
+        except SettingsError as e:
+            wrong.append(str(e))
+        if source.schedule != AFTER_DOSSIERS and not croniter.is_valid(source.schedule):
+            wrong.append(
+                f"source {source.code}: schedule {source.schedule!r} is no cron of five fields, as '0 0 * * *' is"
+            )
+    if wrong:
+        raise SettingsError(f"{path}: " + "; ".join(wrong))

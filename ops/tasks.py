@@ -523,6 +523,7 @@ def publish(settings: Settings) -> dict[str, Any]:
 
         def gate(folder: Path) -> None:
             outcome.details["release_gate"] = _checks(check_release(folder, settings.data_docs))
+            _tell_warnings("release gate", outcome.details["release_gate"])
 
         done = release(
             settings.home,
@@ -546,7 +547,13 @@ def _gate(
             return {}
         outcome.details |= _checks(gate())
         _say(f"{step}: {outcome.details['passed']} of {outcome.details['checks']} expectations hold")
+        _tell_warnings(step, outcome.details)
         return {"passed": outcome.details["passed"]}
+
+
+def _tell_warnings(step: str, details: dict[str, Any]) -> None:
+    for warning in details["warnings"]:
+        _say(f"{step}: warning, nothing is stopped: {warning}")
 
 
 def _checks(result: Any) -> dict[str, Any]:
@@ -554,7 +561,7 @@ def _checks(result: Any) -> dict[str, Any]:
     return {
         "checks": len(checks),
         "passed": sum(1 for c in checks if c.success),
-        "warnings": [c.name for c in checks if not c.success and not c.required],
+        "warnings": [str(c) for c in checks if not c.success and not c.required],
     }
 
 

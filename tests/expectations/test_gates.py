@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
@@ -39,7 +39,11 @@ def test_a_batch_that_keeps_its_contract_passes_every_check(postgres: str, stage
     assert result.success
     assert not result.warnings
     assert len(result.checks) > 80
-    assert (docs / "index.html").exists()
+    index = (docs / "index.html").read_text(encoding="utf-8")
+    assert "http" not in index, "a page that needs the internet shows nothing without it"
+    links = re.findall(r'href="([^"]+)"', index)
+    assert len(links) == len(contract_names())
+    assert all((docs / unquote(link)).exists() for link in links)
     assert len(list(docs.glob("gx/uncommitted/data_docs/local_site/validations/**/*.html"))) == len(
         contract_names()
     )
@@ -57,6 +61,7 @@ def test_a_clear_personal_value_shuts_the_gate_and_is_not_repeated(
     assert CANARY not in message
     text = written(docs)
     assert "applicant_name" in text
+    assert "không đạt · failed" in (docs / "index.html").read_text(encoding="utf-8")
     assert "Canary" not in text
     assert "003199123456" not in text
 
@@ -163,7 +168,7 @@ def test_pages_keep_the_last_runs_only(
     for _ in range(3):
         check_landing(postgres, "staged", tables, docs)
     pages = [path for path in docs.rglob("*.html") if "validations" in path.parts]
-    index = (docs / gates.SITE / "index.html").read_text(encoding="utf-8")
+    index = (docs / "index.html").read_text(encoding="utf-8")
     assert len(pages) == 2
     assert len(set(re.findall(r"validations/landing/agency/landing/([^/]+)/", index))) == 2
 
@@ -187,7 +192,7 @@ def test_two_gates_at_once_leave_both_results(postgres: str, stage: Stage, docs:
         for name in ("agency", "evaluation")
     ]
     assert [run.communicate()[0].split(":")[0] for run in runs] == ["Gate landing", "Gate landing"]
-    index = (docs / gates.SITE / "index.html").read_text(encoding="utf-8")
+    index = (docs / "index.html").read_text(encoding="utf-8")
     assert "landing/agency" in index
     assert "landing/evaluation" in index
 

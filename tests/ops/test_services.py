@@ -30,6 +30,24 @@ def test_a_port_that_another_program_holds_is_named_at_once(tmp_path):
         services.down()
 
 
+def test_an_answer_of_another_homes_program_is_not_taken_for_ones_own(tmp_path, monkeypatch):
+    port = free_port()
+    given = {"KHOCHUNG_SITE_PORT": str(port), "PATH": os.environ["PATH"]}
+    mine, other = (
+        Supervisor(Settings({**given, "KHOCHUNG_HOME": str(tmp_path / n)}, dotenv=tmp_path / "no.env"))
+        for n in ("mine", "other")
+    )
+    try:
+        assert other.start(["site"]) == ["site"]
+        # Both looked while the port was free, and the other was quicker.
+        monkeypatch.setattr(mine, "_port_is_free", lambda name: None)
+        with pytest.raises(ServiceError, match=rf"site was to listen on 127\.0\.0\.1:{port}, and another"):
+            mine.start(["site"])
+    finally:
+        mine.down()
+        other.down()
+
+
 def test_a_home_that_cannot_be_written_is_named_with_its_setting(tmp_path):
     file = tmp_path / "file"
     file.touch()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ops.run import Redacted
 from ops.services import default_connections, sandbox_ports
 from ops.settings import KNOWN, PROJECT, VIETNAM, Settings, SettingsError, parse_period
-from ops.sources import read_sources
+from ops.sources import check_sources, read_sources
 
 
 def settings(home: Path, **given: str) -> Settings:
@@ -361,6 +361,29 @@ def test_a_connector_that_is_not_there_is_named(tmp_path, connector):
     entry = sources(tmp_path, GOOD.replace("connectors.igate:IGate", connector))["s"]
     with pytest.raises(SettingsError, match=f"source s: .*{connector}"):
         entry.connector_class()
+
+
+def test_what_a_source_would_only_fail_by_later_is_told_before_anything_starts(tmp_path):
+    entry = {
+        "title": "t", "kind": "dossiers", "connection": "c", "origin": "simulated", "active_from": dt.date(2025, 1, 1),
+        "connector": "connectors.igate:IGate", "schedule": "0 0 * * *",
+    }  # fmt: skip
+    path = tmp_path / "sources.yml"
+    wrong = {
+        "no_module": {**entry, "connector": "connectors.opencsp:OpenCPS"},
+        "no_cron": {**entry, "schedule": "every day"},
+        "no_option": {**entry, "options": {"concurency": 4, "spec": "slice", "deletions": {}}},
+    }
+    path.write_text(yaml.safe_dump({"sources": {"right": entry, **wrong}}, allow_unicode=True))
+    with pytest.raises(SettingsError) as caught:
+        check_sources(path)
+    said = str(caught.value)
+    assert str(path) in said
+    assert "source no_module: looked for connector connectors.opencsp:OpenCPS" in said
+    assert "source no_cron: schedule 'every day' is no cron" in said
+    assert "source no_option: unknown word concurency in its options; connectors.igate:IGate knows" in said
+    assert "source right" not in said
+    check_sources(PROJECT / "ops" / "sources.yml")
 
 
 def test_an_interval_is_clipped_to_when_the_source_held_data(tmp_path):
