@@ -35,3 +35,9 @@
         else split_part({{ agency_code }}, '.', 1)
     end
 {%- endmacro %}
+
+
+{#- What an agency is called without the province it belongs to: Sở Tư pháp for "Sở Tư pháp - Tỉnh Phú Thọ". -#}
+{% macro agency_title(agency_name) -%}
+    btrim(regexp_replace({{ agency_name }}, '\s*-?\s*(tỉnh|thành phố)\s.*$', '', 'i'))
+{%- endmacro %}
