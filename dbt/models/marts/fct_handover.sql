@@ -4,7 +4,10 @@
         incremental_strategy='delete+insert',
         unique_key='handover_key',
         on_schema_change='fail',
-        pre_hook='{{ delete_rows_of_relinked_records() }}',
+        pre_hook=[
+            '{{ delete_rows_of_relinked_records() }}',
+            '{{ delete_handovers_of_other_decisions() }}',
+        ],
         indexes=[
             {'columns': ['handover_key'], 'unique': true},
             {'columns': ['dossier_key']},
@@ -16,10 +19,13 @@
 
 -- A decision moves what is open at the beginning of its day. Where the dossier's later record names another agency than
 -- the decision, or the decision none, the record says who has it; without one nobody does.
--- A changed seed of decisions is taken up by a full refresh.
+-- Another decision in the seed, or a successor that a system lists only now, makes all handovers anew: rows carry a
+-- fingerprint of what was known.
 
 -- The hook reads these only in incremental runs, which dbt does not see when it parses.
 -- depends_on: {{ ref('int_dossiers__record') }}
+-- depends_on: {{ ref('int_agencies__succession') }}
+-- depends_on: {{ ref('handover_decision') }}
 
 with recursive
 
@@ -79,9 +85,13 @@ candidate as (
             ) }}
         )
         {% if is_incremental() %}
-            and fact.dossier_key in (
-                select link.dossier_key from {{ ref('int_dossiers__record') }} as link
-                where link.linked_in_load > {{ newest_load_in(this) }}
+            and (
+                fact.dossier_key in (
+                    select link.dossier_key from {{ ref('int_dossiers__record') }} as link
+                    where link.linked_in_load > {{ newest_load_in(this) }}
+                )
+                -- None left: the hook took them away, or there never was one.
+                or not exists (select 1 from {{ this }})
             )
         {% endif %}
 
@@ -258,6 +268,7 @@ final as (
         told.handover_date,
         told.decision_no,
         told.told_by,
+        {{ fingerprint_of_decisions() }} as decisions_fingerprint,
         candidate.origin,
         candidate.load_number
     from told
