@@ -181,6 +181,40 @@ def _audit(settings: Settings, command: str) -> None:
         raise services.ServiceError(str(e)) from None
 
 
+def _form(settings: Settings, given: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    import psycopg
+
+    from ops import forms
+
+    if settings.embedded:
+        services.Supervisor(settings).start(["postgres"])
+    if given.name == "II.06a" and not given.period:
+        raise SettingsError("form II.06a needs --period, such as 2025-06, 2025-Q2 or 2025")
+    parts = [given.name, given.agency]
+    if given.name == "II.06a":
+        parts += [given.period] + (["14"] if given.closing == "administrative" else [])
+    path = Path(given.output) if given.output else settings.home / "forms" / forms.file_name(*parts)
+    try:
+        url = settings.login_url("analyst")
+        if given.name == "II.06a":
+            form = forms.form_06a(url, given.agency, given.period, given.closing)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            forms.write_06a(form, path)
+        else:
+            found = forms.morning_list(url, given.agency)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            forms.write_morning_list(found, path)
+    except forms.NoSuchForm as e:
+        raise services.ServiceError(str(e)) from None
+    except psycopg.errors.UndefinedTable as e:
+        raise services.ServiceError(
+            f"the warehouse lacks a table of the forms ({e.diag.message_primary}); build it: make run"
+        ) from None
+    print(path)
+
+
 def _renew_handles(settings: Settings) -> None:
     from landing.manifest import LandingError
     from ops import handles
@@ -206,8 +240,8 @@ def _renew_handles(settings: Settings) -> None:
 def _clean(settings: Settings) -> None:
     """Remove what this project made in its home, and nothing else that may lie there."""
     made = (
-        "airflow", "data-docs", "dbt", "drop", "landing", "locks", "logs", "open-data", "outcomes", "ports.json",
-        "postgres", "run-summary.json", "secrets", "supervisor", "vault",
+        "airflow", "data-docs", "dbt", "drop", "forms", "landing", "locks", "logs", "open-data", "outcomes",
+        "ports.json", "postgres", "run-summary.json", "secrets", "supervisor", "vault",
     )  # fmt: skip
     for name in made:
         path = settings.home / name
@@ -269,6 +303,15 @@ def main() -> int:
         "renew-handles",
         help="bring the warehouse's tokens to the vault's changed token key (after: vault retoken)",
     )
+    form = commands.add_parser("form", help="write a report as Excel: II.06a, or morning-list")
+    form.add_argument("name", choices=("II.06a", "morning-list"))
+    form.add_argument("--agency", required=True, help="its code as used, such as H20.44")
+    form.add_argument("--period", help="II.06a: 2025-06, 2025-Q2 or 2025")
+    form.add_argument(
+        "--closing", choices=("calendar", "administrative"), default="calendar",
+        help="II.06a: by the calendar, or closed on the 14th",
+    )  # fmt: skip
+    form.add_argument("--output", help="the file; otherwise one below forms/ of the installation")
     commands.add_parser("sandbox", help="run every stand-in, in the foreground")
     # What follows psql, client, airflow or vault is theirs, also where it begins with a dash.
     words = sys.argv[2:] if sys.argv[1:2] in (["psql"], ["client"], ["airflow"], ["vault"]) else []
@@ -307,6 +350,8 @@ def main() -> int:
             _collect(settings, given.dry_run)
         elif given.command == "renew-handles":
             _renew_handles(settings)
+        elif given.command == "form":
+            _form(settings, given)
         elif given.command == "clean":
             _clean(settings)
         elif given.command == "airflow":

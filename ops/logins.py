@@ -3,7 +3,7 @@
 | Login | Is | May |
 |---|---|---|
 | loader | pull, stage, its gate, load, find_deletions, replay, collect | owns raw, landing_stage, ops |
-| dbt | the build | reads raw and ops; owns seeds, staging, intermediate, marts, open_data |
+| dbt | the build | reads raw and ops; owns seeds, staging, intermediate, marts, ioc, open_data |
 | publisher | the gates, publish | reads landing_stage, ops, marts, open_data |
 | analyst | a person with questions | reads marts |
 | auditor | a person who looks at what was run | reads ops: loads and outcomes, which hold no row of anybody |
@@ -29,7 +29,7 @@ from ops.settings import LOGINS, Settings, SettingsError
 
 OWNS = {
     "loader": ("raw", "landing_stage", "ops"),
-    "dbt": ("seeds", "staging", "intermediate", "marts", "open_data"),
+    "dbt": ("seeds", "staging", "intermediate", "marts", "ioc", "open_data"),
 }
 READS = {
     "dbt": ("raw", "ops"),

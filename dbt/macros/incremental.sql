@@ -32,3 +32,31 @@
         alter table {{ this }} add column {{ name }} {{ data_type }}
     {% endif %}
 {%- endmacro %}
+
+
+{#- Fingerprint of the decisions on handovers and of the successors they lead to. -#}
+{% macro fingerprint_of_decisions() -%}
+    (
+        select md5(string_agg(known.line, chr(10) order by known.line))
+        from (
+            select concat_ws('|', from_agency_code, to_agency_code, effective_date, decision_no) as line
+            from {{ ref('int_agencies__succession') }}
+            union all
+            select concat_ws('|', scope, from_agency, to_agency, effective_date, decision_no) as line
+            from {{ ref('handover_decision') }}
+        ) as known
+    )
+{%- endmacro %}
+
+
+{#- All handovers, where they were made by other decisions than are known now. -#}
+{% macro delete_handovers_of_other_decisions() -%}
+    {% if is_incremental() %}
+        delete from {{ this }}
+        where
+            exists (
+                select 1 from {{ this }} as made
+                where made.decisions_fingerprint is distinct from {{ fingerprint_of_decisions() }}
+            )
+    {% endif %}
+{%- endmacro %}

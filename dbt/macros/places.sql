@@ -50,4 +50,9 @@
 {% macro comparable_area_of(area, commune_code, day) -%}
     {{ area }}.commune_code = {{ commune_code }}
     and {{ area }}.is_old_commune = ({{ is_before_reorganisation(day) }})
+
+
+{#- What an agency is called without the province it belongs to: Sở Tư pháp for "Sở Tư pháp - Tỉnh Phú Thọ". -#}
+{% macro agency_title(agency_name) -%}
+    btrim(regexp_replace({{ agency_name }}, '\s*-?\s*(tỉnh|thành phố)\s.*$', '', 'i'))
 {%- endmacro %}

@@ -1,0 +1,199 @@
+{{ config(indexes=[{'columns': ['place_kind', 'place_code', 'span']}]) }}
+
+-- Received and resolved are counted as form II.06a counts them; stocks (open, overdue, due soon) are those at the end
+-- of the last covered day, the same for each span.
+
+with as_of as (
+
+    select as_of_date from {{ ref('int_loads__as_of') }}
+
+),
+
+span as (
+
+    select
+        named.span,
+        named.span_no,
+        as_of.as_of_date,
+        case named.span
+            when 'today' then as_of.as_of_date
+            else date_trunc(named.span, as_of.as_of_date)::date
+        end as span_start
+    from as_of
+    cross join (values ('today', 1), ('month', 2), ('year', 3)) as named (span, span_no)
+    where as_of.as_of_date is not null
+
+),
+
+with_fee as (
+
+    select distinct dossier_key
+    from {{ ref('fct_dossier_fee') }}
+    where is_current_record and amount_vnd > 0
+
+),
+
+waiting as (
+
+    select distinct history.dossier_key
+    from {{ ref('fct_dossier_status_history') }} as history
+    cross join as_of
+    where
+        {{ is_waiting_for_papers('history.status_code') }}
+        and {{ is_open_at_the_end_of('as_of.as_of_date', 'history.valid_from_date', 'history.valid_to_date') }}
+
+),
+
+dossier as (
+
+    select
+        fact.dossier_key,
+        fact.received_date,
+        {{ end_date_in_form_06a('fact.is_resolved', 'fact.completed_date', 'fact.received_date') }} as end_date,
+        fact.applicant_commune_code,
+        fact.is_online,
+        with_fee.dossier_key is not null as has_fee,
+        {{ is_paid_online('fact.online_payment_code') }} as is_paid_online,
+        waiting.dossier_key is not null as is_waiting
+    from {{ ref('fct_dossier') }} as fact
+    left join with_fee on fact.dossier_key = with_fee.dossier_key
+    left join waiting on fact.dossier_key = waiting.dossier_key
+    where {{ is_counted_in_form_06a('fact.report_group', 'fact.completed_date') }}
+
+),
+
+holding as (
+
+    select * from {{ ref('int_dossiers__holding') }}
+
+),
+
+placed as (
+
+    select
+        'responsible_agency' as place_kind,
+        holding.agency_code as place_code,
+        null::boolean as is_before_reorganisation,
+        holding.dossier_key,
+        case when holding.came_by = 'receipt' then holding.since_date end as received_date,
+        case when holding.left_by = 'end' then holding.left_date end as end_date,
+        holding.since_date,
+        holding.left_date,
+        holding.outcome,
+        holding.due_date,
+        holding.origin
+    from holding
+    union all
+    select
+        'applicant_commune' as place_kind,
+        coalesce(dossier.applicant_commune_code, '{{ var("unknown_agency_code") }}') as place_code,
+        dossier.received_date < '{{ var("reorganisation_date") }}'::date as is_before_reorganisation,
+        dossier.dossier_key,
+        dossier.received_date,
+        dossier.end_date,
+        dossier.received_date as since_date,
+        dossier.end_date as left_date,
+        last_holding.outcome,
+        last_holding.due_date,
+        last_holding.origin
+    from dossier
+    inner join holding as last_holding
+        on
+            dossier.dossier_key = last_holding.dossier_key
+            and (last_holding.left_by is null or last_holding.left_by = 'end')
+
+),
+
+judged as (
+
+    select
+        span.span,
+        span.span_no,
+        span.span_start,
+        span.as_of_date,
+        placed.place_kind,
+        placed.place_code,
+        placed.is_before_reorganisation,
+        placed.origin,
+        placed.outcome,
+        coalesce(placed.received_date between span.span_start and span.as_of_date, false) as is_received,
+        coalesce(placed.end_date between span.span_start and span.as_of_date, false) as is_resolved,
+        {{ is_open_at_the_end_of('span.as_of_date', 'placed.since_date', 'placed.left_date') }} as is_open,
+        coalesce(placed.due_date < span.as_of_date and not dossier.is_waiting, false) as is_late,
+        coalesce({{ is_due_soon('placed.due_date', 'span.as_of_date') }}, false) as is_due_soon,
+        dossier.is_online,
+        dossier.has_fee,
+        dossier.is_paid_online
+    from placed
+    inner join dossier on placed.dossier_key = dossier.dossier_key
+    cross join span
+
+),
+
+counted as (
+
+    select
+        span,
+        span_no,
+        span_start,
+        as_of_date,
+        place_kind,
+        place_code,
+        is_before_reorganisation,
+        origin,
+        (count(*) filter (where is_received))::integer as received,
+        (count(*) filter (where is_resolved))::integer as resolved,
+        (count(*) filter (where is_resolved and outcome = 'overdue'))::integer as resolved_overdue,
+        (count(*) filter (where is_open))::integer as open_now,
+        (count(*) filter (where is_open and is_late))::integer as overdue_now,
+        (count(*) filter (where is_open and is_due_soon))::integer as due_in_3_days,
+        (count(*) filter (where is_received and is_online))::integer as received_online,
+        (count(*) filter (where is_received and has_fee))::integer as received_with_fee,
+        (count(*) filter (where is_received and has_fee and is_paid_online))::integer as received_paid_online
+    from judged
+    where is_received or is_resolved or is_open
+    group by span, span_no, span_start, as_of_date, place_kind, place_code, is_before_reorganisation, origin
+
+)
+
+select
+    md5(
+        concat_ws(
+            '|', counted.span, counted.place_kind, counted.place_code, counted.is_before_reorganisation, counted.origin
+        )
+    ) as service_key,
+    counted.span,
+    counted.span_no,
+    counted.span_start,
+    counted.as_of_date,
+    counted.place_kind,
+    counted.place_code,
+    case counted.place_kind
+        when 'responsible_agency' then agency.agency_name
+        else unit.unit_name
+    end as place_name,
+    counted.is_before_reorganisation,
+    counted.received,
+    counted.resolved,
+    counted.resolved_overdue,
+    counted.open_now,
+    counted.overdue_now,
+    counted.due_in_3_days,
+    counted.received_online,
+    (counted.received_online::numeric / nullif(counted.received, 0))::numeric(5, 4) as online_share,
+    counted.received_with_fee,
+    counted.received_paid_online,
+    (counted.received_paid_online::numeric / nullif(counted.received_with_fee, 0))::numeric(5, 4) as payment_share,
+    counted.origin
+from counted
+left join {{ ref('dim_agency') }} as agency
+    on counted.place_kind = 'responsible_agency' and counted.place_code = agency.agency_code
+left join {{ ref('dim_administrative_unit') }} as unit
+    on
+        counted.place_kind = 'applicant_commune'
+        and unit.unit_level = 'commune'
+        and {{ administrative_unit_as_of(
+            'unit', 'counted.place_code',
+            "case when counted.is_before_reorganisation then '" ~ var('administrative_units_known_from')
+            ~ "'::date else counted.as_of_date end"
+        ) }}

@@ -1,0 +1,79 @@
+{{
+    config(
+        indexes=[
+            {'columns': ['open_key'], 'unique': true},
+            {'columns': ['agency_code', 'year_month']},
+        ]
+    )
+}}
+
+-- Counted dossier by dossier at each month's end, apart from form II.06a, which adds up changes: a test compares both.
+
+with as_of as (
+
+    select as_of_date from {{ ref('int_loads__as_of') }}
+
+),
+
+holding as (
+
+    select * from {{ ref('int_dossiers__holding') }}
+
+),
+
+month_end as (
+
+    select
+        dim_date.year_month,
+        least(max(dim_date.date_day), max(as_of.as_of_date)) as judged_date,
+        max(dim_date.date_day) <= max(as_of.as_of_date) as is_month_over
+    from {{ ref('dim_date') }} as dim_date
+    cross join as_of
+    where
+        dim_date.date_day >= (select date_trunc('month', min(holding.since_date)) from holding)
+        and dim_date.date_day < date_trunc('month', as_of.as_of_date) + interval '1 month'
+    group by dim_date.year_month
+
+),
+
+open_then as (
+
+    select
+        month_end.year_month,
+        month_end.judged_date,
+        month_end.is_month_over,
+        holding.agency_code,
+        holding.sector_name,
+        holding.origin,
+        holding.since_date,
+        holding.due_date < month_end.judged_date as is_past_due,
+        exists(
+            select 1
+            from {{ ref('fct_dossier_status_history') }} as history
+            where
+                holding.dossier_key = history.dossier_key
+                and {{ is_waiting_for_papers('history.status_code') }}
+                and {{ is_open_at_the_end_of(
+                    'month_end.judged_date', 'history.valid_from_date', 'history.valid_to_date'
+                ) }}
+        ) as is_waiting
+    from holding
+    inner join month_end
+        on {{ is_open_at_the_end_of('month_end.judged_date', 'holding.since_date', 'holding.left_date') }}
+
+)
+
+select
+    md5(concat_ws('|', year_month, agency_code, sector_name, origin)) as open_key,
+    year_month,
+    judged_date,
+    is_month_over,
+    agency_code,
+    sector_name,
+    count(*)::integer as open_dossiers,
+    (count(*) filter (where is_past_due and not is_waiting))::integer as open_overdue,
+    (count(*) filter (where is_waiting))::integer as waiting_for_papers,
+    min(since_date) as oldest_since_date,
+    origin
+from open_then
+group by year_month, judged_date, is_month_over, agency_code, sector_name, origin

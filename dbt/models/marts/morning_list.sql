@@ -1,0 +1,93 @@
+{{
+    config(
+        materialized='view',
+        post_hook='alter view {{ this }} set (security_invoker = true)',
+    )
+}}
+
+-- Rights are those of who asks: an agency sees in it what it may see of the facts.
+
+with as_of as (
+
+    select as_of_date from {{ ref('as_of_day') }}
+
+),
+
+-- Who has it now: the last handover says, else the record.
+holder as (
+
+    select distinct on (dossier_key)
+        dossier_key,
+        coalesce(to_agency_code, '{{ var("unknown_agency_code") }}') as agency_code
+    from {{ ref('fct_handover') }}
+    order by dossier_key asc, handover_no desc
+
+),
+
+listed as (
+
+    select
+        fact.dossier_key,
+        fact.dossier_code,
+        fact.procedure_code,
+        fact.responsible_agency_code,
+        fact.status_code,
+        fact.due_date,
+        fact.origin,
+        case when fact.is_overdue then 'overdue' else 'due_soon' end as list_kind,
+        case when fact.is_overdue then 1 else 2 end as list_no,
+        case when fact.is_overdue then 'overdue' else 'due_soon' end as reason,
+        case when fact.is_overdue then 'Quá hạn' else 'Sắp đến hạn' end as reason_vi
+    from {{ ref('fct_dossier') }} as fact
+    cross join as_of
+    where
+        not fact.is_resolved
+        and fact.report_group in ('open', 'paused')
+        and (fact.is_overdue or {{ is_due_soon('fact.due_date', 'as_of.as_of_date') }})
+    union all
+    select
+        fact.dossier_key,
+        fact.dossier_code,
+        fact.procedure_code,
+        fact.responsible_agency_code,
+        fact.status_code,
+        fact.due_date,
+        fact.origin,
+        'wrong_data' as list_kind,
+        3 as list_no,
+        wrong.rule_code as reason,
+        wrong.rule_name_vi as reason_vi
+    from {{ ref('fct_dossier_wrong_data') }} as wrong
+    inner join {{ ref('fct_dossier') }} as fact on wrong.dossier_key = fact.dossier_key
+
+)
+
+select
+    coalesce(holder.agency_code, listed.responsible_agency_code) as agency_code,
+    as_of.as_of_date,
+    listed.list_kind,
+    listed.list_no,
+    listed.dossier_key,
+    listed.dossier_code,
+    listed.procedure_code,
+    known_procedure.procedure_name,
+    listed.status_code,
+    listed.due_date,
+    case when listed.list_kind <> 'wrong_data' then listed.due_date - as_of.as_of_date end as days_left,
+    current_step.agency_code as officer_unit_code,
+    unit.agency_name as officer_unit_name,
+    listed.reason,
+    listed.reason_vi,
+    listed.origin
+from listed
+cross join as_of
+left join holder on listed.dossier_key = holder.dossier_key
+left join {{ ref('dim_procedure') }} as known_procedure on listed.procedure_code = known_procedure.procedure_code
+left join lateral (
+    select step.agency_code
+    from {{ ref('fct_dossier_step') }} as step
+    where listed.dossier_key = step.dossier_key and step.is_current_record
+    order by step.step_no desc
+    limit 1
+) as current_step on true
+left join {{ ref('dim_agency') }} as unit on current_step.agency_code = unit.agency_code

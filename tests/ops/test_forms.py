@@ -1,0 +1,178 @@
+"""Reports as Excel: what stands in the file is what stands in the marts, in the cells of the official form."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import psycopg
+import pytest
+import yaml
+from psycopg import sql
+
+from ops import forms
+from ops.settings import PROJECT
+from tests.conftest import Server
+
+JULY = {"period": "2025-07", "closing": "calendar", "period_kind": "month", "period_start": dt.date(2025, 7, 1),
+        "period_end": dt.date(2025, 7, 31), "judged_date": dt.date(2025, 7, 31), "covered_days": 31}  # fmt: skip
+COUNTS = (7, 3, 2, 2, 5, 1, 3, 1, 4, 3, 1, 6, 4)
+
+
+def models() -> dict[str, dict[str, Any]]:
+    """Every declared model of the marts, so that tables here cannot differ from those of a build."""
+    found = {}
+    for path in (PROJECT / "dbt" / "models" / "marts").glob("_*.yml"):
+        for model in yaml.safe_load(path.read_text()).get("models", []):
+            found[model["name"]] = model
+    return found
+
+
+@pytest.fixture(scope="module")
+def warehouse(server: Server) -> str:
+    """URL of a warehouse with the tables that reports read, empty."""
+    url = server.new_database()
+    declared = models()
+    with psycopg.connect(url) as connection:
+        connection.execute("create schema marts")
+        for name in ("dim_agency", "fct_form_06a", "as_of_day", "morning_list"):
+            columns = ", ".join(f"{c['name']} {c['data_type']}" for c in declared[name]["columns"])
+            connection.execute(f"create table marts.{name} ({columns})")
+    put(url, "dim_agency", agency_code="H20.44", agency_name="Sở Xây dựng")
+    put(url, "as_of_day", as_of_date=dt.date(2025, 7, 31), last_covered_date=dt.date(2025, 7, 31))
+    return url
+
+
+def put(url: str, table: str, **values: Any) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            sql.SQL("insert into marts.{} ({}) values ({})").format(
+                sql.Identifier(table),
+                sql.SQL(", ").join(map(sql.Identifier, values)),
+                sql.SQL(", ").join(sql.Placeholder() * len(values)),
+            ),
+            list(values.values()),
+        )
+
+
+@pytest.fixture
+def counted(warehouse: str) -> Iterator[str]:
+    """The same, with two sectors of July; one has a row of either origin."""
+    for sector, origin, factor in (
+        ("Chứng thực", "real", 1),
+        ("Đường bộ", "real", 10),
+        ("Đường bộ", "simulated", 100),
+    ):
+        counts = dict(zip(forms.COUNTS, (n * factor for n in COUNTS), strict=True))
+        put(
+            warehouse,
+            "fct_form_06a",
+            agency_code="H20.44",
+            sector_name=sector,
+            origin=origin,
+            **JULY,
+            **counts,
+        )
+    yield warehouse
+    with psycopg.connect(warehouse) as connection:
+        connection.execute("truncate marts.fct_form_06a")
+
+
+def sheet(path: Path) -> Any:
+    return openpyxl.load_workbook(path).active
+
+
+def test_every_cell_stands_where_the_official_form_has_it(counted, tmp_path):
+    path = tmp_path / "form.xlsx"
+    forms.write_06a(forms.form_06a(counted, "H20.44", "2025-07", "calendar"), path)
+    found = sheet(path)
+    assert found["A1"].value == "Biểu số II.06a/VPCP/KSTT"
+    assert "Sở Xây dựng (H20.44)" in found["L1"].value
+    assert found["D2"].value == "Kỳ báo cáo: tháng 7 năm 2025"
+    assert found["D3"].value == "(Từ ngày 01/07/2025 đến ngày 31/07/2025)"
+    assert [c.value for c in found[9]][:4] == ["(1)", "(2)", "(3)=(4)+(5)+(6)", "(4)"]
+    assert {str(r) for r in found.merged_cells.ranges} >= {"C6:F6", "D7:E7", "G6:J6", "K6:M6"}
+    assert [c.value for c in found[10]] == [1, "Chứng thực", *COUNTS]
+    assert [c.value for c in found[11]] == [2, "Đường bộ", *(110 * n for n in COUNTS)]
+    assert [c.value for c in found[12]] == [None, "TỔNG CỘNG", *(111 * n for n in COUNTS)]
+    assert found.max_row == 12
+
+
+def test_numbered_columns_add_up_as_the_form_says(counted):
+    total = forms.form_06a(counted, "H20.44", "2025-07", "calendar").total
+    column = dict(enumerate(total, 3))
+    assert column[3] == column[4] + column[5] + column[6]
+    assert column[7] == column[8] + column[9] + column[10]
+    assert column[11] == column[12] + column[13]
+    assert column[3] + column[14] == column[7] + column[11] + column[15]
+
+
+def test_invented_and_unfinished_numbers_say_so(counted, tmp_path):
+    path = tmp_path / "form.xlsx"
+    forms.write_06a(forms.form_06a(counted, "H20.44", "2025-07", "calendar"), path)
+    assert sheet(path)["A4"].value == "SỐ LIỆU MÔ PHỎNG"
+    with psycopg.connect(counted) as connection:
+        connection.execute("delete from marts.fct_form_06a where origin = 'simulated'")
+        connection.execute("update marts.fct_form_06a set judged_date = '2025-07-14', covered_days = 10")
+    forms.write_06a(forms.form_06a(counted, "H20.44", "2025-07", "calendar"), path)
+    said = sheet(path)["A4"].value
+    assert "MÔ PHỎNG" not in said
+    assert "đến hết ngày 14/07/2025" in said
+    assert "10/14 ngày" in said
+
+
+def test_what_is_not_there_is_told_with_what_is(counted):
+    with pytest.raises(
+        forms.NoSuchForm, match=r"calendar period '2025-06' of agency H20.44 .* it has 2025-07"
+    ):
+        forms.form_06a(counted, "H20.44", "2025-06", "calendar")
+    with pytest.raises(forms.NoSuchForm, match=r"administrative period .* no period at all"):
+        forms.form_06a(counted, "H20.44", "2025-07", "administrative")
+    with pytest.raises(forms.NoSuchForm, match=r"agency 'H20.4' .* near it: H20.44"):
+        forms.form_06a(counted, "H20.4", "2025-07", "calendar")
+
+
+def test_a_morning_list_is_in_order_and_no_text_is_a_formula(warehouse, tmp_path):
+    same = {
+        "agency_code": "H20.44",
+        "as_of_date": dt.date(2025, 7, 31),
+        "procedure_code": "1.001",
+        "origin": "real",
+    }
+    put(warehouse, "morning_list", **same, list_kind="wrong_data", list_no=3, dossier_code="=1+1",
+        reason="negative_fee", reason_vi="Phí âm")  # fmt: skip
+    put(warehouse, "morning_list", **same, list_kind="due_soon", list_no=2, dossier_code="c2", reason="due_soon",
+        reason_vi="Sắp đến hạn", due_date=dt.date(2025, 8, 1), days_left=1, officer_unit_name="Phòng một")  # fmt: skip
+    put(warehouse, "morning_list", **same, list_kind="overdue", list_no=1, dossier_code="c1", reason="overdue",
+        reason_vi="Quá hạn", due_date=dt.date(2025, 7, 30), days_left=-1)  # fmt: skip
+    path = tmp_path / "list.xlsx"
+    forms.write_morning_list(forms.morning_list(warehouse, "H20.44"), path)
+    found = sheet(path)
+    assert found["A1"].value == "HỒ SƠ CẦN XỬ LÝ NGÀY 31/07/2025"
+    lines = [[cell.value for cell in line] for line in found.iter_rows(min_row=6)]
+    assert [(*line[:3], *line[5:8]) for line in lines] == [
+        (1, "Quá hạn", "c1", "30/07/2025", -1, None),
+        (2, "Sắp đến hạn", "c2", "01/08/2025", 1, "Phòng một"),
+        (3, "Dữ liệu sai", "=1+1", None, None, None),
+    ]  # fmt: skip
+    assert found["C8"].data_type == "s"
+
+
+def test_no_report_reads_a_column_that_names_a_person():
+    declared = models()
+    for name in ("fct_form_06a", "morning_list", "fct_open_dossier_monthly", "fct_dossier_wrong_data"):
+        columns = {c["name"] for c in declared[name]["columns"]}
+        assert columns
+        assert not [
+            c for c in columns if "applicant" in c or "officer_name" in c or "token" in c or "pseudonym" in c
+        ]
+
+
+def test_a_files_name_holds_nothing_that_a_file_system_minds():
+    made = forms.file_name("II.06a", "../H20/44", "2025-07")
+    assert made == "II.06a_..-H20-44_2025-07.xlsx"
+    assert os.sep not in made
