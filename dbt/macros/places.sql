@@ -35,3 +35,15 @@
         else split_part({{ agency_code }}, '.', 1)
     end
 {%- endmacro %}
+
+
+{#-
+  The province's own agency code in the form of an agency's code: 000.00.00.H20 for 000.00.14.H20, H20 for H20.14. The old
+  province and the new one are two units, and so are these.
+-#}
+{% macro province_root_of_agency(agency_code) -%}
+    case
+        when {{ is_old_agency_code(agency_code) }} then '000.00.00.' || split_part({{ agency_code }}, '.', 4)
+        else split_part({{ agency_code }}, '.', 1)
+    end
+{%- endmacro %}
