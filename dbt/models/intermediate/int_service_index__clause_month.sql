@@ -26,34 +26,42 @@ with month_to_count as (
 
 ),
 
-dossier as (
+counted as (
 
-    select * from {{ ref('int_service_index__dossier') }}
+    select
+        counted_month,
+        first_source_code as source_code,
+        department_code,
+        indicator_code,
+        decided,
+        -- What counts procedures needs to know which.
+        case when counts_procedures then procedure_code end as procedure_code,
+        count(*) as dossier_count,
+        max(origin) as origin,
+        max(load_number) as load_number
+    from {{ ref('int_service_index__dossier') }}
+    where counted_month in (select month_to_count.counted_month from month_to_count) and decided not like 'open:%'
+    group by
+        counted_month,
+        first_source_code,
+        department_code,
+        indicator_code,
+        decided,
+        case when counts_procedures then procedure_code end
 
 )
 
 select
-    dossier.counted_month,
+    counted.counted_month,
     month_to_count.month_checksum,
-    dossier.first_source_code as source_code,
-    dossier.department_code,
-    dossier.indicator_code,
-    dossier.outcome,
-    dossier.clause,
-    -- What counts procedures needs to know which.
-    case when dossier.counts_procedures then dossier.procedure_code end as procedure_code,
-    count(*) as dossier_count,
-    max(dossier.origin) as origin,
-    max(dossier.load_number) as load_number
-from dossier
-inner join month_to_count on dossier.counted_month = month_to_count.counted_month
-where dossier.outcome <> 'open'
-group by
-    dossier.counted_month,
-    month_to_count.month_checksum,
-    dossier.first_source_code,
-    dossier.department_code,
-    dossier.indicator_code,
-    dossier.outcome,
-    dossier.clause,
-    case when dossier.counts_procedures then dossier.procedure_code end
+    counted.source_code,
+    counted.department_code,
+    counted.indicator_code,
+    split_part(counted.decided, ':', 1) as outcome,
+    split_part(counted.decided, ':', 2) as clause,
+    counted.procedure_code,
+    counted.dossier_count,
+    counted.origin,
+    counted.load_number
+from counted
+inner join month_to_count on counted.counted_month = month_to_count.counted_month

@@ -363,8 +363,9 @@ select
     end as denominator,
     case when indicator.indicator_code = 'ONLINE_DOSSIER' then by_note.numerator_by_note end as numerator_by_note,
     null::numeric as published_score,
-    'COVERED_' || unit_period.covered_days || '_OF_' || (unit_period.last_day - unit_period.first_day + 1)
-        || '_DAYS' as data_quality_status,
+    concat(
+        'COVERED_', unit_period.covered_days, '_OF_', unit_period.last_day - unit_period.first_day + 1, '_DAYS'
+    ) as data_quality_status,
     indicator.not_counted_because,
     (as_of.as_of_date + 1)::timestamp at time zone '{{ var("business_time_zone") }}' as captured_at,
     unit_period.origin,

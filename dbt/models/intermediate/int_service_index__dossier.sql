@@ -15,6 +15,7 @@ select
     clause.counts_procedures,
     split_part(clause.decided, ':', 1) as outcome,
     split_part(clause.decided, ':', 2) as clause,
+    clause.decided,
     case when clause.indicator_code = 'PROGRESS_ON_TIME' then judged.open_limit_date end as open_limit_date,
     judged.origin,
     judged.load_number

@@ -90,18 +90,23 @@ period as (
 
 ),
 
-counted as (
+received as (
 
     select
         period.province_agency_code,
         period.data_from,
         period.counted_to,
-        count(*) as received,
-        count(*) filter (where dossier.channel = 2) as online,
-        count(*) filter (where dossier.is_resolved and dossier.completed_date <= period.counted_to) as resolved,
-        count(*) filter (where fee.is_paid_online is not null) as with_fee,
-        count(*) filter (where fee.is_paid_online) as paid_online,
-        max(dossier.origin) as origin
+        dossier.channel,
+        dossier.is_resolved and dossier.completed_date <= period.counted_to as is_resolved,
+        (
+            select bool_or(coalesce(fee.payment_method, 'none') = 'online')
+            from {{ ref('stg_dossiers__fee') }} as fee
+            where
+                dossier.source_code = fee.source_code
+                and dossier.dossier_id = fee.dossier_id
+                and fee.amount_vnd > 0
+        ) as is_paid_online,
+        dossier.origin
     from period
     inner join {{ ref('int_service_index__judged') }} as judged
         on
@@ -112,15 +117,24 @@ counted as (
             judged.dossier_key = dossier.dossier_key
             and dossier.received_date between period.data_from and period.counted_to
             and dossier.report_group <> 'not_received'
-    cross join lateral (
-        select bool_or(coalesce(charge.payment_method, 'none') = 'online') as is_paid_online
-        from {{ ref('stg_dossiers__fee') }} as charge
-        where
-            dossier.source_code = charge.source_code
-            and dossier.dossier_id = charge.dossier_id
-            and charge.amount_vnd > 0
-    ) as fee
-    group by period.province_agency_code, period.data_from, period.counted_to
+
+),
+
+counted as (
+
+    select
+        province_agency_code,
+        data_from,
+        counted_to,
+        count(*) as received_count,
+        count(*) filter (where channel = 2) as online_count,
+        count(*) filter (where is_resolved) as resolved_count,
+        -- Null where nothing is charged.
+        count(is_paid_online) as charged_count,
+        count(*) filter (where is_paid_online) as paid_online_count,
+        max(origin) as origin
+    from received
+    group by province_agency_code, data_from, counted_to
 
 ),
 
@@ -130,13 +144,13 @@ computed as (
         explained.*,
         case
             when explained.reason is not null then null
-            when explained.indicator in ('dossiers_total', 'dossiers_entered_one_stop') then counted.received
-            when explained.indicator = 'dossiers_online' then counted.online
-            when explained.indicator = 'share_online' then round(100.0 * counted.online / counted.received, 2)
-            when explained.indicator = 'dossiers_resolved' then counted.resolved
-            when explained.indicator = 'dossiers_in_progress' then counted.received - counted.resolved
+            when explained.indicator in ('dossiers_total', 'dossiers_entered_one_stop') then counted.received_count
+            when explained.indicator = 'dossiers_online' then counted.online_count
+            when explained.indicator = 'share_online' then round(100.0 * counted.online_count / counted.received_count, 2)
+            when explained.indicator = 'dossiers_resolved' then counted.resolved_count
+            when explained.indicator = 'dossiers_in_progress' then counted.received_count - counted.resolved_count
             when explained.indicator = 'share_online_payment'
-                then round(100.0 * counted.paid_online / nullif(counted.with_fee, 0), 2)
+                then round(100.0 * counted.paid_online_count / nullif(counted.charged_count, 0), 2)
         end as our_value,
         counted.origin
     from explained
