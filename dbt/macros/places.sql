@@ -50,9 +50,22 @@
 {% macro comparable_area_of(area, commune_code, day) -%}
     {{ area }}.commune_code = {{ commune_code }}
     and {{ area }}.is_old_commune = ({{ is_before_reorganisation(day) }})
+{%- endmacro %}
 
 
 {#- What an agency is called without the province it belongs to: Sở Tư pháp for "Sở Tư pháp - Tỉnh Phú Thọ". -#}
 {% macro agency_title(agency_name) -%}
     btrim(regexp_replace({{ agency_name }}, '\s*-?\s*(tỉnh|thành phố)\s.*$', '', 'i'))
+{%- endmacro %}
+
+
+{#-
+  The province's own agency code in the form of an agency's code: 000.00.00.H20 for 000.00.14.H20, H20 for H20.14. The old
+  province and the new one are two units, and so are these.
+-#}
+{% macro province_root_of_agency(agency_code) -%}
+    case
+        when {{ is_old_agency_code(agency_code) }} then '000.00.00.' || split_part({{ agency_code }}, '.', 4)
+        else split_part({{ agency_code }}, '.', 1)
+    end
 {%- endmacro %}

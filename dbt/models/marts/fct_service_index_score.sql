@@ -4,8 +4,47 @@ with total as (
 
     select
         'portal' as counted_by,
-        published_total.*
-    from {{ ref('int_service_index__published_total') }} as published_total
+        source_code,
+        period,
+        root_department_id,
+        department_id,
+        department_code,
+        department_name,
+        null as department_level,
+        'as_published' as grouped_by,
+        indicator_code,
+        numerator,
+        denominator,
+        null::numeric as numerator_by_note,
+        published_score,
+        data_quality_status,
+        null as not_counted_because,
+        captured_at,
+        origin,
+        load_number
+    from {{ ref('int_service_index__published_total') }}
+    union all
+    select
+        'warehouse' as counted_by,
+        source_code,
+        period,
+        root_department_id,
+        department_id,
+        department_code,
+        department_name,
+        department_level,
+        grouped_by,
+        indicator_code,
+        numerator,
+        denominator,
+        numerator_by_note,
+        published_score,
+        data_quality_status,
+        not_counted_because,
+        captured_at,
+        origin,
+        load_number
+    from {{ ref('int_service_index__counted_total') }}
 
 ),
 
@@ -17,7 +56,8 @@ indicator as (
         max_score::numeric as max_score,
         full_at::numeric as full_at,
         nullif(score_without_cases, '')::numeric as score_without_cases,
-        coalesce(nullif(full_at_in_note, ''), full_at)::numeric as full_at_in_note
+        coalesce(nullif(full_at_in_note, ''), full_at)::numeric as full_at_in_note,
+        nullif(note_disagreement, '') as note_disagreement
     from {{ ref('service_index_indicator') }}
 
 ),
@@ -28,14 +68,15 @@ scored as (
         total.*,
         indicator.group_code,
         indicator.max_score,
+        indicator.note_disagreement,
         round(total.numerator / nullif(total.denominator, 0), 6) as ratio,
         {{ service_index_score(
             'total.numerator', 'total.denominator', 'indicator.max_score', 'indicator.full_at',
             'indicator.score_without_cases'
         ) }} as score,
         {{ service_index_score(
-            'total.numerator', 'total.denominator', 'indicator.max_score', 'indicator.full_at_in_note',
-            'indicator.score_without_cases'
+            'coalesce(total.numerator_by_note, total.numerator)', 'total.denominator', 'indicator.max_score',
+            'indicator.full_at_in_note', 'indicator.score_without_cases'
         ) }} as score_by_note
     from total
     inner join indicator on total.indicator_code = indicator.indicator_code
@@ -50,16 +91,21 @@ select
     department_id,
     department_code,
     department_name,
+    department_level,
+    grouped_by,
     group_code,
     indicator_code,
     numerator::numeric(18, 4) as numerator,
     denominator::numeric(18, 4) as denominator,
     ratio::numeric(18, 6) as ratio,
     score::numeric(6, 2) as score,
+    numerator_by_note::numeric(18, 4) as numerator_by_note,
     score_by_note::numeric(6, 2) as score_by_note,
+    note_disagreement,
     max_score::numeric(6, 2) as max_score,
     case
         when score is not null then null
+        when not_counted_because is not null then not_counted_because
         when numerator is null or denominator is null then 'not_published'
         else 'no_cases'
     end as null_reason,

@@ -16,6 +16,7 @@ renamed as (
         is_digitised,
         is_reused,
         is_from_personal_storage,
+        file_url is not null as has_file,
         _origin as origin,
         _load_number as load_number
 
