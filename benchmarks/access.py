@@ -24,13 +24,14 @@ from ops.settings import PROJECT, Settings
 
 MARTS = PROJECT / "dbt" / "models" / "marts"
 DOSSIERS, AGENCIES, DAYS = 1_800_000, 160, 3_650
-#: Shares of the agencies: one with a tenth of all dossiers, a middling one, and one with a few hundred.
+#: Shares of the agencies: one with a tenth of all dossiers, a middling one, and the smallest.
 SIZES = {"large": "H20.1", "middling": "H20.50", "small": "H20.160"}
 #: Day after which questions about "now" and "this year" are asked.
 NOW, YEAR = "date '2025-12-31'", "date '2025-01-01'"
 #: Milliseconds allowed to each, those from which on the ratio counts, and the ratio.
 MOST, COUNTS, RATIO = 500.0, 20.0, 1.2
-ROUNDS = 5
+#: Of so many rounds the fastest counts: what slows a query down comes from elsewhere, and never makes it faster.
+ROUNDS = 15
 
 #: Questions of the cookbook; {dossier} and {check} are the tables, with the filter written out or without.
 QUESTIONS = {
@@ -80,7 +81,7 @@ _VALUES = {
     "responsible_agency_code": "agency",
     "receiving_agency_code": "case when chance < 0.3 then 'H20.01.01' else agency end",
     "applicant_commune_code": "(28000 + (chance * 700)::int)::text",
-    "applicant_pseudonym": "md5(agency || n / 2)", "channel": "1 + (chance * 10)::int % 3",
+    "applicant_pseudonym": "md5(agency || '-' || n / 2)", "channel": "1 + (chance * 10)::int % 3",
     "received_date": "day", "received_at": "day + interval '9 hours'",
     "due_date": "day + (chance * 30)::int", "due_at": "day + (chance * 30)::int + interval '17 hours'",
     "completed_date": "case when n < {dossiers} * 0.98 then day + (chance * 31)::int end",
@@ -127,11 +128,28 @@ def _line(name: str, question: str, code: str, owner: psycopg.Connection, person
     seconds = rounds(
         {"person": lambda: asked(person, plain), "owner": lambda: asked(owner, written_out)}, ROUNDS
     )
-    took = statistics.median(seconds["person"]) * 1000
-    ratio = statistics.median(p / o for p, o in zip(seconds["person"], seconds["owner"], strict=True))
+    took, written = (min(seconds[way]) * 1000 for way in ("person", "owner"))
+    ratio = took / written
     passed = took < MOST and (took <= COUNTS or ratio <= RATIO)
-    behind = f"person {took:.1f} ms, owner {statistics.median(seconds['owner']) * 1000:.1f} ms"
+    plans = "the same plan" if _plan(person, plain) == _plan(owner, written_out) else "another plan"
+    median = statistics.median(seconds["person"]) * 1000
+    behind = f"person {took:.1f} ms (median {median:.1f}), owner {written:.1f} ms, {plans}"
     return Line(name, ratio, f"<= {RATIO}, {MOST:.0f} ms", passed, behind)
+
+
+def _plan(connection: psycopg.Connection, query: str) -> list[str]:
+    """Kinds of the plan's nodes with their tables and indexes, from the top."""
+    (found,) = connection.execute("explain (format json) " + query).fetchone() or ([],)  # type: ignore[operator]
+    nodes: list[str] = []
+
+    def walk(node: dict[str, Any]) -> None:
+        if node["Node Type"] != "Subquery Scan":  # the filter written out stands in a subquery of its own
+            nodes.append(" ".join(str(node.get(k, "")) for k in ("Node Type", "Relation Name", "Index Name")))
+        for below in node.get("Plans", ()):
+            walk(below)
+
+    walk(found[0]["Plan"])
+    return nodes
 
 
 def _warehouse(world: World) -> tuple[Settings, dict[str, str]]:
@@ -187,8 +205,8 @@ def _make(
         f"as agency from generate_series(1, {dossiers}) as n"
     )
     statements = [
-        f"create table marts.{table} ({listed})",
-        f"insert into marts.{table} select {values} from ({made} {where}) as m order by day, agency",
+        f"create unlogged table marts.{table} ({listed})",
+        f"insert into marts.{table} select {values} from ({made} {where}) as m order by m.day, m.agency",
     ]
     model = (MARTS / f"{table}.sql").read_text()
     for found, unique in re.findall(r"\{'columns': \[([^\]]+)\](, 'unique': true)?\}", model):

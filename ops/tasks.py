@@ -430,9 +430,12 @@ def build(settings: Settings) -> dict[str, Any]:
         try:
             with watching(settings, lambda: access.protect(settings, tries=1)):
                 outcome.details["dbt"] = _dbt(settings, commands)
-        finally:
-            # Also where a model or a test failed: what was made anew before it has no rights yet.
-            outcome.details["access"] = _protect(settings)
+        except TaskError:
+            # What was made anew before a model or a test failed has no rights yet.
+            with contextlib.suppress(TaskError):
+                outcome.details["access"] = _protect(settings)
+            raise
+        outcome.details["access"] = _protect(settings)
         if stale:
             marker.parent.mkdir(parents=True, exist_ok=True)
             marker.write_text(seeds)
