@@ -504,7 +504,7 @@ def test_whatever_holds_a_person_or_a_dossier_is_given_to_agencies_by_rows(place
         "create function public.f() returns int language sql as 'select 1'",
         "select * into temp t from marts.fct_dossier", "insert into marts.fct_dossier (dossier_key) values ('x')",
         "update marts.fct_dossier set dossier_key = dossier_key", "delete from marts.fct_dossier",
-        "truncate marts.fct_dossier", "lock table marts.fct_dossier in access exclusive mode",
+        "truncate marts.fct_dossier", "begin; lock table marts.fct_dossier in access exclusive mode",
         "select * from marts.fct_dossier for update",
         "alter table marts.fct_dossier disable row level security", "drop policy whole on marts.fct_dossier",
         "alter policy whole on marts.fct_dossier to public", "create policy mine on marts.fct_dossier using (true)",
