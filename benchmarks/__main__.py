@@ -8,7 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 
-from benchmarks import against_dlt, crosswalk, decode, load, pull, seal
+from benchmarks import access, against_dlt, crosswalk, decode, load, pull, seal
 from benchmarks.world import Line, World, world
 
 ALL: dict[str, Callable[[World, bool], Iterator[Line]]] = {
@@ -18,6 +18,7 @@ ALL: dict[str, Callable[[World, bool], Iterator[Line]]] = {
     "dlt": against_dlt.run,
     "pull": pull.run,
     "crosswalk": crosswalk.run,
+    "access": access.run,
 }
 
 

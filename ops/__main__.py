@@ -28,7 +28,7 @@ def _up(settings: Settings) -> None:
         supervisor.start(
             ["airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"], 180
         )
-        supervisor.start(["site"])
+        supervisor.start(["site", "watchdog"])
     print(f"Airflow   http://127.0.0.1:{settings.airflow_port}/   user admin, password {password}")
     print(f"Open data http://127.0.0.1:{settings.site_port}/")
     if settings.sandbox:
@@ -157,6 +157,27 @@ def _collect(settings: Settings, dry_run: bool) -> None:
         raise services.ServiceError(str(e)) from None
     if refused:
         print(f"without --dry-run it would be refused: {refused}")
+
+
+def _roles(settings: Settings, given: argparse.Namespace) -> None:
+    from ops import access, persons, tasks
+    from ops.roles import read_roles
+
+    if given.action == "watch":
+        persons.watch_for_ever(settings)
+    if settings.embedded:
+        services.Supervisor(settings).start(["postgres"])
+    roles = read_roles(settings.roles_file)
+    if given.action == "password":
+        if not given.login:
+            raise SettingsError("whose password? python -m ops roles password nguyen.van.a")
+        print(persons.give_password(settings, roles, given.login))
+    elif given.action == "show":
+        print("\n".join(access.show(settings)) or "nobody is listed")
+    else:
+        # A build gives rights, too.
+        with tasks.one_at_a_time(settings, "build"):
+            print("\n".join(access.apply(settings)) or "everything is as listed")
 
 
 def _audit(settings: Settings, command: str) -> None:
@@ -295,6 +316,13 @@ def main() -> int:
         "who-looked", help="who read or tried to read a person's data; the identity number on standard input"
     )
     commands.add_parser("audit-verify", help="read the vault's whole audit and its copy; tell what is wrong")
+    named = commands.add_parser(
+        "roles", help="who reads what by a name of his own: show, apply, password LOGIN"
+    )
+    named.add_argument("action", choices=("show", "apply", "password", "watch"), nargs="?", default="show")
+    named.add_argument(
+        "login", nargs="?", default="", help="password: a new one for this person, printed once"
+    )
     collecting = commands.add_parser(
         "collect", help="have the vault delete what it stored and no landed file and no raw row names"
     )
@@ -352,6 +380,8 @@ def main() -> int:
             _renew_handles(settings)
         elif given.command == "form":
             _form(settings, given)
+        elif given.command == "roles":
+            _roles(settings, given)
         elif given.command == "clean":
             _clean(settings)
         elif given.command == "airflow":

@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 from ops.settings import Settings, SettingsError
 
 SECONDS = 5.0
+#: By this name the watchdog is seen in pg_stat_activity.
+WATCHDOG = "kho-chung-watchdog"
 
 
 class _OverSocket(http.client.HTTPConnection):
@@ -91,9 +93,22 @@ def sandbox(settings: Settings) -> bool:
     return all(answers(f"http://127.0.0.1:{port}/__sandbox__/health") for port in settings.sandbox_ports)
 
 
+def watchdog(settings: Settings) -> bool:
+    """Whether the watchdog is in the warehouse."""
+    import psycopg
+
+    try:
+        with psycopg.connect(settings.login_url("loader"), connect_timeout=int(SECONDS)) as connection:
+            query = "select from pg_stat_activity where application_name = %s"
+            return connection.execute(query, (WATCHDOG,)).fetchone() is not None
+    except psycopg.Error:
+        return False
+
+
 CHECKS: dict[str, Callable[[Settings], bool]] = {
     "vault": vault,
     "sandbox": sandbox,
+    "watchdog": watchdog,
     "airflow-worker": worker,
     **{f"airflow-{c}": airflow(c) for c in ("api-server", "scheduler", "dag-processor", "triggerer")},
 }

@@ -129,6 +129,7 @@ def prepare(settings: Settings, url: str) -> None:
                 admit(connection, database, name)
                 # Operators may do what these may; and who hands out a login's objects must be a member of it.
                 _do(connection, "grant {} to {}", name, owner)
+        _keep_from_people(connection, [owner, *(found[n][0] for n in (*OWNS, "publisher"))])
         for login, schemas in OWNS.items():
             for schema in schemas:
                 _own(connection, schema, found[login][0], owner)
@@ -188,6 +189,30 @@ def _given(settings: Settings) -> dict[str, tuple[str, str]]:
 
 def _do(connection: psycopg.Connection, statement: str, *names: str) -> None:
     connection.execute(sql.SQL(statement).format(*(sql.Identifier(n) for n in names)))  # type: ignore[arg-type]
+
+
+def _keep_from_people(connection: psycopg.Connection, house: list[str]) -> None:
+    """Let only the house take advisory locks, by which steps wait for each other, and nobody make large objects.
+
+    PostgreSQL lets everybody do both: a reader could hold up every build, or fill the disk. Takes the server's
+    owner; without, the watchdog (ops/persons.py) ends whoever keeps a step waiting.
+    """
+    if connection.execute("select rolsuper from pg_roles where rolname = current_user").fetchone() != (True,):
+        return
+    rows = connection.execute(
+        "select oid::regprocedure::text, proname ~ 'advisory' from pg_proc where pronamespace = "
+        "'pg_catalog'::regnamespace and (proname ~ '^pg_(try_)?advisory_' or proname in "
+        "('lo_creat', 'lo_create', 'lo_from_bytea', 'pg_logical_emit_message')) "
+        "and (has_function_privilege('public', oid, 'execute') or (proname ~ 'advisory' and exists "
+        "(select from unnest(%s::text[]) h where not has_function_privilege(h, pg_proc.oid, 'execute'))))",
+        (house,),
+    ).fetchall()
+    for function, is_lock in rows:
+        connection.execute(sql.SQL(f"revoke execute on function {function} from public"))
+        for name in house if is_lock else ():
+            connection.execute(
+                sql.SQL(f"grant execute on function {function} to {{}}").format(sql.Identifier(name))
+            )
 
 
 def _own(connection: psycopg.Connection, schema: str, name: str, before: str) -> None:

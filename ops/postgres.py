@@ -146,6 +146,13 @@ def admin_url(settings: Settings) -> str:
     return settings.warehouse_url
 
 
+def maker_url(settings: Settings) -> str:
+    """URL of the warehouse's database by a login that may make others, where the settings have one."""
+    if settings.embedded:
+        return _at_warehouse(settings, admin_url(settings))
+    return _at_warehouse(settings, settings.get("POSTGRES_ADMIN_URL") or settings.warehouse_url)
+
+
 def prepare(settings: Settings) -> None:
     """Logins and databases: warehouse, Airflow's metadata, the vault's; safe to run again.
 

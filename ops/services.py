@@ -91,6 +91,16 @@ def _sandbox_environment(settings: Settings) -> dict[str, str]:
     }
 
 
+def _watchdog_environment(settings: Settings) -> dict[str, str]:
+    wanted = ("WAREHOUSE_URL", "WAREHOUSE_LOADER_URL", "KHOCHUNG_POSTGRES_PORT")
+    return {
+        **{k: v for k, v in settings.given.items() if k in wanted or k.startswith("PGSSL")},
+        "PATH": os.environ.get("PATH", os.defpath),
+        "PYTHONPATH": str(PROJECT),
+        "KHOCHUNG_HOME": str(settings.home),
+    }
+
+
 def sandbox_ports(settings: Settings) -> dict[str, int]:
     """{source: port} of the sandbox."""
     return {name: settings.sandbox_port + i for i, name in enumerate(SANDBOXES)}
@@ -145,6 +155,12 @@ SERVICES: dict[str, Service] = {
             lambda s: {"PATH": os.defpath, "PYTHONPATH": str(PROJECT)},
             lambda s: bool(health.answers(f"http://127.0.0.1:{s.site_port}/__health__")),
             port=("KHOCHUNG_SITE_PORT", lambda s: s.site_port),
+        ),
+        Service(
+            "watchdog",
+            lambda s: [sys.executable, "-m", "ops", "roles", "watch"],
+            _watchdog_environment,
+            health.watchdog,
         ),
     )
 }

@@ -55,6 +55,7 @@ KNOWN: dict[str, tuple[str, str]] = {
     ),
     "KHOCHUNG_SOURCES": ("ops/sources.yml", "list of sources"),
     "KHOCHUNG_REPAIRS": ("ops/repairs.yml", "repair rules for rejected records"),
+    "KHOCHUNG_ROLES": ("ops/roles.yml", "who reads what in the warehouse by a name of his own"),
     "KHOCHUNG_AGREEMENTS": (
         "",
         "folder of agreement records, under which clear values may be read; empty: <home>/agreements",
@@ -190,6 +191,11 @@ class Settings:
     def repairs_file(self) -> Path:
         """The repair rules for rejected records; the vault reads it, too."""
         return self._path("KHOCHUNG_REPAIRS")
+
+    @property
+    def roles_file(self) -> Path:
+        """List of persons and roles."""
+        return self._path("KHOCHUNG_ROLES")
 
     @property
     def agreements(self) -> Path:

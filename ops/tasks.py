@@ -27,12 +27,14 @@ from connectors.keys import KeyLister
 from landing import deletions, loader
 from landing.manifest import Manifest, TableEntry
 from landing.writer import BatchWriter
+from ops import access
 from ops.ahead import ahead
 from ops.dbt import MARK
 from ops.handles import renewing
 from ops.outcomes import NothingToDo, recorded, store_outcomes
+from ops.persons import watching
 from ops.pseudonyms import renew
-from ops.settings import PROJECT, VIETNAM, Settings
+from ops.settings import PROJECT, VIETNAM, Settings, SettingsError
 from ops.sources import Source, read_sources
 from vault.client import VaultClient
 
@@ -425,13 +427,38 @@ def build(settings: Settings) -> dict[str, Any]:
         stale = not marker.exists() or marker.read_text() != seeds or not _seeded(settings)
         if stale:
             commands.insert(0, ["seed", "--full-refresh"])
-        outcome.details["dbt"] = _dbt(settings, commands)
+        try:
+            with watching(settings, lambda: access.protect(settings, tries=1)):
+                outcome.details["dbt"] = _dbt(settings, commands)
+        except TaskError:
+            # What was made anew before a model or a test failed has no rights yet.
+            with contextlib.suppress(TaskError):
+                outcome.details["access"] = _protect(settings)
+            raise
+        outcome.details["access"] = _protect(settings)
         if stale:
             marker.parent.mkdir(parents=True, exist_ok=True)
             marker.write_text(seeds)
         with contextlib.suppress(psycopg.Error):
             store_outcomes(settings.home, settings.login_url("loader"))
         return {"dbt": [c["statuses"] for c in outcome.details["dbt"]]}
+
+
+def _protect(settings: Settings) -> dict[str, Any]:
+    """Give persons their rights on what was built; TaskError with what stands in the way."""
+    try:
+        with watching(settings):
+            found = access.protect(settings)
+    except (SettingsError, psycopg.Error) as e:
+        raise TaskError(
+            f"the tables are built, but the rights on them could not be given: {e} Agencies may not read what was "
+            "made anew until `.venv/bin/python -m ops roles apply`, or the next build, succeeds."
+        ) from None
+    if found.unlisted:
+        _say(
+            f"read by no person, because {settings.roles_file} does not list them: {', '.join(found.unlisted)}"
+        )
+    return dataclasses.asdict(found)
 
 
 def _all_tables() -> list[str]:

@@ -60,3 +60,23 @@
             )
     {% endif %}
 {%- endmacro %}
+
+
+{#-
+  An index that a model has since this version: dbt makes those of `indexes` with a new table only. Every other run
+  finds it there and locks nothing.
+-#}
+{% macro index_of_this_version(columns) -%}
+    create index if not exists {{ (this.identifier ~ '__' ~ columns | join('_'))[:63] }} on {{ this }} ({{ columns | join(', ') }})
+{%- endmacro %}
+
+
+{#- fct_dossier_step has the agency of its dossier since this version; a table of an earlier one gets it once. -#}
+{% macro add_agency_of_the_dossier() -%}
+    {% if is_incremental() and 'responsible_agency_code' not in adapter.get_columns_in_relation(this) | map(attribute='name') %}
+        alter table {{ this }} add column responsible_agency_code text;
+        update {{ this }} as step set responsible_agency_code = dossier.responsible_agency_code
+        from {{ ref('fct_dossier') }} as dossier
+        where step.dossier_key = dossier.dossier_key
+    {% endif %}
+{%- endmacro %}

@@ -30,7 +30,7 @@ needs_compose = pytest.mark.skipif(
 def test_every_part_is_there():
     assert set(LASTING) == {
         "postgres", "broker", "vault", "airflow-api-server", "airflow-scheduler", "airflow-dag-processor",
-        "airflow-triggerer", "airflow-worker", "site", "sandbox",
+        "airflow-triggerer", "airflow-worker", "site", "sandbox", "watchdog",
     }  # fmt: skip
     assert SERVICES["airflow-worker"]["deploy"]["replicas"] == 2
     assert SERVICES["sandbox"]["profiles"] == ["demo"]
@@ -160,7 +160,9 @@ def test_only_tasks_enter_the_warehouse_and_by_logins_of_their_own():
     for name, service in SERVICES.items():
         environment = service.get("environment", {})
         assert ("WAREHOUSE_PASSWORD" in environment.get("WAREHOUSE_URL", "")) == (name == "prepare"), name
-        wanted = {"prepare": everybody, "airflow-worker": tasks}.get(name, set())
+        wanted = {
+            "prepare": everybody, "airflow-worker": tasks, "watchdog": {"WAREHOUSE_LOADER_URL"},
+        }.get(name, set())  # fmt: skip
         assert everybody & set(environment) == wanted, name
         for url in wanted:
             login = url.split("_")[1]

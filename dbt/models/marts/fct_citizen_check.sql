@@ -1,4 +1,11 @@
-{{ config(indexes=[{'columns': ['applicant_pseudonym'], 'unique': true}]) }}
+{{
+    config(
+        indexes=[
+            {'columns': ['applicant_pseudonym'], 'unique': true},
+            {'columns': ['responsible_agency_code']},
+        ]
+    )
+}}
 
 -- What would be the same at two agencies and of one person alone (token, number of the request, moment) stays behind.
 

@@ -8,6 +8,7 @@
             '{{ add_column_of_this_version("applicant_pseudonym", "text") }}',
             '{{ delete_rows_of_relinked_records() }}',
         ],
+        post_hook='{{ index_of_this_version(["responsible_agency_code", "received_date"]) }}',
         indexes=[
             {'columns': ['dossier_key'], 'unique': true},
             {'columns': ['source_code', 'dossier_id'], 'unique': true},
@@ -145,4 +146,6 @@ final as (
 
 )
 
+-- An agency's dossiers lie together, so that it reads few pages of a large table.
 select * from final
+order by responsible_agency_code, received_date

@@ -4,7 +4,11 @@
         incremental_strategy='delete+insert',
         unique_key='step_key',
         on_schema_change='fail',
-        pre_hook='{{ delete_rows_of_relinked_records() }}',
+        pre_hook=[
+            '{{ add_agency_of_the_dossier() }}',
+            '{{ delete_rows_of_relinked_records() }}',
+        ],
+        post_hook='{{ index_of_this_version(["responsible_agency_code"]) }}',
         indexes=[
             {'columns': ['step_key'], 'unique': true},
             {'columns': ['dossier_key']},
@@ -29,6 +33,16 @@ link as (
 
 ),
 
+-- The dossier's agency stands in every step: rights on rows are given by it (ops/roles.yml).
+dossier as (
+
+    select
+        dossier_key,
+        responsible_agency_code
+    from {{ ref('fct_dossier') }}
+
+),
+
 source_status as (
 
     select * from {{ ref('source_status') }}
@@ -46,6 +60,7 @@ final as (
         step.step_no,
         step.step_name,
         step.agency_code,
+        dossier.responsible_agency_code,
         step.started_at,
         step.due_at,
         step.finished_at,
@@ -58,6 +73,8 @@ final as (
     from link
     inner join step
         on link.source_code = step.source_code and link.dossier_id = step.dossier_id
+    inner join dossier
+        on link.dossier_key = dossier.dossier_key
     left join source_status
         on
             {{ dialect_of_source('step.source_code') }} = source_status.dialect
@@ -66,3 +83,4 @@ final as (
 )
 
 select * from final
+order by responsible_agency_code, started_date
