@@ -146,7 +146,8 @@ computed as (
             when explained.reason is not null then null
             when explained.indicator in ('dossiers_total', 'dossiers_entered_one_stop') then counted.received_count
             when explained.indicator = 'dossiers_online' then counted.online_count
-            when explained.indicator = 'share_online' then round(100.0 * counted.online_count / counted.received_count, 2)
+            when explained.indicator = 'share_online'
+                then round(100.0 * counted.online_count / counted.received_count, 2)
             when explained.indicator = 'dossiers_resolved' then counted.resolved_count
             when explained.indicator = 'dossiers_in_progress' then counted.received_count - counted.resolved_count
             when explained.indicator = 'share_online_payment'
