@@ -118,7 +118,7 @@ def test_a_reader_cannot_let_others_read(house):
     ("login", "schemas"),
     [
         ("loader", {"raw", "landing_stage", "ops"}),
-        ("dbt", {"raw", "ops", "seeds", "staging", "intermediate", "marts", "open_data"}),
+        ("dbt", {"raw", "ops", "seeds", "staging", "intermediate", "marts", "ioc", "open_data"}),
         ("publisher", {"landing_stage", "ops", "marts", "open_data"}),
         ("analyst", {"marts"}),
         ("auditor", {"ops"}),
