@@ -213,7 +213,5 @@ def _make(
         statements.append(
             f"create {'unique' if unique else ''} index on marts.{table} ({found.replace(chr(39), '')})"
         )
-    for found in re.findall(r"index_of_this_version\(\[([^\]]+)\]\)", model):
-        statements.append(f"create index on marts.{table} ({found.replace(chr(34), '')})")
     for statement in statements:
         connection.execute(statement)  # type: ignore[call-overload]

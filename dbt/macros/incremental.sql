@@ -63,11 +63,19 @@
 
 
 {#-
-  An index that a model has since this version: dbt makes those of `indexes` with a new table only. Every other run
-  finds it there and locks nothing.
+  An index that a model has since this version, for a table of an earlier one: dbt makes those of `indexes` with a new
+  table only. Every other run finds it there and locks nothing.
 -#}
 {% macro index_of_this_version(columns) -%}
-    create index if not exists {{ (this.identifier ~ '__' ~ columns | join('_'))[:63] }} on {{ this }} ({{ columns | join(', ') }})
+    {% if execute and is_incremental() %}
+        {% set held = run_query(
+            "select 1 from pg_indexes where schemaname = '" ~ this.schema ~ "' and tablename = '" ~ this.identifier
+            ~ "' and indexdef like '%(" ~ columns | join(', ') ~ ")'"
+        ) %}
+        {% if held.rows | length == 0 %}
+            create index on {{ this }} ({{ columns | join(', ') }})
+        {% endif %}
+    {% endif %}
 {%- endmacro %}
 
 

@@ -13,6 +13,7 @@
             {'columns': ['step_key'], 'unique': true},
             {'columns': ['dossier_key']},
             {'columns': ['source_code', 'dossier_id']},
+            {'columns': ['responsible_agency_code']},
             {'columns': ['load_number']},
         ]
     )
