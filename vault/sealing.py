@@ -43,7 +43,8 @@ NOBODY = "nobody"
 _NONCE, _DIGEST, _GROUP = 12, 16, 16
 _KINDS = {12: "cccd", 9: "cmnd", 10: "tax", 13: "tax"}
 #: Numbers typed where none is known: they must never make two people one (irregularity 8).
-_PLACEHOLDER = re.compile(r"0*\d?|(\d)\1+|0?123456789(0|012)?")
+#: A word ("không có") is none either: every paper's number has a digit.
+_PLACEHOLDER = re.compile(r"\D*|0*\d?|(\d)\1+|0?123456789(0|012)?|1234(5(6(7(8)?)?)?)?")
 
 
 #: Finds the token of each text of a group's values, null where it is not known; None for a group it knows nothing of.
@@ -72,7 +73,7 @@ def normalised_identity(value: str) -> str | None:
     12 digits are a CCCD, 9 a CMND, 10 or 13 a tax code; anything else keeps its letters in upper case.
     """
     bare = value if value.isdigit() else re.sub(r"[\s.\-/]", "", value).upper()
-    if not bare or _PLACEHOLDER.fullmatch(bare):
+    if _PLACEHOLDER.fullmatch(bare):
         return None
     if bare.isdigit():
         return f"{_KINDS.get(len(bare), 'number')}:{bare}"

@@ -98,7 +98,7 @@ def test_kinds_of_numbers_never_meet(vault):
 @pytest.mark.parametrize(
     "placeholder",
     ["000000001", "000000000", "0", "1", "000000000001", "111111111", "999999999999", "123456789",
-     "0123456789", "000.000.001", "  ", "-", "123456789012"],
+     "0123456789", "000.000.001", "  ", "-", "123456789012", "123456", "Không có", "N/A", "x", "chưa rõ"],
 )  # fmt: skip
 def test_a_placeholder_makes_nobody_one(vault, placeholder):
     assert tokens(vault.client, placeholder) == [None]
