@@ -4,7 +4,8 @@ Luật 91/2025/QH15 gives the right; archive law may stand against it, so every 
 
 - ``erase``: the person's key is destroyed, and with it every sealed value in every copy of the database but those kept
   before; the ciphertexts and quarantined records are deleted. The row of the key stays, empty: what is sealed for that
-  person later becomes the same references as ever, so that no row changes, and is stored nowhere.
+  person later becomes the same references as ever, so that no row changes, and is stored nowhere; nor is a record of
+  that person which is rejected later.
 - ``restrict``: until the term (its last day; for good without one) no clear value is given. Sealing goes on.
 - ``refuse``: nothing follows but the record. The latest decision about a person counts: this also ends a restriction.
 
@@ -32,6 +33,7 @@ import orjson
 from cryptography.exceptions import InvalidTag
 
 from vault import crosswalk
+from vault.audit import dossier_of
 from vault.keys import KeyTrouble
 from vault.persons import alone
 from vault.sealing import Sealer
@@ -175,11 +177,10 @@ def unknown(cursor: adbc.Cursor, requests: Sequence[Request]) -> list[Request]:
     """Those of `requests` that the database does not know, or whose person has a key in it again."""
     cursor.execute("select request_id, holder from erasure_request")
     known = set(cursor.fetchall())
-    cursor.execute("select holder from person_key where erased_at is not null")
-    erased = {h for (h,) in cursor.fetchall()}
+    gone = erased(cursor)
     return [
         r for r in requests
-        if (r.request_id, r.holder) not in known or (r.decision == "erase" and r.holder not in erased)
+        if (r.request_id, r.holder) not in known or (r.decision == "erase" and r.holder not in gone)
     ]  # fmt: skip
 
 
@@ -230,6 +231,32 @@ def _quarantined(cursor: adbc.Cursor, sealer: Sealer, holders: set[str]) -> Iter
                 continue  # nobody can read it, so there is nothing to erase
             if any(sealer.token(text) in holders for text in _texts(plain)):
                 yield row["id"]
+
+
+def erased(cursor: adbc.Cursor) -> set[str]:
+    """Persons whose keys were destroyed."""
+    cursor.execute("select holder from person_key where erased_at is not null")
+    return {h for (h,) in cursor.fetchall()}
+
+
+def about(
+    cursor: adbc.Cursor, sealer: Sealer, records: Sequence[tuple[str, str, bytes]], holders: set[str]
+) -> list[bool]:
+    """Whether each record (source, key as JSON, payload in clear) is about one of `holders`.
+
+    It holds the person's identity number, or is of a dossier that is known as the person's.
+    """
+    if not holders or not records:
+        return [False] * len(records)
+    cursor.execute(
+        "select source_code, dossier_id from sealed_dossier where token = any(string_to_array($1, ' '))",
+        (" ".join(sorted(holders)),),
+    )
+    theirs = set(cursor.fetchall())
+    return [
+        (source, dossier_of(key)) in theirs or any(sealer.token(text) in holders for text in _texts(plain))
+        for source, key, plain in records
+    ]
 
 
 def _texts(payload: bytes) -> Iterator[str]:

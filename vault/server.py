@@ -152,7 +152,7 @@ def application(
                 status, note, said = next(
                     (_REFUSALS[k], n, str(e)) for k, n in _NOTES.items() if isinstance(e, k)
                 )
-            except (pa.ArrowException, msgspec.MsgspecError):
+            except (pa.ArrowException, msgspec.MsgspecError, UnicodeDecodeError):
                 status, note, said = 422, "malformed", "the body is none this call knows"
             except InvalidTag:
                 status, note = 409, "does not prove itself"
@@ -197,7 +197,7 @@ def application(
         # Two records without a key are two, and one of them sent again is one.
         rows = rows.append_column("digest", pa.array([store.sealer.mark(p) for p in clear], pa.string()))
         at = rows.schema.get_field_index("payload")
-        store.quarantine(rows.set_column(at, "payload", pa.array(payloads, pa.binary())))
+        store.quarantine(rows.set_column(at, "payload", pa.array(payloads, pa.binary())), clear)
         return JSONResponse({"stored": rows.num_rows})
 
     def disclose(body: bytes, asking: Asking, _: str) -> Response:

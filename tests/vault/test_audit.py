@@ -453,6 +453,17 @@ def test_the_commands_tell_people_and_are_recorded(running):
         (running.home / "copy" / COPY).write_text(grown.replace("H58-0043", "H58-0042"))
 
 
+def test_a_question_that_is_no_utf8_is_refused_and_recorded(running):
+    for path in ("/v1/audit/person", "/v1/audit/verify"):
+        with pytest.raises(VaultRefused, match="none this call knows"):
+            running.client._call("POST", path, b'{"by": "\xff"}')
+    with psycopg.connect(running.database_url) as connection:
+        last = connection.execute(
+            "select action, outcome, note from audit order by number desc limit 2"
+        ).fetchall()
+    assert last == [("verify", "refused", "malformed"), ("who_looked", "refused", "malformed")]
+
+
 def test_a_repair_of_a_persons_dossier_is_among_who_looked(running):
     landed(running, {"applicant_id_number": "003077000044", "dossier_id": "repaired"})
     landed(running, {"applicant_id_number": "003077000045", "dossier_id": "another"})

@@ -21,6 +21,7 @@ from tests.vault.test_rotation import run
 from tests.vault.test_sealing import PAPER, PERSON, batch, clear_forms, of
 from vault.erasure import Request, RequestError, note, read
 from vault.keys import FileKeys, KeyTrouble
+from vault.repairs import Rule
 from vault.store import Setup, Store
 
 OTHER = PERSON | {"dossier_id": "d2", "applicant_id_number": "003099000002", "applicant_phone": "0400000009"}
@@ -104,6 +105,44 @@ def test_what_was_quarantined_of_an_erased_person_goes_with_it(vault):
     assert rows(vault, "select key from quarantine order by 1") == [
         ("2",), ("3",), ('{"dossier_id": "d2"}',)
     ]  # fmt: skip
+
+
+def test_what_is_rejected_of_an_erased_person_later_is_stored_nowhere(vault):
+    row = {"source_code": PERSON["source_code"], "table_name": "dossier", "field": "due_at", "kind": "reject"}
+    vault.client.seal(batch(PERSON, OTHER))
+    assert erase(vault).returncode == 0
+    step = row | {"table_name": "dossier_step", "payload": b'{"note": "x"}'}
+    vault.client.quarantine(
+        [
+            r | {"batch_id": "repull"}
+            for r in (
+                row | {"key": "1", "payload": b'{"applicant": {"identityNumber": "003 099 000 001"}}'},
+                row | {"key": "2", "payload": b'{"applicant": {"identityNumber": "003099000002"}}'},
+                step | {"key": '{"dossier_id": "d1"}'},
+                step | {"key": '{"dossier_id": "d2"}'},
+            )
+        ]
+    )
+    assert rows(vault, "select key from quarantine order by 1") == [("2",), ('{"dossier_id": "d2"}',)]
+
+
+def test_a_rejected_record_of_a_restricted_person_is_not_given_and_that_is_recorded(vault):
+    place = {"table_name": "dossier", "field": "due_at", "batch_id": "b"}
+    row = place | {"source_code": PERSON["source_code"], "kind": "reject"}
+    vault.client.seal(batch(PERSON, OTHER))
+    payloads = [b'{"applicant": {"identityNumber": "%s"}}' % n for n in (b"003 099 000 001", b"003099000002")]
+    vault.client.quarantine([row | {"key": str(n), "payload": p} for n, p in enumerate(payloads)])
+    assert erase(vault, decision="restrict").returncode == 0
+    rule = Rule("mine", PERSON["source_code"], "dossier", "due_at", ".", "set", None, "BB 12")
+    asked = pa.Table.from_pylist(
+        [{n: (place | {"key": k})[n] for n in ("batch_id", "table_name", "key", "field")} for k in "01"]
+    )
+    assert store_of(vault).read_rejects(rule, asked) == [None, payloads[1]]
+    assert sorted(rows(vault, "select outcome, note from audit where action = 'read_reject'")) == [
+        ("disclosed", ""), ("refused", "restricted")
+    ]  # fmt: skip
+    assert erase(vault, request="YC-02/2026", decision="refuse").returncode == 0
+    assert store_of(vault).read_rejects(rule, asked) == payloads
 
 
 def test_a_restored_backup_does_not_bring_an_erased_person_back(vault):
