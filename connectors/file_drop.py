@@ -28,7 +28,7 @@ from urllib.parse import unquote, urlsplit
 import orjson
 import pyarrow as pa
 
-from connectors.base import Chunk, Connector, Endpoint, Quarantined, Request, SourceError, SourceRefused
+from connectors.base import Chunk, Connector, Endpoint, Request, SourceError, SourceRefused
 from connectors.cells import Unclear, Writing, as_decimal, decimal_mark, plain
 from connectors.contract import contract
 from connectors.sheet_tables import (
@@ -429,13 +429,8 @@ class FileDrop(Connector):
     def _quarantine_undeclared(self, chunk: Chunk, file: Dropped, understood: Understood) -> None:
         for _, r in understood.sheets:
             for position, extra in r.undeclared:
-                self.report.counts[self.table].undeclared.update(dict.fromkeys(extra, 1))
                 key = _placed({}, file, (r.sheet, r.rows[position]))
-                chunk.quarantine.append(
-                    Quarantined(
-                        self.table, key, ", ".join(extra), "undeclared", orjson.dumps(extra, default=str)
-                    )
-                )
+                self.quarantine_undeclared(chunk, self.table, key, extra)
 
 
 # --- checks -----------------------------------------------------------------------------------------
@@ -572,6 +567,8 @@ def main(arguments: Sequence[str]) -> int:
         )
     for heading, times in reader.report.counts[table].undeclared.items():
         print(f"  to quarantine: {heading}, {times:,} values")
+    for heading, times in reader.report.counts[table].dropped.items():
+        print(f"  dropped, in no place kept: {heading}, {times:,} values")
     for r in chunk.rejects:
         print(f"  rejected: row {r.key['_row']} {r.key['_sheet']}: {r.field} {r.reason}")
     print(chunk.tables[table].slice(0, 5).to_pandas().drop(columns="source_code").to_string(index=False))
