@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
-import orjson
 import pyarrow as pa
 
 from connectors.base import Chunk, Connector, Endpoint, Request, SourceError, SourceRefused

@@ -7,8 +7,8 @@ told by its name, in whichever language, capitals, accents or separators a sourc
 
 Where the names come from:
 
-- national population database, answer CongDan: DanToc, TonGiao, and the persons Cha, Me, VoChong, NguoiDaiDien {HoVaTen,
-  QuocTich, SoDinhDanh, SoCMND} and ChuHo {QuanHe, SoDinhDanh, SoCMND, HoVaTen};
+- national population database, answer CongDan: DanToc, TonGiao, and the persons Cha, Me, VoChong, NguoiDaiDien
+  {HoVaTen, QuocTich, SoDinhDanh, SoCMND} and ChuHo {QuanHe, SoDinhDanh, SoCMND, HoVaTen};
 - national portal: catalogues LayDanhMucDanToc, LayDanhMucTonGiao, whose names forms use for their fields; operations
   XacMinhThongTinNguoiGiamHo, CungCapThongTinHoGiaDinh;
 - iGate (applicant.data, eForm.data) and OpenCPS: free forms, whose designers give the names; Vietnamese without accents

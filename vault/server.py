@@ -31,6 +31,10 @@ ask for that alone. ``/v1/rejects/read`` gives whole rejected records, at most 2
 that were not replayed yet. ``/v1/reveal`` gives an officer fields of the person of one dossier of the officer's own
 agency (`vault.reveal`), within a quota a day (else 429).
 
+``/v1/seal`` refuses identity numbers without the key of the rows they stand in (422). Persons of whom it stores
+something for the first time are counted by day; more than VAULT_ALERT_SEALED raise an alert, and are sealed all the
+same.
+
 Every reading by these three, and every refusal of them, is one entry of the audit for each person or record, committed
 and copied before the answer (`vault.audit`). Where that cannot be done, 424, and nothing is given. ``/v1/audit/person``
 and ``/v1/audit/verify`` are recorded there, too; ``by`` is who asks, as the caller says. Each entry of the answer has
@@ -175,6 +179,8 @@ def application(
 
     def seal(body: bytes) -> Response:
         clear, sealer = streams.batches(body), store.sealer
+        for batch in clear:
+            _belongs_to_rows(batch.schema)
         sealed, values = sealer.seal_together(clear, store.persons_of)
         store.keep(values, sealer)
         for batch, landed in zip(clear, sealed, strict=True):
@@ -349,6 +355,17 @@ def _number(body: bytes) -> int:
         return msgspec.json.decode(body, type=_Number).number
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise CollectionError("expected JSON with the whole number `number`, a collection's") from None
+
+
+def _belongs_to_rows(schema: pa.Schema) -> None:
+    """SealingError for tokens of numbers alone: those of a table stand beside the key of its rows."""
+    seals = {f.name: (f.metadata or {}).get(b"seal", b"") for f in schema}
+    key = (schema.metadata or {}).get(b"group", b"").decode()
+    if b"token" in seals.values() and (not key or any(seals.get(n, b"?") for n in key.split(","))):
+        raise SealingError(
+            "a batch with identity numbers must hold, in clear, the columns that its schema's metadata `group` names: "
+            "the key of its rows, or of their dossier"
+        )
 
 
 def _rejects_of(body: bytes) -> pa.Table:

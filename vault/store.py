@@ -160,13 +160,15 @@ class Store:
         TokensRenewing if `by`, who sealed it, did so under a token key of before.
         """
 
-        def keep(cursor: adbc.Cursor) -> None:
+        def keep(cursor: adbc.Cursor) -> str | None:
             self._same(by)
-            persons.keep(cursor, self.masters, values)
+            first = persons.keep(cursor, self.masters, values)
             collection.mark(cursor, values["reference"])
+            return self.audit.watch_sealed(cursor, first)
 
-        if values.num_rows:
-            self._do(keep)
+        # Landing does not wait for the audit's copy: no clear value is given here.
+        if values.num_rows and (alert := self._do(keep)):
+            _log.warning(alert)
 
     def rotate(self, batch: int = rotation.BATCH) -> rotation.Rotated:
         """Change the master encryption key (`vault.rotation`)."""
@@ -339,7 +341,7 @@ class Store:
                 )  # fmt: skip
             self.audit.append(cursor, given)
             opened = [(r, text) for r, text, shut in zip(rows, plain, closed, strict=True) if not shut]
-            return opened, self.audit.watch(cursor, "service")
+            return opened, self._watch(cursor, "service", given)
 
         payloads: list[bytes | None] = [None] * asked.num_rows
         opened, alert = self._do(read, wanted=asked)
@@ -455,17 +457,15 @@ class Store:
             left = agreement.daily_quota - int(cursor.fetchall()[0][0])
             if wanted > left or not given:
                 return left, None
-            self.audit.append(
-                cursor,
-                [
+            entries = [
                     Entry(
                         "disclose", agreement.officer_code, d.outcome, purpose=agreement.purpose,
                         basis=agreement.document, asked="number, name", subject=d.token, request_id=d.request_id,
                     )
                     for d in given
-                ],
-            )  # fmt: skip
-            return left, self.audit.watch(cursor, agreement.officer_code)
+            ]  # fmt: skip
+            self.audit.append(cursor, entries)
+            return left, self._watch(cursor, agreement.officer_code, entries)
 
         left, alert = self._do(give)
         if wanted > left:
@@ -573,6 +573,11 @@ class Store:
             )
         )
         return rows
+
+    def _watch(self, cursor: adbc.Cursor, who: str, entries: Sequence[Entry]) -> str | None:
+        """Alerts on what `who` read, and on what was refused, as one text for the log."""
+        said = [self.audit.watch(cursor, who), *self.audit.watch_refusals(cursor, entries)]
+        return "; ".join(filter(None, said)) or None
 
     def _recorded(self, alert: str | None) -> None:
         """What was committed to the audit is copied, too; only then may it be answered."""

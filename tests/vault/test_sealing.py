@@ -68,7 +68,19 @@ def one_column(values: list[Any], field: pa.Field, subject: str = "") -> pa.Reco
 
 
 def tokens(client: VaultClient, *identities: str | None) -> list[str | None]:
-    return client.seal(one_column(list(identities), column("token", "identifying"))).column(0).to_pylist()
+    key = pa.field("row", pa.string(), metadata={"classification": "none"})
+    schema = pa.schema([column("token", "identifying"), key], metadata={"group": "row"})
+    rows = pa.RecordBatch.from_arrays(
+        [pa.array(identities, pa.string()), pa.array([str(n) for n in range(len(identities))])], schema=schema
+    )
+    return client.seal(rows).column(0).to_pylist()
+
+
+@pytest.mark.parametrize("group", ["", "x", "elsewhere"])
+def test_numbers_without_the_key_of_their_rows_are_refused(vault, group):
+    schema = pa.schema([column("token", "identifying")], metadata={"group": group} if group else None)
+    with pytest.raises(VaultRefused, match="the key of its rows"):
+        vault.client.seal(pa.RecordBatch.from_arrays([pa.array(["003099000001"])], schema=schema))
 
 
 def test_one_number_in_any_spelling_is_one_token(vault):
