@@ -23,6 +23,7 @@ import hmac
 import os
 import re
 import struct
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -47,6 +48,9 @@ _KINDS = {12: "cccd", 9: "cmnd", 10: "tax", 13: "tax"}
 _PLACEHOLDER = re.compile(r"\D*|0*\d?|(\d)\1+|0?123456789(0|012)?|1234(5(6(7(8)?)?)?)?")
 
 
+#: By Unicode's category: dashes, and characters that only direct how others are shown.
+_HYPHEN_OR_NOTHING = {"Pd": "-", "Cf": ""}
+
 #: Finds the token of each text of a group's values, null where it is not known; None for a group it knows nothing of.
 Persons = Callable[[str, pa.Array], pa.Array | None]
 
@@ -70,8 +74,12 @@ class Ciphertexts:
 def normalised_identity(value: str) -> str | None:
     """An identity number with its type in front, or None for a placeholder that identifies nobody.
 
-    12 digits are a CCCD, 9 a CMND, 10 or 13 a tax code; anything else keeps its letters in upper case.
+    12 digits are a CCCD, 9 a CMND, 10 or 13 a tax code; anything else keeps its letters in upper case. Digits of full
+    width are digits, any dash is a hyphen, and what cannot be seen (a zero-width space) is nothing.
     """
+    if not value.isascii():
+        plain = unicodedata.normalize("NFKC", value).replace("\u2212", "-")  # the minus sign
+        value = "".join(_HYPHEN_OR_NOTHING.get(unicodedata.category(c), c) for c in plain)
     bare = value if value.isdigit() else re.sub(r"[\s.\-/]", "", value).upper()
     if _PLACEHOLDER.fullmatch(bare):
         return None
