@@ -31,6 +31,7 @@ import requests.adapters
 from connectors.contract import Contract, contract
 from connectors.mapping import Path, declared_keys, flatten, undeclared
 from connectors.typing import VIETNAM, MissingColumn, Reject, Typed, repeated_rows, typed_batch
+from connectors.unwanted import without
 
 
 class SourceError(Exception):
@@ -119,6 +120,8 @@ class TableCount:
     rejected: int = 0
     duplicates: int = 0
     undeclared: Counter[str] = dataclasses.field(default_factory=Counter)
+    #: What was dropped on receipt, by path (`connectors.unwanted`); it stands in no other count of values.
+    dropped: Counter[str] = dataclasses.field(default_factory=Counter)
 
 
 @dataclass
@@ -552,14 +555,31 @@ class Connector:
         """
         columns, paths = flatten(records, mapping)
         result = self.typed(chunk, table, columns, records, paths)
-        found = undeclared(records, declared_keys(mapping, ignored), self.report.counts[table].undeclared)
-        for position, extra in found:
+        for position, extra in undeclared(records, declared_keys(mapping, ignored), Counter()):
             values = {k: columns[k][position] for k in contract(table).key}
             key = {k: str(v) if isinstance(v, str | int) else None for k, v in values.items()}
-            chunk.quarantine.append(
-                Quarantined(table, key, ", ".join(extra), "undeclared", orjson.dumps(extra))
-            )
+            self.quarantine_undeclared(chunk, table, key, extra)
         return result
+
+    def quarantine_undeclared(
+        self, chunk: Chunk, table: str, key: dict[str, str | None], extra: Mapping[str, Any]
+    ) -> None:
+        """Count values that no column takes, {path: value} of one record, and set them aside but for the unwanted."""
+        count = self.report.counts[table]
+        kept = without(dict(extra), count.dropped)
+        count.undeclared.update(dict.fromkeys(kept, 1))
+        if kept:
+            payload = orjson.dumps(kept, default=str)
+            chunk.quarantine.append(Quarantined(table, key, ", ".join(kept), "undeclared", payload))
+
+    def _rejected_payload(self, table: str, record: Any, where: Mapping[str, str]) -> bytes:
+        """A rejected record as JSON, without what is dropped on receipt."""
+        sealed_by_drop = (c.name for c in contract(table).columns if c.seal == "drop")
+        also = frozenset(where.get(name, name).rpartition(".")[2] for name in sealed_by_drop)
+        kept = without(
+            orjson.loads(orjson.dumps(record, default=str)), self.report.counts[table].dropped, also
+        )
+        return orjson.dumps(kept)
 
     def typed(
         self,
@@ -602,7 +622,9 @@ class Connector:
         chunk.tables[table] = result.batch
         chunk.rejects += result.rejects
         chunk.quarantine += [
-            Quarantined(table, r.key, r.field, "reject", orjson.dumps(records[r.position], default=str))
+            Quarantined(
+                table, r.key, r.field, "reject", self._rejected_payload(table, records[r.position], where)
+            )
             for r in result.rejects
         ]
         return result

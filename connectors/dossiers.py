@@ -17,7 +17,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from connectors.base import Chunk, Connector, Interval, Quarantined, Request
+from connectors.base import Chunk, Connector, Interval, Request
 from connectors.bulk import Layout, NotOfThisShape, Shape
 from connectors.mapping import flatten, listed, undeclared
 from connectors.typing import MISSING
@@ -267,16 +267,7 @@ class DossierSystem(Connector):
         self, chunk: Chunk, shape: Shape, ids: Sequence[str], records: Sequence[Any]
     ) -> None:
         for position, extra in undeclared(records, shape.known, Counter()):
-            self.report.counts[shape.table].undeclared.update(dict.fromkeys(extra, 1))
-            chunk.quarantine.append(
-                Quarantined(
-                    shape.table,
-                    {"dossier_id": ids[position]},
-                    ", ".join(extra),
-                    "undeclared",
-                    orjson.dumps(extra),
-                )
-            )
+            self.quarantine_undeclared(chunk, shape.table, {"dossier_id": ids[position]}, extra)
 
 
 def _as_text(ids: Any) -> Any:

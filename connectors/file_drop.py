@@ -19,16 +19,16 @@ import hashlib
 import re
 import sys
 import time
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
-import orjson
 import pyarrow as pa
 
-from connectors.base import Chunk, Connector, Endpoint, Quarantined, Request, SourceError, SourceRefused
+from connectors.base import Chunk, Connector, Endpoint, Request, SourceError, SourceRefused
 from connectors.cells import Unclear, Writing, as_decimal, decimal_mark, plain
 from connectors.contract import contract
 from connectors.sheet_tables import (
@@ -53,6 +53,8 @@ _PASSING = re.compile(
     r"~\$.*|\..*|.*\.(part|partial|tmp|temp|filepart|crdownload|download|!ut)|thumbs\.db|desktop\.ini|.*~",
     re.IGNORECASE,
 )
+#: In a name of a file: perhaps somebody's number, and then perhaps his name beside it.
+_LONG_NUMBER = re.compile(r"[0-9](?:[ .]?[0-9]){8,}")
 _IDENTITY = re.compile(r"(?<![0-9])0[0-9]{11}(?![0-9])")
 _LISTED = 30
 _IN_VIETNAMESE = (
@@ -81,6 +83,11 @@ class Dropped:
     sha256: str = ""
     content: bytes = field(default=b"", repr=False)
     state: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def shown(self) -> str:
+        """What is written of its name outside the folder, and the vault."""
+        return _shown(self.name, self.state[1], self.sha256)
 
 
 @dataclass
@@ -160,17 +167,18 @@ class FileDrop(Connector):
             except Refused as e:
                 if file.day is not None:
                     raise SourceRefused(
-                        f"{self.source_code}: {file.path} was taken before and does not fit the contract any more: {e}"
+                        f"{self.source_code}: {file.path.parent}, {file.shown} was taken before and does not fit the "
+                        f"contract any more: {e}"
                     ) from None
                 self._refuse(file, e)
-                refused.append(file.name)
-                self.report.notes.append(f"refused {file.name}: {' '.join(e.en.splitlines()[:3])}")
+                refused.append(file.shown)
+                self.report.notes.append(f"refused {file.shown}: {' '.join(e.en.splitlines()[:3])}")
                 request.on_progress(f"{self.source_code}: {self.report.notes[-1]}")
                 continue
             if file.day is None:
                 self._taken.append(file)
             yield from _sliced(chunk, self.table)
-            request.on_progress(f"{self.source_code}: read {file.name}")
+            request.on_progress(f"{self.source_code}: read {file.shown}")
         if not self.report.windows:
             if refused:
                 raise FilesRefused(
@@ -221,7 +229,7 @@ class FileDrop(Connector):
             try:
                 if open_in_excel or _state(path) != before[path]:
                     self.report.notes.append(
-                        f"{path.name} is still being written; it is left for the next run"
+                        f"{_shown(path.name, before[path][1])} is still being written; it is left for the next run"
                     )
                     continue
                 file = Dropped(path, path.name, None, state=before[path])
@@ -243,7 +251,7 @@ class FileDrop(Connector):
                     "Tệp này đã được nhận trước đây (nội dung giống hệt), không cần gửi lại.\n"
                     "This very file was taken before; there is no need to send it again.\n",
                 )  # fmt: skip
-                self.report.notes.append(f"{path.name} was taken before")
+                self.report.notes.append(f"{file.shown} was taken before")
                 continue
             waiting.append(file)
         return waiting
@@ -258,7 +266,9 @@ class FileDrop(Connector):
                 sha = hashlib.sha256(content).hexdigest()
                 if sha[:16] != start:
                     raise SourceRefused(
-                        f"{self.source_code}: {path} was changed after it was taken (its checksum is not the one in "
+                        f"{self.source_code}: {path.parent}, "
+                        f"{_shown(name, path.stat().st_mtime_ns, start)} was changed after it was taken (its "
+                        "checksum is not the one in "
                         "its name). Files in the archive are immutable: restore it."
                     )
                 files.append(Dropped(path, name, path.parent.name, sha, content, _state(path)))
@@ -298,7 +308,8 @@ class FileDrop(Connector):
 
     def _no_rights(self, path: Path, e: OSError) -> SourceRefused:
         return SourceRefused(
-            f"{self.source_code}: {path}: {e.strerror or type(e).__name__}. This user must read, write and rename in "
+            f"{self.source_code}: {path.parent}: {_shown(path.name, 0)}: "
+            f"{e.strerror or type(e).__name__}. This user must read, write and rename in "
             f"{self.folder}."
         )
 
@@ -353,7 +364,7 @@ class FileDrop(Connector):
         count.announced = (count.announced or 0) + len(places)
         self.report.windows.append(
             {
-                "window": f"file {file.name}", "sha256": file.sha256, "reading": understood.reading.how,
+                "window": f"file {file.shown}", "sha256": file.sha256, "reading": understood.reading.how,
                 "announced_before": len(places), "announced_after": len(places), "received": len(places),
                 "left_out": [
                     {"sheet": r.sheet, "why": why, "rows": len(rows), "first": rows[0]}
@@ -430,13 +441,8 @@ class FileDrop(Connector):
     def _quarantine_undeclared(self, chunk: Chunk, file: Dropped, understood: Understood) -> None:
         for _, r in understood.sheets:
             for position, extra in r.undeclared:
-                self.report.counts[self.table].undeclared.update(dict.fromkeys(extra, 1))
                 key = _placed({}, file, (r.sheet, r.rows[position]))
-                chunk.quarantine.append(
-                    Quarantined(
-                        self.table, key, ", ".join(extra), "undeclared", orjson.dumps(extra, default=str)
-                    )
-                )
+                self.quarantine_undeclared(chunk, self.table, key, extra)
 
 
 # --- checks -----------------------------------------------------------------------------------------
@@ -512,7 +518,7 @@ def _too_many(
 
 
 def _placed(key: dict[str, str | None], file: Dropped, place: tuple[str, int]) -> dict[str, str | None]:
-    return {**key, "_file": file.name, "_sheet": place[0], "_row": str(place[1])}
+    return {**key, "_file": file.shown, "_sheet": place[0], "_row": str(place[1])}
 
 
 def _has_identity(found: Records) -> bool:
@@ -547,6 +553,15 @@ def _sliced(chunk: Chunk, table: str, size: int = 50_000) -> Iterator[Chunk]:
         yield Chunk({table: batch.slice(start, size)})
 
 
+def _shown(name: str, changed: int, sha256: str = "") -> str:
+    """The name, or where it holds a long number, by what else the file is found: its time, and start of its sha256."""
+    if not _LONG_NUMBER.search(unicodedata.normalize("NFKC", name)):
+        return name
+    parts = [f"of {dt.datetime.fromtimestamp(changed / 1e9, VIETNAM):%d/%m/%Y %H:%M:%S}"] * bool(changed)
+    parts += [f"sha256 {sha256[:16]}"] * bool(sha256)
+    return f"(a file with a long number in its name{''.join(', ' + p for p in parts)})"
+
+
 def _state(path: Path) -> tuple[int, int, int]:
     """Size, and when content and file last changed: any write changes one of them."""
     s = path.stat()
@@ -573,6 +588,8 @@ def main(arguments: Sequence[str]) -> int:
         )
     for heading, times in reader.report.counts[table].undeclared.items():
         print(f"  to quarantine: {heading}, {times:,} values")
+    for heading, times in reader.report.counts[table].dropped.items():
+        print(f"  dropped, in no place kept: {heading}, {times:,} values")
     for r in chunk.rejects:
         print(f"  rejected: row {r.key['_row']} {r.key['_sheet']}: {r.field} {r.reason}")
     print(chunk.tables[table].slice(0, 5).to_pandas().drop(columns="source_code").to_string(index=False))

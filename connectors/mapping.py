@@ -2,7 +2,8 @@
 
 A mapping is ``{contract column: path}``; a path is keys joined by dots. ``name[vi]`` picks the Vietnamese
 entry of iGate's ``[{languageId, name}]`` lists. What a mapping does not mention and does not ignore is an
-undeclared column: it is counted by path, and its values go to quarantine.
+undeclared column: it is counted by path, and its values go to quarantine, but for those that nobody may keep
+(`connectors.unwanted`).
 """
 
 from __future__ import annotations

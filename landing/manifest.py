@@ -35,6 +35,8 @@ class TableEntry:
     bytes: int = 0
     sha256: str = ""
     undeclared: dict[str, int] = field(default_factory=dict)
+    #: Values dropped on receipt, by path: kept nowhere.
+    dropped: dict[str, int] = field(default_factory=dict)
 
     def balances(self) -> bool:
         """Announced = landed + rejected + duplicates, or nothing was announced."""

@@ -76,7 +76,16 @@ def _vault_environment(settings: Settings) -> dict[str, str]:
             if n.startswith(("VAULT_KEY_", "VAULT_TRANSIT_", "VAULT_ERASURES"))
         },
         "VAULT_OFFICERS": str(settings.officers_file),
-        **{n: settings.get(n) for n in ("VAULT_AUDIT_COPY", "VAULT_ALERT_TIMES", "VAULT_ALERT_LEAST")},
+        **{
+            n: settings.get(n)
+            for n in (
+                "VAULT_AUDIT_COPY",
+                "VAULT_ALERT_TIMES",
+                "VAULT_ALERT_LEAST",
+                "VAULT_ALERT_SEALED",
+                "VAULT_ALERT_REFUSALS",
+            )
+        },
     }
 
 

@@ -71,6 +71,11 @@ KNOWN: dict[str, tuple[str, str]] = {
     ),
     "VAULT_ALERT_TIMES": ("3", "an alert where a caller reads more a day than so many times the usual"),
     "VAULT_ALERT_LEAST": ("20", "and more than so many"),
+    "VAULT_ALERT_SEALED": ("250000", "an alert where more persons never held before are sealed in a day"),
+    "VAULT_ALERT_REFUSALS": (
+        "20",
+        "an alert where a caller, or what is about one person, is refused more often a day",
+    ),
     "KHOCHUNG_SANDBOX": ("1", "1: sources without an Airflow connection use the sandbox; 0: they fail"),
     "KHOCHUNG_SANDBOX_HOST": ("127.0.0.1", "machine the sandbox runs on"),
     "SANDBOX_FAULTS": (

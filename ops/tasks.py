@@ -137,6 +137,7 @@ def batch_details(manifest: Manifest) -> dict[str, Any]:
                 "rejected": e.rejected,
                 "duplicates": e.duplicates,
                 "undeclared": e.undeclared,
+                "dropped": e.dropped,
             }
             for t, e in manifest.tables.items()
         },
@@ -221,6 +222,7 @@ def land_chunks(
             tables[table] = TableEntry(
                 announced=count.announced, landed=landed, rejected=count.rejected,
                 duplicates=count.duplicates, contract_version=known.version, undeclared=dict(count.undeclared),
+                dropped=dict(count.dropped),
             )  # fmt: skip
         report = connector.report
         return writer.finish(

@@ -18,7 +18,8 @@ rules; without it the project's own), VAULT_ERASURES (journal of decisions on pe
 the keys), VAULT_KEY_PROVIDER (file or transit; see `vault.keys`), VAULT_OFFICERS (file of officers who may reveal;
 without it nobody may), VAULT_AUDIT_COPY (folder of the audit's copy; without it there is none), VAULT_ALERT_TIMES and
 VAULT_ALERT_LEAST (an alert where a day's readings of one caller are more than so many times his usual ones, and more
-than so many).
+than so many), VAULT_ALERT_SEALED (or a day's persons never held before), VAULT_ALERT_REFUSALS (or a day's refusals of
+one caller, or about one person).
 """
 
 from __future__ import annotations
@@ -68,10 +69,13 @@ def _alarm() -> Alarm:
         return Alarm(
             float(os.environ.get("VAULT_ALERT_TIMES") or usual.times),
             int(os.environ.get("VAULT_ALERT_LEAST") or usual.least),
+            int(os.environ.get("VAULT_ALERT_SEALED") or usual.sealed),
+            int(os.environ.get("VAULT_ALERT_REFUSALS") or usual.refusals),
         )
     except ValueError:
         sys.exit(
-            "vault: VAULT_ALERT_TIMES is to be a number such as 3, VAULT_ALERT_LEAST a whole one such as 20"
+            "vault: VAULT_ALERT_TIMES is to be a number such as 3, VAULT_ALERT_LEAST a whole one such as 20, so are "
+            "VAULT_ALERT_SEALED and VAULT_ALERT_REFUSALS"
         )
 
 

@@ -82,6 +82,7 @@ _SCHEMA = (
     "create index if not exists audit_who on audit (who, at)",
     "create index if not exists audit_subject on audit (subject) where subject <> ''",
     "create index if not exists audit_dossier on audit (dossier_id, source_code) where dossier_id <> ''",
+    "create table if not exists sealed_persons (day date primary key, persons bigint not null)",
     "create or replace function audit_is_append_only() returns trigger language plpgsql as "
     "$$begin raise exception 'the table audit is append-only: % is refused', tg_op; end$$",
     "create or replace trigger audit_rows before update or delete on audit "
@@ -97,9 +98,21 @@ select count(*) filter (where outcome = 'disclosed' and at >= {MIDNIGHT}) as tod
     count(*) filter (where outcome = 'disclosed' and at < {MIDNIGHT}) as before,
     count(distinct (at at time zone 'Asia/Ho_Chi_Minh')::date)
         filter (where outcome = 'disclosed' and at < {MIDNIGHT}) as days,
-    count(*) filter (where action = 'alert' and at >= {MIDNIGHT}) as told
+    count(*) filter (where action = 'alert' and asked = '' and at >= {MIDNIGHT}) as told
 from audit where who = $1 and at >= {MIDNIGHT} - interval '30 days'
 """  # noqa: S608 - constants of this module
+#: Refusals of today, and alerts of them: of one caller, or about one person.
+_REFUSED = {
+    name: f"select count(*) filter (where outcome = 'refused'), "  # noqa: S608 - constants of this module
+    f"count(*) filter (where action = 'alert' and asked = 'refusals {of}') from audit "
+    f"where {name} = $1 and at >= {MIDNIGHT}"
+    for name, of in (("who", "of a caller"), ("subject", "about a person"))
+}
+#: Persons newly known, by day in Vietnam.
+_SEALED = (
+    "insert into sealed_persons (day, persons) values ((now() at time zone 'Asia/Ho_Chi_Minh')::date, $1) "
+    "on conflict (day) do update set persons = sealed_persons.persons + excluded.persons returning persons"
+)
 #: Records of earlier versions, oldest first; their rows become the first ones of the chain.
 _EARLIER = {
     "disclosure": "select at, 'disclose' as action, officer_code as who, purpose, document as basis, "
@@ -131,11 +144,15 @@ class AuditCut(AuditTrouble):
 class Alarm:
     """Unusual volume: more readings of one caller in a day than `times` the usual ones, and more than `least`.
 
-    Usual is the caller's own mean of those of the last 30 days on which anything was read.
+    Usual is the caller's own mean of those of the last 30 days on which anything was read. `sealed`: more persons in a
+    day of whom the vault held nothing than any honest day brings (a whole year's pull of a province: 184,457);
+    `refusals`: more in a day of one caller, or about one person.
     """
 
     times: float = 3.0
     least: int = 20
+    sealed: int = 250_000
+    refusals: int = 20
 
 
 @dataclass(frozen=True)
@@ -189,6 +206,13 @@ class Verdict:
     entries: int
     copied: int | None
     trouble: str | None
+
+
+def _unusual(note: str) -> str:
+    return (
+        f"unusual volume: {note}. Whose they are stands in the vault's table audit (action alert); "
+        "see docs/operations.md"
+    )
 
 
 def dossier_of(key: str) -> str:
@@ -291,9 +315,45 @@ class Audit:
             raise
         except AuditTrouble:
             pass
-        self._do(lambda cursor: self.append(cursor, entries))
+
+        def add(cursor: adbc.Cursor) -> list[str]:
+            self.append(cursor, entries)
+            return self.watch_refusals(cursor, entries)
+
+        for alert in self._do(add):
+            _log.warning(alert)
         with suppress(AuditTrouble):
             self.copied()
+
+    def watch_refusals(self, cursor: adbc.Cursor, entries: Sequence[Entry]) -> list[str]:
+        """An alert, once a day, for each caller or person of refused `entries` with many; lines for the log."""
+        refused = [e for e in entries if e.outcome == "refused"]
+        said = []
+        for name, of in (("who", "of a caller"), ("subject", "about a person")):
+            for value in sorted({getattr(e, name) for e in refused} - {""}):
+                cursor.execute(_REFUSED[name], (value,))
+                today, told = cursor.fetchall()[0]
+                if told or today <= self._alarm.refusals:
+                    continue
+                note = f"{today} refusals {of} today"
+                one = {"who": value} if name == "who" else {"who": "service", "subject": value}
+                self.append(
+                    cursor, [Entry("alert", outcome="alert", asked=f"refusals {of}", note=note, **one)]
+                )
+                said.append(_unusual(note))
+        return said
+
+    def watch_sealed(self, cursor: adbc.Cursor, persons: int) -> str | None:
+        """Count `persons` of whom nothing was held before; an alert, once a day, where they are unusually many."""
+        if not persons:
+            return None
+        cursor.execute(_SEALED, (persons,))
+        today = int(cursor.fetchall()[0][0])
+        if not today - persons <= self._alarm.sealed < today:
+            return None
+        note = f"{today} persons sealed today of whom nothing was held before"
+        self.append(cursor, [Entry("alert", "service", "alert", asked="seal", note=note)])
+        return _unusual(note)
 
     def watch(self, cursor: adbc.Cursor, who: str) -> str | None:
         """An alert, once a day, where `who` read unusually much today; the line for the log, without values."""
@@ -304,10 +364,7 @@ class Audit:
             return None
         note = f"{today} readings today, {usual:.0f} a day before"
         self.append(cursor, [Entry("alert", who, "alert", note=note)])
-        return (
-            f"unusual volume: {note}. Whose they are stands in the vault's table audit (action alert); "
-            "see docs/operations.md"
-        )
+        return _unusual(note)
 
     def copied(self) -> None:
         """Bring the copy up to the database; AuditTrouble if it cannot be written or says otherwise."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import adbc_driver_postgresql.dbapi as adbc
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -139,8 +140,10 @@ def beside(cursor: adbc.Cursor) -> None:
     cursor.execute(f"select pg_advisory_xact_lock_shared({_LOCK})")
 
 
-def keep(cursor: adbc.Cursor, masters: Masters, values: pa.Table) -> None:
+def keep(cursor: adbc.Cursor, masters: Masters, values: pa.Table) -> int:
     """Encrypt and store the clear `values` (`Sealer.seal`) that are not stored yet, none of an erased holder.
+
+    Gives how many persons (tokens) it stored something of for the first time.
 
     Where another process stores the same at the same moment the database refuses, and the caller tries again.
     """
@@ -155,12 +158,22 @@ def keep(cursor: adbc.Cursor, masters: Masters, values: pa.Table) -> None:
     fresh = values.take(cursor.fetch_arrow_table()["at"])
     cursor.execute("drop table pg_temp.incoming_value")
     if not fresh.num_rows:
-        return
-    keys = holder_keys(cursor, masters, fresh["holder"].unique().to_pylist())
+        return 0
+    holders = fresh["holder"].unique()
+    persons = holders.filter(pc.starts_with(holders, "id"))
+    temporary(cursor, "incoming_holder", pa.table({"holder": persons}))
+    cursor.execute(
+        "select count(*) from pg_temp.incoming_holder i where not exists "
+        "(select from person_key k where k.holder = i.holder)"
+    )
+    first = int(cursor.fetchall()[0][0])
+    cursor.execute("drop table pg_temp.incoming_holder")
+    keys = holder_keys(cursor, masters, holders.to_pylist())
     made = ciphertexts(fresh, keys)
     if made.values.num_rows:
         cursor.adbc_ingest("sealed_group", made.groups, mode="append")
         cursor.adbc_ingest("sealed_value", made.values, mode="append")
+    return first
 
 
 def holder_keys(cursor: adbc.Cursor, masters: Masters, holders: Sequence[str]) -> dict[str, bytes]:

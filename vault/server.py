@@ -31,6 +31,10 @@ ask for that alone. ``/v1/rejects/read`` gives whole rejected records, at most 2
 that were not replayed yet. ``/v1/reveal`` gives an officer fields of the person of one dossier of the officer's own
 agency (`vault.reveal`), within a quota a day (else 429).
 
+``/v1/seal`` refuses identity numbers without the key of the rows they stand in (422). Persons of whom it stores
+something for the first time are counted by day; more than VAULT_ALERT_SEALED raise an alert, and are sealed all the
+same.
+
 Every reading by these three, and every refusal of them, is one entry of the audit for each person or record, committed
 and copied before the answer (`vault.audit`). Where that cannot be done, 424, and nothing is given. ``/v1/audit/person``
 and ``/v1/audit/verify`` are recorded there, too; ``by`` is who asks, as the caller says. Each entry of the answer has
@@ -45,7 +49,7 @@ before is void. No rows ask for that alone, and leave no entry.
 may go, is refused with 409; ``/v1/collect/delete``, which stands in the audit too, deletes nothing then.
 
 Every sealed value is encrypted under the key of its person (`vault.persons`). What is sealed for an erased person
-(`vault.erasure`) becomes the same references and is stored nowhere; of a restricted person nothing is given.
+(`vault.erasure`) gets no token and is stored nowhere; of a restricted person nothing is given.
 Changing the master key or the token key, deciding on persons, and joining the papers of one person (`vault.crosswalk`)
 are commands of ``python -m vault``, not calls; of the links no call tells, but ``/v1/audit/person`` answers for all
 papers linked to the one asked about. While the token key is changed (`vault.retoken`) every call but the first two is
@@ -88,7 +92,7 @@ from vault.purposes import (
 from vault.repairs import MOST_AT_ONCE as MOST_REJECTS
 from vault.repairs import PURPOSE as REPAIR
 from vault.repairs import RuleError, read_rules
-from vault.reveal import RevealRefused, dossiers, in_force, officer_of, read_request
+from vault.reveal import RevealRefused, in_force, officer_of, read_request
 from vault.sealing import SealingError
 from vault.store import Store
 
@@ -152,7 +156,7 @@ def application(
                 status, note, said = next(
                     (_REFUSALS[k], n, str(e)) for k, n in _NOTES.items() if isinstance(e, k)
                 )
-            except (pa.ArrowException, msgspec.MsgspecError):
+            except (pa.ArrowException, msgspec.MsgspecError, UnicodeDecodeError):
                 status, note, said = 422, "malformed", "the body is none this call knows"
             except InvalidTag:
                 status, note = 409, "does not prove itself"
@@ -174,12 +178,10 @@ def application(
         return JSONResponse({"status": "ok", "sealed_values": store.count("sealed_value")})
 
     def seal(body: bytes) -> Response:
-        clear, sealer = streams.batches(body), store.sealer
-        sealed, values = sealer.seal_together(clear, store.persons_of)
-        store.keep(values, sealer)
-        for batch, landed in zip(clear, sealed, strict=True):
-            store.keep_dossiers(dossiers(batch, landed, sealer.digest), sealer)
-        return _arrow(*sealed)
+        clear = streams.batches(body)
+        for batch in clear:
+            _belongs_to_rows(batch.schema)
+        return _arrow(*store.seal(clear))
 
     def renewed(body: bytes) -> Response:
         (rows,) = streams.tables(body)
@@ -197,7 +199,7 @@ def application(
         # Two records without a key are two, and one of them sent again is one.
         rows = rows.append_column("digest", pa.array([store.sealer.mark(p) for p in clear], pa.string()))
         at = rows.schema.get_field_index("payload")
-        store.quarantine(rows.set_column(at, "payload", pa.array(payloads, pa.binary())))
+        store.quarantine(rows.set_column(at, "payload", pa.array(payloads, pa.binary())), clear)
         return JSONResponse({"stored": rows.num_rows})
 
     def disclose(body: bytes, asking: Asking, _: str) -> Response:
@@ -349,6 +351,17 @@ def _number(body: bytes) -> int:
         return msgspec.json.decode(body, type=_Number).number
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise CollectionError("expected JSON with the whole number `number`, a collection's") from None
+
+
+def _belongs_to_rows(schema: pa.Schema) -> None:
+    """SealingError for tokens of numbers alone: those of a table stand beside the key of its rows."""
+    seals = {f.name: (f.metadata or {}).get(b"seal", b"") for f in schema}
+    key = (schema.metadata or {}).get(b"group", b"").decode()
+    if b"token" in seals.values() and (not key or any(seals.get(n, b"?") for n in key.split(","))):
+        raise SealingError(
+            "a batch with identity numbers must hold, in clear, the columns that its schema's metadata `group` names: "
+            "the key of its rows, or of their dossier"
+        )
 
 
 def _rejects_of(body: bytes) -> pa.Table:

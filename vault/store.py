@@ -27,7 +27,7 @@ from vault.purposes import PURPOSES, Agreement, Disclosure, Purpose, QuotaSpent
 from vault.repairs import PURPOSE as REPAIR
 from vault.repairs import Rule
 from vault.retoken import TokensRenewing
-from vault.reveal import Dossier, Officer, Request, Revealed, RevealRefused, proved
+from vault.reveal import Dossier, Officer, Request, Revealed, RevealRefused, dossiers, proved
 from vault.sealing import Sealer, normalised_identity
 
 _SCHEMA = """
@@ -154,19 +154,39 @@ class Store:
 
     # --- writing -------------------------------------------------------------------------------------
 
+    def seal(self, batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
+        """The batches sealed; all that must be stored first is committed when this returns.
+
+        Rows of an erased person get no token, and nothing of them is stored.
+        """
+        while True:
+            sealer, unlinked = self.sealer, set[str]()
+            gone = self._do(erasure.erased_persons)
+            sealed, values = sealer.seal_together(batches, self.persons_of, gone, unlinked)
+            if unlinked:
+                self._do(lambda cursor, groups=unlinked: erasure.unlink(cursor, groups))  # type: ignore[misc]
+            self.keep(values, sealer)
+            for batch, landed in zip(batches, sealed, strict=True):
+                self.keep_dossiers(dossiers(batch, landed, sealer.digest), sealer)
+            # Who was erased meanwhile must not land with a token: what was stored just now is taken back.
+            if self._do(erasure.erased_persons) == gone:
+                return sealed
+
     def keep(self, values: pa.Table, by: Sealer | None = None) -> None:
         """Encrypt and store the clear values of a sealed batch that are not stored yet; committed when this returns.
 
         TokensRenewing if `by`, who sealed it, did so under a token key of before.
         """
 
-        def keep(cursor: adbc.Cursor) -> None:
+        def keep(cursor: adbc.Cursor) -> str | None:
             self._same(by)
-            persons.keep(cursor, self.masters, values)
+            first = persons.keep(cursor, self.masters, values)
             collection.mark(cursor, values["reference"])
+            return self.audit.watch_sealed(cursor, first)
 
-        if values.num_rows:
-            self._do(keep)
+        # Landing does not wait for the audit's copy: no clear value is given here.
+        if values.num_rows and (alert := self._do(keep)):
+            _log.warning(alert)
 
     def rotate(self, batch: int = rotation.BATCH) -> rotation.Rotated:
         """Change the master encryption key (`vault.rotation`)."""
@@ -268,17 +288,26 @@ class Store:
         known = {f"{d.source_code}\x1f{d.dossier_id}": d.token or None for d in held if d}
         return pa.array([known.get(v) for v in values.to_pylist()], pa.string())
 
-    def quarantine(self, rows: pa.Table) -> None:
-        """Store payloads: columns source_code, table_name, key, field, kind, payload, batch_id."""
+    def quarantine(self, rows: pa.Table, clear: Sequence[bytes]) -> None:
+        """Store payloads: columns source_code, table_name, key, field, kind, payload, batch_id, digest.
+
+        `clear` are the payloads as they came; what is about an erased person is stored nowhere.
+        """
         names = ", ".join(rows.column_names)
+        records = list(zip(rows["source_code"].to_pylist(), rows["key"].to_pylist(), clear, strict=True))
 
         def keep(cursor: adbc.Cursor) -> None:
+            # An erasure waits for this, or is seen by it.
+            persons.beside(cursor)
+            gone = erasure.about(cursor, self.sealer, records, erasure.erased(cursor))
+            persons.temporary(cursor, "incoming", rows.filter(pa.array([not g for g in gone], pa.bool_())))
             cursor.execute(
                 f"insert into quarantine ({names}) select {names} from pg_temp.incoming "  # noqa: S608
                 "on conflict (batch_id, table_name, key, field, kind, digest) do nothing"
             )
+            cursor.execute("drop table pg_temp.incoming")
 
-        self._do(keep, incoming=rows)
+        self._do(keep)
 
     def rejects(self) -> pa.Table:
         """What is quarantined of rejected records: batch, table, key, field, replayed when, by what. No payload."""
@@ -293,7 +322,7 @@ class Store:
         return self._do(read)
 
     def read_rejects(self, rule: Rule, asked: pa.Table) -> list[bytes | None]:
-        """Payload of each reject in `asked` (batch_id, table_name, key, field); None if not held, or replayed.
+        """Payload of each reject in `asked` (batch_id, table_name, key, field); None if not held or given any more.
 
         Only what is the rule's is opened; every reading, and what was asked for and is not given, is recorded,
         committed and copied before this returns. Raises AuditTrouble.
@@ -301,7 +330,7 @@ class Store:
         self.audit.copied()
         places = {tuple(row.values()): at for at, row in enumerate(asked.to_pylist())}
 
-        def read(cursor: adbc.Cursor) -> tuple[list[dict], str | None]:
+        def read(cursor: adbc.Cursor) -> tuple[list[tuple[dict, bytes]], str | None]:
             cursor.execute(
                 "select q.id, q.batch_id, q.table_name, q.key, q.field, q.payload from quarantine q "
                 "join pg_temp.wanted w using (batch_id, table_name, key, field) where q.kind = 'reject' and "
@@ -309,12 +338,18 @@ class Store:
                 (rule.source, rule.table, rule.field),
             )
             rows = cursor.fetch_arrow_table().to_pylist()
+            plain = [
+                self.sealer.decrypt(r["payload"], f"{r['table_name']}/{r['key']}".encode()) for r in rows
+            ]
+            records = [(rule.source, row["key"], text) for row, text in zip(rows, plain, strict=True)]
+            closed = erasure.about(cursor, self.sealer, records, erasure.restricted(cursor))
             given = [
                 Entry(
-                    "read_reject", "service", GIVEN, purpose=REPAIR, dossier_id=dossier_of(row["key"]),
-                    asked=f"rule {rule.name}, quarantine {row['id']}", basis=rule.why, source_code=rule.source,
+                    "read_reject", "service", "refused" if shut else GIVEN, purpose=REPAIR,
+                    dossier_id=dossier_of(row["key"]), asked=f"rule {rule.name}, quarantine {row['id']}",
+                    basis=rule.why, source_code=rule.source, note="restricted" if shut else "",
                 )
-                for row in rows
+                for row, shut in zip(rows, closed, strict=True)
             ]  # fmt: skip
             if others := asked.num_rows - len(rows):
                 note = f"{others} that the rule does not cover, or that are not held or were replayed"
@@ -323,16 +358,14 @@ class Store:
                           asked=f"rule {rule.name}", basis=rule.why, source_code=rule.source)
                 )  # fmt: skip
             self.audit.append(cursor, given)
-            return rows, self.audit.watch(cursor, "service")
+            opened = [(r, text) for r, text, shut in zip(rows, plain, closed, strict=True) if not shut]
+            return opened, self._watch(cursor, "service", given)
 
         payloads: list[bytes | None] = [None] * asked.num_rows
-        rows, alert = self._do(read, wanted=asked)
+        opened, alert = self._do(read, wanted=asked)
         self._recorded(alert)
-        for row in rows:
-            place = places[row["batch_id"], row["table_name"], row["key"], row["field"]]
-            payloads[place] = self.sealer.decrypt(
-                row["payload"], f"{row['table_name']}/{row['key']}".encode()
-            )
+        for row, text in opened:
+            payloads[places[row["batch_id"], row["table_name"], row["key"], row["field"]]] = text
         return payloads
 
     def replayed(self, rejects: pa.Table, batch_id: str) -> int:
@@ -442,17 +475,15 @@ class Store:
             left = agreement.daily_quota - int(cursor.fetchall()[0][0])
             if wanted > left or not given:
                 return left, None
-            self.audit.append(
-                cursor,
-                [
+            entries = [
                     Entry(
                         "disclose", agreement.officer_code, d.outcome, purpose=agreement.purpose,
                         basis=agreement.document, asked="number, name", subject=d.token, request_id=d.request_id,
                     )
                     for d in given
-                ],
-            )  # fmt: skip
-            return left, self.audit.watch(cursor, agreement.officer_code)
+            ]  # fmt: skip
+            self.audit.append(cursor, entries)
+            return left, self._watch(cursor, agreement.officer_code, entries)
 
         left, alert = self._do(give)
         if wanted > left:
@@ -560,6 +591,11 @@ class Store:
             )
         )
         return rows
+
+    def _watch(self, cursor: adbc.Cursor, who: str, entries: Sequence[Entry]) -> str | None:
+        """Alerts on what `who` read, and on what was refused, as one text for the log."""
+        said = [self.audit.watch(cursor, who), *self.audit.watch_refusals(cursor, entries)]
+        return "; ".join(filter(None, said)) or None
 
     def _recorded(self, alert: str | None) -> None:
         """What was committed to the audit is copied, too; only then may it be answered."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import hashlib
 import io
 import shutil
 from collections.abc import Callable, Iterator
@@ -680,6 +681,33 @@ def test_a_file_replaced_between_reading_and_archive_is_taken_again(folder: Path
     (folder / "a.csv").write_text(text([[*ROWS[0][:4], 77]]))
     connector.landed()
     assert numbers(pull(folder)[1]) == [77]
+
+
+@pytest.mark.parametrize(
+    "name", ["003099000001 Bang Lang", "don_003.099.000.001", "so ００３０９９０００００１"]
+)
+@pytest.mark.parametrize("good", [True, False])
+def test_a_long_number_in_a_files_name_stands_nowhere_but_in_its_folder(
+    folder: Path, name: str, good: bool
+) -> None:
+    rows = [[*ROWS[0], "lạc"], [*ROWS[1], None]] if good else [["28252", "31/02/2025", "0-4", "Nam", 5]]
+    (folder / f"{name}.csv").write_text(text(rows, head=[*HEAD, "Diễn giải"] if good else HEAD))
+    said: list[str] = []
+    connector = connect(folder)
+    try:
+        chunks = list(connector.chunks(Request(span("2025-07-20", "2025-07-21"), on_progress=said.append)))
+        said += [str(q.key) for c in chunks for q in c.quarantine]
+    except FilesRefused as e:
+        chunks = []
+        said.append(str(e))
+    assert bool(chunks) is good
+    said.append(str(connector.report))
+    told = " ".join(said)
+    assert "099" not in told
+    assert "Lang" not in told
+    assert "０９９" not in told
+    sha = hashlib.sha256((folder / f"{name}.csv").read_bytes()).hexdigest()[:16]
+    assert f"sha256 {sha}" in told, "by which the operator finds it"
 
 
 def test_a_link_is_not_followed(folder: Path, tmp_path: Path) -> None:

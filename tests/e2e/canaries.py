@@ -27,6 +27,13 @@ CANARIES = {
     "rejected record": "Võ Thị Chim Cút",
     "rejected step": "Đặng Văn Chìa Vôi",
 }
+#: What nobody may keep, by the key it is sent under: not even the vault's quarantine holds it.
+DROPPED = {
+    "motherName": "Phạm Thị Chim Gáy",
+    "sodinhdanhCha": "003099000002",
+    "tonGiao": "Đạo Chim Gõ Kiến",
+    "Dân tộc": "Dân tộc Bồ Nông",
+}
 GOOD = 120
 AGENCY = {"id": "a" * 24, "code": "000.00.14.H58"}
 NAMED_AGENCY = {**AGENCY, "name": [{"languageId": 228, "name": "UBND huyện Cái Bè"}]}
@@ -82,14 +89,18 @@ def step(order: int, **changes: Any) -> dict[str, Any]:
 def dossiers(bad: int) -> dict[str, dict[str, Any]]:
     """`GOOD` dossiers, and `bad` ones whose date is a person's name; each refusal must not repeat it."""
     found = [dossier(n) for n in range(GOOD)]
-    found[0]["applicant"]["data"]["motherName"] = CANARIES["undeclared column"]
+    found[0]["applicant"]["data"] |= {"nickname": CANARIES["undeclared column"], **DROPPED}
     late = step(
         2, startDate=CANARIES["rejected step"], assignee={"id": "1", "fullname": CANARIES["rejected step"]}
     )
     found[1]["task"].append(late)
     for n in range(GOOD, GOOD + bad):
         refused = dossier(n, acceptedDate=f"{CANARIES['rejected record']} 31/02/2025")
-        refused["applicant"]["data"]["ownerFullname"] = CANARIES["rejected record"]
+        refused["applicant"]["data"] |= {"ownerFullname": CANARIES["rejected record"], **DROPPED}
+        refused["eForm"] = {
+            "data": DROPPED,
+            "fields": [{"label": "Họ tên mẹ", "value": DROPPED["motherName"]}],
+        }
         found.append(refused)
     return {d["id"]: d for d in found}
 

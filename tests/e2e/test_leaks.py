@@ -39,7 +39,7 @@ from sandbox.generator import agencies
 from sandbox.people import persons
 from sandbox.reference import rows
 from tests.conftest import CLIENT_ID, CLIENT_SECRET, stop, wait_for
-from tests.e2e.canaries import CANARIES, GOOD, canary_server
+from tests.e2e.canaries import CANARIES, DROPPED, GOOD, canary_server
 from vault.keys import FileKeys
 from vault.store import Setup, Store
 
@@ -365,7 +365,7 @@ def test_no_person_stands_anywhere_outside_the_vault(sealed):
             if any(folded in name for name in public):
                 continue
             needles.add(kind, [value])
-    for kind, value in CANARIES.items():
+    for kind, value in (CANARIES | DROPPED).items():
         needles.add(kind, [value])
     assert needles.count > 2_000
     found = search(needles, sealed.places())
@@ -395,7 +395,7 @@ def test_the_places_searched_hold_what_was_pulled(sealed):
     (manifest,) = (sealed.settings.landing / "canary").glob("*/manifest.json")
     held = json.loads(manifest.read_text())["tables"]
     assert held["dossier"]["rejected"] == 1
-    assert held["dossier"]["undeclared"] == {"applicant.data.motherName": 1}
+    assert held["dossier"]["undeclared"] == {"applicant.data.nickname": 1}
     with psycopg.connect(sealed.settings.vault_database_url) as connection:
         kinds = dict(
             connection.execute(
@@ -404,6 +404,32 @@ def test_the_places_searched_hold_what_was_pulled(sealed):
         )
     assert kinds["undeclared"] == 1
     assert kinds["reject"] >= 2
+
+
+def test_what_nobody_may_keep_is_dropped_on_receipt_and_counted(sealed):
+    """Of an accepted and of a rejected dossier; not even the vault's quarantine holds it."""
+    store = Store(
+        Setup(sealed.settings.vault_database_url, FileKeys(sealed.settings.home / "vault" / "keys"))
+    )
+    with psycopg.connect(sealed.settings.vault_database_url) as connection:
+        rows = connection.execute(
+            "select table_name, key, payload from quarantine where source_code like 'canary%'"
+        ).fetchall()
+    opened = {store.sealer.decrypt(p, f"{t}/{k}".encode()).decode() for t, k, p in rows}
+    needles = Needles()
+    for kind, value in DROPPED.items():
+        needles.add(kind, [value])
+    assert search(needles, [("quarantine", opened)]) == {}
+    kept = Needles()
+    kept.add("undeclared column", [CANARIES["undeclared column"]])
+    kept.add("rejected record", [CANARIES["rejected record"]])
+    assert len(search(kept, [("quarantine", opened)])) == 2, "the quarantine was read"
+    assert not any(v in revealed(sealed).get(k, ()) for k in FIELDS.values() for v in DROPPED.values())
+    (manifest,) = (sealed.settings.landing / "canary").glob("*/manifest.json")
+    counted = json.loads(manifest.read_text())["tables"]["dossier"]["dropped"]
+    assert counted == {f"applicant.data.{key}": 2 for key in DROPPED} | {
+        f"eForm.data.{key}": 1 for key in DROPPED
+    } | {"eForm.fields[].Họ tên mẹ": 1}
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from ops import postgres
 from ops.settings import PROJECT, VIETNAM
 from sandbox.generator import agencies
 from sandbox.people import persons
-from tests.e2e.canaries import CANARIES, GOOD, canary_server
+from tests.e2e.canaries import CANARIES, DROPPED, GOOD, canary_server
 from tests.e2e.installation import Installation
 from tests.e2e.test_leaks import (
     FIELDS,
@@ -47,6 +47,8 @@ DAYS = {
     "dong_thap_cu": ("2025-06-30", "2025-07-01"),
     "dong_thap": ("2025-07-01", "2025-07-02"),
 }
+#: Free text and what belongs to files; looked for where a person's name stands in it.
+FREE = ("subject_line", "note", "file_name", "file_url")
 DATABASES = {"khochung", "khochung_airflow", "postgres", "template1"}
 
 
@@ -137,9 +139,7 @@ def test_nothing_of_a_whole_installation_but_its_vault_holds_a_person(whole):
     for world, days in DAYS.items():
         first, past = (dt.datetime.fromisoformat(d).replace(tzinfo=VIETNAM) for d in days)
         for kind, values in persons(world, first, past).items():
-            # Days of birth are days of other things, too; test_leaks.py looks for them where there are none.
-            if kind in SEARCHED and kind != "birthday":
-                served.setdefault(SEARCHED[kind], set()).update(values)
+            served.setdefault(SEARCHED.get(kind, kind), set()).update(values)
     for kind in ("identity number", "phone", "e-mail", "address"):
         assert len(served[kind]) > 700
         assert served[kind] <= through_the_vault[kind], kind
@@ -152,7 +152,17 @@ def test_nothing_of_a_whole_installation_but_its_vault_holds_a_person(whole):
                 and (" " in fold(value) or not kind.endswith("name"))
             ):
                 needles.add(kind, [value])
-    for kind, value in CANARIES.items():
+    named = Needles()
+    named.add("name", [v for k in ("name", "file_name") for v in served[k] if len(fold(v)) >= 12])
+    for kind in FREE:
+        texts = [v for v in through_the_vault[kind] if len(fold(v)) >= 20 and named.found_in(v)]
+        needles.add(kind, texts)
+        assert texts or kind not in ("subject_line", "file_name"), kind
+    # Days of birth as sources and databases write them; without separators they are numbers of other things, too.
+    for day, month, year in (v.split("/") for v in served["birth date"]):
+        if (day, month) != ("01", "01"):  # the year alone is known
+            needles.add("birthday", [f"{day}/{month}/{year}", f"{year}-{month}-{day}"])
+    for kind, value in (CANARIES | DROPPED).items():
         needles.add(kind, [value])
     known = public(needles)
     assert not [kind for kind, value in known if kind in ("identity number", "phone", "e-mail", "address")]

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from ops.settings import PROJECT
 from tests.conftest import start_vault, stop, unguarded
 from tests.vault.test_purposes import RECORD, agree, landed, pair
-from tests.vault.test_sealing import PERSON
+from tests.vault.test_sealing import PERSON, batch
 from vault.audit import COPY, Alarm, Asking, AuditCut, AuditTrouble, Entry, Verdict
 from vault.client import VaultRefused
 from vault.keys import FileKeys
@@ -453,6 +453,17 @@ def test_the_commands_tell_people_and_are_recorded(running):
         (running.home / "copy" / COPY).write_text(grown.replace("H58-0043", "H58-0042"))
 
 
+def test_a_question_that_is_no_utf8_is_refused_and_recorded(running):
+    for path in ("/v1/audit/person", "/v1/audit/verify"):
+        with pytest.raises(VaultRefused, match="none this call knows"):
+            running.client._call("POST", path, b'{"by": "\xff"}')
+    with psycopg.connect(running.database_url) as connection:
+        last = connection.execute(
+            "select action, outcome, note from audit order by number desc limit 2"
+        ).fetchall()
+    assert last == [("verify", "refused", "malformed"), ("who_looked", "refused", "malformed")]
+
+
 def test_a_repair_of_a_persons_dossier_is_among_who_looked(running):
     landed(running, {"applicant_id_number": "003077000044", "dossier_id": "repaired"})
     landed(running, {"applicant_id_number": "003077000045", "dossier_id": "another"})
@@ -490,6 +501,56 @@ def test_unusual_volume_is_told_once_a_day(server, tmp_path):
     said = read("a")
     assert "22 readings today, 7 a day before" in str(said)
     assert "H58" not in str(said)
+
+
+def test_many_refusals_of_a_caller_or_about_a_person_are_told_once_a_day(server, tmp_path, caplog):
+    store = Store(
+        Setup(server.new_database(), FileKeys(tmp_path / "keys", create=True), alarm=Alarm(refusals=3))
+    )
+    token = store.sealer.token("003099000001")
+
+    def alerts() -> list[tuple[Any, ...]]:
+        with psycopg.connect(store._url) as connection:
+            return connection.execute(
+                "select who, asked, note, subject from audit where action = 'alert' order by number"
+            ).fetchall()
+
+    for _ in range(3):
+        store.audit.refused(Asking("reveal", who="a"), "unknown officer")
+    assert alerts() == []
+    for _ in range(3):
+        store.audit.refused(Asking("reveal", who="a"), "unknown officer")
+    assert alerts() == [("a", "refusals of a caller", "4 refusals of a caller today", "")]
+    for who in "bcdef":
+        store.audit.refused(Asking("reveal", who=who, subjects=[str(token)]), "other agency")
+    assert alerts()[1:] == [("service", "refusals about a person", "4 refusals about a person today", token)]
+    assert [r.message.partition(".")[0] for r in caplog.records] == [
+        "unusual volume: 4 refusals of a caller today", "unusual volume: 4 refusals about a person today",
+    ]  # fmt: skip
+    assert store.audit.verify().trouble is None
+
+
+def test_more_new_persons_than_any_honest_day_brings_are_told_once_and_sealed_all_the_same(server, tmp_path):
+    store = Store(
+        Setup(server.new_database(), FileKeys(tmp_path / "keys", create=True), alarm=Alarm(sealed=4))
+    )
+
+    def seal(first: int, count: int) -> int:
+        persons = [
+            PERSON | {"dossier_id": f"d{n}", "applicant_id_number": f"0030990{n:05}"}
+            for n in range(first, first + count)
+        ]
+        _, values = store.sealer.seal(batch(*persons))
+        store.keep(values)
+        with psycopg.connect(store._url) as connection:
+            rows = connection.execute("select note from audit where action = 'alert'").fetchall()
+        assert all(note == ("6 persons sealed today of whom nothing was held before",) for note in rows)
+        return len(rows)
+
+    assert [seal(1, 3), seal(1, 3), seal(1, 4), seal(1, 4)] == [0] * 4, "known persons are no new ones"
+    assert seal(5, 2) == 1
+    assert seal(7, 2) == 1, "once a day"
+    assert store.count("person_key") >= 8
 
 
 def test_what_earlier_versions_recorded_is_carried_over_in_order(database, tmp_path):

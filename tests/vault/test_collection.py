@@ -110,7 +110,7 @@ OFFICER = "select count(*) from sealed_value where field = 'receiving_officer_na
 
 def test_what_nobody_names_goes_with_ciphertext_key_and_link_and_the_rest_opens(kept):
     used, unused = kept.seal(1, 2), kept.seal(3, 4)
-    kept.store.quarantine(_reject())
+    kept.store.quarantine(_reject(), [b"p"])
     kept.age()
     officer = kept.rows("select reference from sealed_value where field = 'receiving_officer_name'")[0][0]
     number = kept.begin([*used, officer], ["d1", "d2"])

@@ -21,12 +21,13 @@ from tests.vault.test_rotation import run
 from tests.vault.test_sealing import PAPER, PERSON, batch, clear_forms, of
 from vault.erasure import Request, RequestError, note, read
 from vault.keys import FileKeys, KeyTrouble
+from vault.repairs import Rule
 from vault.store import Setup, Store
 
 OTHER = PERSON | {"dossier_id": "d2", "applicant_id_number": "003099000002", "applicant_phone": "0400000009"}
 PERSONAL = ("applicant_id_number", "applicant_name", "applicant_phone", "applicant_email", "applicant_address",
             "subject_line")  # fmt: skip
-TABLES = ("person_key", "sealed_group", "sealed_value", "erasure_request", "quarantine")
+TABLES = ("person_key", "sealed_group", "sealed_value", "sealed_dossier", "erasure_request", "quarantine")
 
 
 def erase(
@@ -55,7 +56,17 @@ def held(vault: Any, wanted: list[str]) -> set[str]:
     return {r for (r,) in found}
 
 
-def test_an_erased_person_is_gone_and_a_repull_changes_no_row_and_stores_nothing(vault):
+def unlinked(first: Any, again: Any) -> None:
+    """`again` is `first` without a token, and with references that nothing else has; the other row is as it was."""
+    assert again.slice(1).equals(first.slice(1))
+    mine = references(again)
+    assert mine[0] is None
+    assert not set(mine) & set(references(first))
+    for name in ("dossier_id", "received_at", "applicant_birth_year", "receiving_officer_name"):
+        assert again.column(name).equals(first.column(name)), name
+
+
+def test_an_erased_person_is_gone_and_a_repull_stores_nothing_and_brings_no_token_back(vault):
     first = vault.client.seal(batch(PERSON, OTHER))
     papers = vault.client.seal(of("dossier_paper", PAPER))
     file = papers.column("file_name")[0].as_py()
@@ -65,11 +76,24 @@ def test_an_erased_person_is_gone_and_a_repull_changes_no_row_and_stores_nothing
     mine, other = references(first), references(first, 1)
     assert held(vault, [*mine, file]) == set()
     assert set(store_of(vault).reveal([*mine, file, *other])) == set(other)
-    for _ in range(2):
-        assert vault.client.seal(batch(PERSON, OTHER)).equals(first)
-        assert vault.client.seal(of("dossier_paper", PAPER)).equals(papers)
-    later = vault.client.seal(batch(PERSON | {"applicant_phone": "0400000077", "dossier_id": "later"}))
-    assert held(vault, [*mine, file, *references(later)]) == set()
+    second = vault.client.seal(batch(PERSON, OTHER))
+    unlinked(first, second)
+    bare = vault.client.seal(of("dossier_paper", PAPER))
+    assert not bare.equals(papers), "nor do papers join another dossier's"
+    assert vault.client.seal(batch(PERSON, OTHER)).equals(second), "the same again: no row changes twice"
+    assert vault.client.seal(of("dossier_paper", PAPER)).equals(bare)
+    later = vault.client.seal(batch(PERSON | {"dossier_id": "later"}))
+    sealed = [*references(second), *references(later)]
+    assert len(set(sealed)) == len(sealed) - 1, "two dossiers of one erased person have nothing in common"
+    files = [bare.column("file_name")[0].as_py(), file]
+    assert held(vault, [r for r in (*mine, *files, *sealed) if r]) == set(references(second, 1)) & set(sealed)
+    late = vault.client.seal(of("dossier_paper", PAPER | {"dossier_id": "later"}))
+    assert held(vault, [late.column("file_name")[0].as_py()]) == set(), (
+        "a paper that comes without its dossier"
+    )
+    assert rows(vault, "select dossier_id from sealed_dossier where token = %s", mine[0]) == []
+    assert rows(vault, "select count(*) from sealed_dossier where refs like %s", f"%{mine[0]}%") == [(0,)]
+    assert len(rows(vault, "select 1 from sealed_dossier where token = %s", other[0])) == 1
     kept = rows(vault, "select wrapped, erased_at is null from person_key where holder = %s", mine[0])
     assert kept == [(None, False)]
     ((decision, basis, officer, finished),) = rows(
@@ -77,6 +101,7 @@ def test_an_erased_person_is_gone_and_a_repull_changes_no_row_and_stores_nothing
     )
     assert (decision, basis, officer, finished) == ("erase", "Luật 91/2025/QH15", "H20-0042", True)
     assert erase(vault).returncode == 0  # again, it changes nothing
+    assert vault.client.seal(batch(PERSON, OTHER)).equals(second)
     said = done.stdout + done.stderr + (vault.home / "keys" / "erasures.jsonl").read_text()
     for form in clear_forms(PERSON["applicant_id_number"]):
         assert form not in said.encode()
@@ -106,6 +131,44 @@ def test_what_was_quarantined_of_an_erased_person_goes_with_it(vault):
     ]  # fmt: skip
 
 
+def test_what_is_rejected_of_an_erased_person_later_is_stored_nowhere(vault):
+    row = {"source_code": PERSON["source_code"], "table_name": "dossier", "field": "due_at", "kind": "reject"}
+    vault.client.seal(batch(PERSON, OTHER))
+    assert erase(vault).returncode == 0
+    step = row | {"table_name": "dossier_step", "payload": b'{"note": "x"}'}
+    vault.client.quarantine(
+        [
+            r | {"batch_id": "repull"}
+            for r in (
+                row | {"key": "1", "payload": b'{"applicant": {"identityNumber": "003 099 000 001"}}'},
+                row | {"key": "2", "payload": b'{"applicant": {"identityNumber": "003099000002"}}'},
+                step | {"key": '{"dossier_id": "d1"}'},
+                step | {"key": '{"dossier_id": "d2"}'},
+            )
+        ]
+    )
+    assert rows(vault, "select key from quarantine order by 1") == [("2",), ('{"dossier_id": "d2"}',)]
+
+
+def test_a_rejected_record_of_a_restricted_person_is_not_given_and_that_is_recorded(vault):
+    place = {"table_name": "dossier", "field": "due_at", "batch_id": "b"}
+    row = place | {"source_code": PERSON["source_code"], "kind": "reject"}
+    vault.client.seal(batch(PERSON, OTHER))
+    payloads = [b'{"applicant": {"identityNumber": "%s"}}' % n for n in (b"003 099 000 001", b"003099000002")]
+    vault.client.quarantine([row | {"key": str(n), "payload": p} for n, p in enumerate(payloads)])
+    assert erase(vault, decision="restrict").returncode == 0
+    rule = Rule("mine", PERSON["source_code"], "dossier", "due_at", ".", "set", None, "BB 12")
+    asked = pa.Table.from_pylist(
+        [{n: (place | {"key": k})[n] for n in ("batch_id", "table_name", "key", "field")} for k in "01"]
+    )
+    assert store_of(vault).read_rejects(rule, asked) == [None, payloads[1]]
+    assert sorted(rows(vault, "select outcome, note from audit where action = 'read_reject'")) == [
+        ("disclosed", ""), ("refused", "restricted")
+    ]  # fmt: skip
+    assert erase(vault, request="YC-02/2026", decision="refuse").returncode == 0
+    assert store_of(vault).read_rejects(rule, asked) == payloads
+
+
 def test_a_restored_backup_does_not_bring_an_erased_person_back(vault):
     sealed = vault.client.seal(batch(PERSON, OTHER))
     mine, other = references(sealed), references(sealed, 1)
@@ -126,7 +189,9 @@ def test_a_restored_backup_does_not_bring_an_erased_person_back(vault):
         assert held(vault, mine) == set()
         assert rows(vault, "select wrapped from person_key where holder = %s", mine[0]) == [(None,)]
         assert store_of(vault).restricted() == {other[0]}
-        assert started.client.seal(batch(PERSON, OTHER)).equals(sealed)
+        assert rows(vault, "select token, refs from sealed_dossier where dossier_id = 'd1'") == [("", "")]
+        assert len(rows(vault, "select 1 from sealed_dossier where token = %s", other[0])) == 1
+        unlinked(sealed, started.client.seal(batch(PERSON, OTHER)))
         assert held(vault, mine) == set()
     finally:
         stop(started.process)

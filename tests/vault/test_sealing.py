@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import re
 import string
 import tempfile
 import threading
@@ -68,7 +69,19 @@ def one_column(values: list[Any], field: pa.Field, subject: str = "") -> pa.Reco
 
 
 def tokens(client: VaultClient, *identities: str | None) -> list[str | None]:
-    return client.seal(one_column(list(identities), column("token", "identifying"))).column(0).to_pylist()
+    key = pa.field("row", pa.string(), metadata={"classification": "none"})
+    schema = pa.schema([column("token", "identifying"), key], metadata={"group": "row"})
+    rows = pa.RecordBatch.from_arrays(
+        [pa.array(identities, pa.string()), pa.array([str(n) for n in range(len(identities))])], schema=schema
+    )
+    return client.seal(rows).column(0).to_pylist()
+
+
+@pytest.mark.parametrize("group", ["", "x", "elsewhere"])
+def test_numbers_without_the_key_of_their_rows_are_refused(vault, group):
+    schema = pa.schema([column("token", "identifying")], metadata={"group": group} if group else None)
+    with pytest.raises(VaultRefused, match="the key of its rows"):
+        vault.client.seal(pa.RecordBatch.from_arrays([pa.array(["003099000001"])], schema=schema))
 
 
 def test_one_number_in_any_spelling_is_one_token(vault):
@@ -79,6 +92,29 @@ def test_one_number_in_any_spelling_is_one_token(vault):
     assert plain is not None
     assert plain.startswith("id1_")
     assert len(plain) == len("id1_") + 32
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["\u200b003099000001", "003\u200d099\ufeff000\u2060001", "\u202d003099000001\u202c", "００３０９９０００００１",
+     "003\u2010099\u2011000\u2013001", "003\u2212099 000 001", "003\u00ad099000001", "003\u00a0099\u2009000001"],
+)  # fmt: skip
+def test_what_only_looks_the_same_is_the_same_number(written):
+    assert normalised_identity(written) == "cccd:003099000001"
+
+
+@pytest.mark.parametrize(
+    "written", ["\u200b", "\u200b000000001", "０００００００００", "\u2013\u2014", "kh\u200bông có"]
+)
+def test_a_placeholder_in_disguise_is_one(written):
+    assert normalised_identity(written) is None
+
+
+@given(st.text(st.characters(codec="ascii"), max_size=14))
+def test_numbers_in_plain_letters_keep_the_token_they_had(text):
+    bare = text if text.isdigit() else re.sub(r"[\s.\-/]", "", text).upper()
+    normal = normalised_identity(text)
+    assert normal is None or normal.partition(":")[2] == bare
 
 
 def test_a_token_is_the_same_tomorrow_and_differs_between_persons(vault):
@@ -98,7 +134,7 @@ def test_kinds_of_numbers_never_meet(vault):
 @pytest.mark.parametrize(
     "placeholder",
     ["000000001", "000000000", "0", "1", "000000000001", "111111111", "999999999999", "123456789",
-     "0123456789", "000.000.001", "  ", "-", "123456789012"],
+     "0123456789", "000.000.001", "  ", "-", "123456789012", "123456", "Không có", "N/A", "x", "chưa rõ"],
 )  # fmt: skip
 def test_a_placeholder_makes_nobody_one(vault, placeholder):
     assert tokens(vault.client, placeholder) == [None]
