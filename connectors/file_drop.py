@@ -16,11 +16,12 @@ import bisect
 import dataclasses
 import datetime as dt
 import hashlib
+import os
 import re
 import sys
 import time
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -43,7 +44,7 @@ from connectors.sheet_tables import (
     looks_like_persons,
     records,
 )
-from connectors.sheets import UNPACKED_LIMIT, Reading, Refused, readings
+from connectors.sheets import UNPACKED_LIMIT, Reading, Refused, Sheet, readings
 from connectors.typing import VIETNAM, Reject
 
 ARCHIVE = "da-nhan"
@@ -189,15 +190,17 @@ class FileDrop(Connector):
 
     def landed(self) -> None:
         """Move the files just landed into the archive, unchanged; called once their batch stands."""
-        folder = self.folder / ARCHIVE / self._archive_day
+        # Never below an earlier run's: whoever is run again must read what came later, too.
+        days = [p.name for p in (self.folder / ARCHIVE).glob("????-??-??")]
+        folder = self.folder / ARCHIVE / max([self._archive_day, *days])
         for file in self._taken:
             try:
                 if _state(file.path) != file.state:
                     continue  # replaced meanwhile: the next run takes what lies there now
                 folder.mkdir(parents=True, exist_ok=True)
-                kept = file.path.rename(folder / f"{file.sha256[:16]}_{file.name}")
+                kept = file.path.rename(folder / _fitting(f"{file.sha256[:16]}_{file.name}"))
                 kept.chmod(0o444)
-                (self.folder / (file.name + REFUSAL)).unlink(missing_ok=True)
+                (self.folder / _fitting(file.name, REFUSAL)).unlink(missing_ok=True)
             except FileNotFoundError:
                 continue
             except OSError as e:
@@ -277,7 +280,7 @@ class FileDrop(Connector):
     def _answered(self, file: Dropped) -> bool:
         """Whether a message beside the file is about what the file holds now."""
         for suffix in (REFUSAL, RECEIPT):
-            beside = self.folder / (file.name + suffix)
+            beside = self.folder / _fitting(file.name, suffix)
             if beside.exists() and f"sha256: {file.sha256}" in beside.read_text(
                 encoding="utf-8", errors="replace"
             ):
@@ -294,7 +297,7 @@ class FileDrop(Connector):
         )  # fmt: skip
 
     def _answer(self, file: Dropped, suffix: str, text: str) -> None:
-        beside = self.folder / (file.name + suffix)
+        beside = self.folder / _fitting(file.name, suffix)
         now = dt.datetime.now(VIETNAM)
         try:
             beside.write_text(
@@ -380,7 +383,7 @@ class FileDrop(Connector):
         best = Miss(-1, "tệp trống", "the file is empty")
         where = ""
         for reading in readings(content, self.endpoint.options.get("encoding"), UNPACKED_LIMIT):
-            found = [(sheet, find(sheet, self.words)) for sheet in reading.sheets]
+            found = [(sheet, find(sheet, self.words)) for sheet in reading.sheets if not sheet.is_hidden]
             layouts = [f for _, f in found if isinstance(f, Layout)]
             missed = [(s.name, f) for s, f in found if isinstance(f, Miss)]
             # Two known headings are a table of this kind that went wrong, not a page of instructions.
@@ -388,6 +391,11 @@ class FileDrop(Connector):
             for name, miss in wrong:
                 if miss.score > best.score or layouts:
                     best, where = miss, name
+            if layouts and reading.is_torn:
+                raise Refused(
+                    "một dấu nháy kép mở mà không đóng đã gộp nhiều dòng vào một ô. Hãy bỏ dấu nháy đó rồi gửi lại.",
+                    "a quote that was opened and not closed has drawn several rows into one cell. Remove it.",
+                )
             if layouts and not wrong:
                 return self._columns(reading, layouts, [name for name, _ in missed])
             if layouts:
@@ -398,7 +406,8 @@ class FileDrop(Connector):
     def _columns(self, reading: Reading, layouts: list[Layout], skipped: list[str]) -> Understood:
         persons = [p for layout in layouts for p in looks_like_persons(layout)]
         sheets = [(layout, records(layout)) for layout in layouts]
-        if persons or any(_has_identity(r) for _, r in sheets):
+        # Also where no record is read: the whole file would lie in the archive as it is.
+        if persons or any(_has_identity(s) for s in reading.sheets):
             where = f" (cột {', '.join(persons)})" if persons else ""
             raise Refused(
                 f"tệp có dữ liệu từng người{where}. Ở đây chỉ nhận số liệu tổng hợp; hãy xóa tệp khỏi thư mục "
@@ -521,13 +530,9 @@ def _placed(key: dict[str, str | None], file: Dropped, place: tuple[str, int]) -
     return {**key, "_file": file.shown, "_sheet": place[0], "_row": str(place[1])}
 
 
-def _has_identity(found: Records) -> bool:
-    """Whether any text of the records looks like a citizen's identity number."""
-    texts: Iterable[Any] = [
-        *(c for column in found.columns.values() for c in column),
-        *(c for _, extra in found.undeclared for c in extra.values()),
-    ]
-    return any(isinstance(t, str) and _IDENTITY.search(t) for t in texts)
+def _has_identity(sheet: Sheet) -> bool:
+    """Whether any text of a sheet looks like a citizen's identity number."""
+    return any(isinstance(c, str) and _IDENTITY.search(c) for row in sheet.rows for c in row)
 
 
 def _headings_tell(layouts: list[Layout]) -> bool:
@@ -560,6 +565,12 @@ def _shown(name: str, changed: int, sha256: str = "") -> str:
     parts = [f"of {dt.datetime.fromtimestamp(changed / 1e9, VIETNAM):%d/%m/%Y %H:%M:%S}"] * bool(changed)
     parts += [f"sha256 {sha256[:16]}"] * bool(sha256)
     return f"(a file with a long number in its name{''.join(', ' + p for p in parts)})"
+
+
+def _fitting(name: str, suffix: str = "") -> str:
+    """`name` and `suffix` as the name of a file, the end of `name` cut where a file system takes no more."""
+    cut = os.fsencode(name)[: 255 - len(suffix)]
+    return (name if len(os.fsencode(name)) == len(cut) else cut.decode(errors="ignore")) + suffix
 
 
 def _state(path: Path) -> tuple[int, int, int]:

@@ -52,6 +52,8 @@ class Sheet:
     merged: list[tuple[int, int, int, int]] | None = None
     #: Day 0 of the workbook's serial dates is 1904-01-01 instead of 1899-12-30.
     since_1904: bool = False
+    #: Its makers hid it: it is not read for records, and must hold no persons either.
+    is_hidden: bool = False
 
 
 @dataclass
@@ -62,6 +64,8 @@ class Reading:
     sheets: list[Sheet] = field(default_factory=list)
     #: Nothing in the bytes says that this is the encoding.
     is_assumed: bool = False
+    #: A quote that was opened and not closed has drawn whole rows into one cell, if this reading is the right one.
+    is_torn: bool = False
 
 
 def readings(content: bytes, encoding: str | None = None, limit: int = UNPACKED_LIMIT) -> Iterator[Reading]:
@@ -85,8 +89,9 @@ def readings(content: bytes, encoding: str | None = None, limit: int = UNPACKED_
         if not _is_text(text):
             raise _unreadable(how)
         for separator in [s for s in SEPARATORS if s in text] or [","]:
-            sheet = Sheet("", _rows(text, separator))
-            yield Reading(f"{how}, {'tab' if separator == chr(9) else separator}", [sheet], assumed)
+            rows = _rows(text, separator)
+            named = f"{how}, {'tab' if separator == chr(9) else separator}"
+            yield Reading(named, [Sheet("", rows)], assumed, _holds_rows(rows, separator))
 
 
 def _too_large(limit: int) -> Refused:
@@ -171,6 +176,18 @@ def _rows(text: str, separator: str) -> list[list[Any]]:
         ) from None
 
 
+def _holds_rows(rows: list[list[Any]], separator: str) -> bool:
+    """Whether a cell of several lines holds what are rows: as many separators in a line as the widest row has."""
+    least = max(1, max(map(len, rows), default=0) - 1)
+    return any(
+        line.count(separator) >= least
+        for row in rows
+        for cell in row
+        if cell is not None and ("\n" in cell or "\r" in cell)
+        for line in cell.splitlines()[1:]
+    )
+
+
 # --- workbooks --------------------------------------------------------------------------------------
 
 
@@ -191,9 +208,6 @@ def _workbook(content: bytes, limit: int) -> Iterator[Reading]:
         ) from None
     sheets = []
     for page in book.worksheets:
-        # What its makers hid was not meant to be sent.
-        if page.sheet_state != "visible":
-            continue
         merged = [
             (m.min_row - 1, m.min_col - 1, m.max_row - 1, m.max_col - 1) for m in page.merged_cells.ranges
         ]
@@ -201,7 +215,9 @@ def _workbook(content: bytes, limit: int) -> Iterator[Reading]:
             [None if isinstance(v, str) and not v.strip() else v for v in row]
             for row in page.iter_rows(values_only=True)
         ]
-        sheets.append(Sheet(page.title, rows, merged, book.epoch.year == 1904))
+        # What its makers hid was not meant to be sent.
+        hidden = page.sheet_state != "visible"
+        sheets.append(Sheet(page.title, rows, merged, book.epoch.year == 1904, hidden))
     yield Reading("xlsx", sheets)
     # Fonts of the .VnTime family: Excel holds Latin-1 letters that only look Vietnamese.
     yield Reading("xlsx, tcvn3", [_respelled(s, from_tcvn3) for s in sheets], True)
@@ -209,4 +225,4 @@ def _workbook(content: bytes, limit: int) -> Iterator[Reading]:
 
 def _respelled(sheet: Sheet, spell: Callable[[str], str]) -> Sheet:
     rows = [[spell(v) if isinstance(v, str) else v for v in row] for row in sheet.rows]
-    return Sheet(sheet.name, rows, sheet.merged, sheet.since_1904)
+    return Sheet(sheet.name, rows, sheet.merged, sheet.since_1904, sheet.is_hidden)

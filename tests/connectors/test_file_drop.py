@@ -313,6 +313,21 @@ def test_an_age_band_that_excel_made_a_date_of_is_told_as_such(folder: Path) -> 
     assert "2025-09" not in said
 
 
+@pytest.mark.parametrize("closing", ["", '"xem lại'])
+def test_a_quote_that_is_not_closed_swallows_no_rows(folder: Path, closing: str) -> None:
+    lines = [";".join(map(str, [*HEAD, "Ghi chú"]))]
+    lines += [";".join(map(str, [*row, note])) for row, note in zip(ROWS, ['"xem lại', ""], strict=True)]
+    lines.append(f"28250;01/07/2025;0-4;Nam;5;{closing}")
+    (folder / "a.csv").write_text("\n".join(lines) + "\n")
+    assert "dấu nháy kép mở mà không đóng" in refusal(folder, "a.csv")
+
+
+def test_a_cell_of_several_lines_is_one_cell(folder: Path) -> None:
+    content = text([[*row, "dòng một\ndòng hai; hết"] for row in ROWS], head=[*HEAD, "Ghi chú"])
+    (folder / "a.csv").write_text(content)
+    assert len(pull(folder)[1]) == 2
+
+
 def test_leading_zeros_that_a_number_cell_lost_come_back(folder: Path) -> None:
     (folder / "a.xlsx").write_bytes(sheet([[4, "01/07/2025", "0-4", "Nam", 1]]))
     assert pull(folder)[1][0]["commune_code"] == "00004"
@@ -507,6 +522,24 @@ def test_an_identity_number_under_any_heading_is_noticed(folder: Path) -> None:
     assert "003199000123" not in said
 
 
+@pytest.mark.parametrize("state", ["visible", "hidden"])
+def test_persons_on_a_sheet_that_is_not_the_table_are_noticed(folder: Path, state: str) -> None:
+    def more(made: Any) -> None:
+        page = made.create_sheet("Chi tiết")
+        page.append(["Họ và tên", "Số CCCD"])
+        page.append(["Lê Văn Bịa", "003301000123"])
+        page.sheet_state = state
+
+    (folder / "a.xlsx").write_bytes(book(lambda page: [page.append(r) for r in (HEAD, *ROWS)], then=more))
+    assert "dữ liệu từng người" in refusal(folder, "a.xlsx")
+
+
+@pytest.mark.parametrize("line", ["Người lập: CCCD 003301000123\n{}", "{}\nNgười lập: CCCD 003301000123\n"])
+def test_an_identity_number_beside_the_table_is_noticed(folder: Path, line: str) -> None:
+    (folder / "a.csv").write_text(line.format(text(ROWS)))
+    assert "dữ liệu từng người" in refusal(folder, "a.csv")
+
+
 def test_a_contract_with_personal_columns_cannot_be_dropped(folder: Path) -> None:
     with pytest.raises(ContractError, match="aggregates only"):
         connect(folder, "dossier")
@@ -637,6 +670,30 @@ def test_a_file_refused_for_its_rows_leaves_no_trace_in_the_balance(folder: Path
     count = connector.report.counts["population_count"]
     assert (count.announced, len(rows), count.rejected, count.duplicates) == (2, 2, 0, 0)
     assert [c.rejects for c in chunks] == [[]]
+
+
+def test_a_correction_taken_by_a_run_of_an_older_interval_stands_when_the_newer_is_run_again(
+    folder: Path,
+) -> None:
+    (folder / "a.csv").write_text(text(ROWS))
+    pull(folder)
+    (folder / "b.csv").write_text(text([[*ROWS[0][:4], 1300]]))
+    older = span("2024-06-01", "2024-07-01")
+    for again in (older, RUN, older):
+        assert sorted(numbers(pull(folder, again)[1])) == [987, 1300]
+
+
+@pytest.mark.parametrize("length", [240, 250])
+def test_a_name_as_long_as_names_may_be_holds_nothing_up(folder: Path, length: int) -> None:
+    name = "x" * (length - 4) + ".csv"
+    (folder / name).write_text(text(ROWS))
+    assert len(pull(folder)[1]) == 2
+    assert not (folder / name).exists()
+    (folder / name).write_text("không phải bảng;x\n")
+    with pytest.raises(FilesRefused):
+        pull(folder, span("2025-07-16", "2025-07-17"))
+    with pytest.raises(NothingDropped):
+        pull(folder, span("2025-07-16", "2025-07-17"))
 
 
 @pytest.mark.parametrize(

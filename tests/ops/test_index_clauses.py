@@ -19,6 +19,8 @@ from ops.settings import PROJECT, Settings
 from tests.conftest import Server
 from vault.client import VaultClient
 
+# Some twenty dbt processes: a slow proof.
+pytestmark = [pytest.mark.prove, pytest.mark.timeout(3600)]
 CLAUSES = PROJECT / "dbt" / "macros" / "service_index_counting.sql"
 MODELS = ["int_service_index__judged", "int_service_index__counted_total"]
 #: What each clause says once it is dropped: as if the note had no such sentence.
