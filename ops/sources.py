@@ -122,7 +122,7 @@ def read_sources(path: Path) -> dict[str, Source]:
 
 def check_sources(path: Path) -> None:
     """What a run would only meet at its first call of a source, told at once; SettingsError lists all of it."""
-    from croniter import croniter
+    from croniter import croniter  # type: ignore[import-untyped]
 
     wrong: list[str] = []
     for source in read_sources(path).values():
