@@ -286,6 +286,8 @@ class Collection:
         self, cursor: adbc.Cursor, number: int, confirmed: int, counts: Sequence[tuple[int, int]]
     ) -> str | None:
         """Why `counts`, each of (unused, stored), may not be deleted; None if they may."""
+        if not any(stored for _, stored in counts):
+            return None  # a new vault: there is nothing that could be deleted wrongly
         cursor.execute("select exists (select from collection_used)")
         if not cursor.fetchall()[0][0]:
             return (

@@ -16,6 +16,7 @@ from tests.e2e.installation import Installation
 
 BINARIES = Path("/usr/lib/postgresql/15/bin")
 pytestmark = [
+    pytest.mark.prove,
     pytest.mark.timeout(900),
     pytest.mark.skipif(
         not BINARIES.exists(), reason="PostgreSQL 15 is not installed (apt-get install postgresql-15)"

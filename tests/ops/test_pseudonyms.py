@@ -329,6 +329,7 @@ def test_the_next_build_takes_an_erased_person_out_and_rewrites_nobody_else(buil
     assert built.rows("select applicant_id_number from raw.dossier where dossier_id = 'of-9'") == [(None,)]
 
 
+@pytest.mark.prove
 def test_a_warehouse_of_the_version_before_gets_the_column(built):
     with psycopg.connect(built.settings.login_url("dbt")) as connection:
         connection.execute("alter table marts.fct_dossier drop column applicant_pseudonym cascade")

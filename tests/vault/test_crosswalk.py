@@ -359,6 +359,7 @@ def test_what_tells_nobody_is_not_compared():
     assert crosswalk.birth_year("003307000001") == 2007
 
 
+@pytest.mark.prove
 def test_of_homonyms_far_more_frequent_than_in_life_hardly_a_pair_is_joined_wrongly(vault):
     found = measure(vault.client, vault.database_url, vault.home / "keys")
     assert found.persons >= 20_000

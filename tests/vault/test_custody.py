@@ -27,6 +27,8 @@ from vault.client import VaultClient
 from vault.keys import FileKeys
 from vault.store import Setup, Store
 
+# The page rehearsed from end to end: a slow proof.
+pytestmark = pytest.mark.prove
 PAGE = (PROJECT / "docs" / "custody.md").read_text()
 #: The page's blocks, in its order.
 BACK_UP, SPLIT, JOIN, RESTORE, JOURNALS, VERIFY, FORGET = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.M | re.S)

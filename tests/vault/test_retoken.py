@@ -209,6 +209,7 @@ def test_a_kill_before_it_is_announced_leaves_a_key_that_is_taken_then(vault):
     assert keys.token_key(2) == made
 
 
+@pytest.mark.prove
 def test_batches_on_their_way_leave_nothing_of_the_key_of_before(vault):
     stopped, sealed = threading.Event(), []
 
@@ -274,6 +275,7 @@ def store_of_journal(vault: Any) -> Any:
     return Store(Setup(vault.database_url, FileKeys(home), erasures=home / "erasures.jsonl"))
 
 
+@pytest.mark.prove
 def test_an_older_backup_of_the_database_is_told_and_brought_to_the_same_key(vault):
     first = vault.client.seal(people(0, 50))
     tables = ("meta", "person_key", "sealed_group", "sealed_value", "sealed_dossier")
@@ -317,6 +319,7 @@ def test_a_lost_or_wrong_version_is_named_at_the_start(vault):
     refused(again(vault), "token.key", "found none", "backup")
 
 
+@pytest.mark.prove
 def test_who_looked_finds_readings_under_every_key_and_dossiers_stay_their_agencys(server, tmp_path):
     vault = start_vault(server.new_database(), tmp_path, VAULT_OFFICERS=str(tmp_path / "officers.yml"))
     try:
@@ -394,6 +397,7 @@ def test_whoever_has_the_key_of_before_cannot_forge_the_audit(vault, entry_stays
     ), told
 
 
+@pytest.mark.prove
 def test_a_database_put_back_takes_the_changed_chain_from_the_copy(database, tmp_path):
     copy = tmp_path / "copy"
     copy.mkdir()
@@ -429,6 +433,7 @@ def test_a_database_put_back_takes_the_changed_chain_from_the_copy(database, tmp
     ]  # fmt: skip
 
 
+@pytest.mark.prove
 def test_a_row_that_was_forged_before_the_change_is_not_proved_by_it(vault):
     vault.client.seal(batch(PERSON, OTHER))
     with psycopg.connect(vault.database_url) as connection:
@@ -443,6 +448,7 @@ def test_a_row_that_was_forged_before_the_change_is_not_proved_by_it(vault):
     assert [t is None for t in found.to_pylist()] == [False, True]
 
 
+@pytest.mark.prove
 def test_the_two_keys_change_in_any_order(vault):
     first = vault.client.seal(people(0, 40))
     for act in ("rotate", "retoken", "retoken", "rotate"):
