@@ -188,7 +188,7 @@ def place(server: Server, tien_giang: Sandbox) -> Iterator[Place]:
         finally:
             stop(vault.process)
             _drop_roles(made)
-    shutil.rmtree(home, ignore_errors=True)
+            shutil.rmtree(home, ignore_errors=True)
 
 
 def _steps(made: Place, dossier_id: str) -> None:
