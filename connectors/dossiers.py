@@ -20,7 +20,7 @@ import pyarrow as pa
 from connectors.base import Chunk, Connector, Interval, Request
 from connectors.bulk import Layout, NotOfThisShape, Shape
 from connectors.mapping import flatten, listed, undeclared
-from connectors.typing import MISSING, MissingColumn
+from connectors.typing import MISSING
 
 
 class Detail(msgspec.Struct, gc=False):
@@ -156,19 +156,8 @@ class DossierSystem(Connector):
         return Detail.read(content, self._layout)
 
     def learn(self, details: Sequence[Detail | None]) -> None:
-        """Take the forms of values from details that were read leniently; MissingColumn where all lack a list.
-
-        An empty list is an answer; none at all would empty what the warehouse holds of it.
-        """
-        records = [d.record for d in details if d is not None]
-        for key, entry in self.shape().lists.items():
-            if records and not any(key in (r or {}) for r in records):
-                raise MissingColumn(
-                    f"{self.source_code}: the list of {entry.table} is missing: looked for {key!r} in {len(records)} "
-                    "records and found it in none. The source has probably renamed or removed it; compare its answer "
-                    "with the connector's mapping."
-                )
-        self._layout = self.shape().learn(records)
+        """Take the forms of values from details that were read leniently."""
+        self._layout = self.shape().learn([d.record for d in details if d is not None])
 
     def again(self, table: str, keys: Sequence[Mapping[str, str | None]], payloads: Sequence[bytes]) -> Chunk:
         """Rejected dossiers with all that belongs to them, or rejected rows of their lists."""
