@@ -330,7 +330,7 @@ def test_rights_survive_that_dbt_makes_every_table_anew(place: Place):
     oids = dict(
         place.rows("owner", "select relname, oid from pg_class where relnamespace = 'marts'::regnamespace")
     )
-    place.dbt("marts")
+    place.dbt("intermediate", "marts", "ioc")
     after = dict(
         place.rows("owner", "select relname, oid from pg_class where relnamespace = 'marts'::regnamespace")
     )
@@ -482,7 +482,7 @@ def test_whatever_holds_a_person_or_a_dossier_is_given_to_agencies_by_rows(place
         "where table_schema = 'marts' and "
         "column_name in ('applicant_pseudonym', 'dossier_key', 'dossier_id', 'dossier_code')"
     )  # fmt: skip
-    assert {t for (t,) in held} == {f"marts.{t}" for t in FACTS}
+    assert {t for (t,) in held} > {f"marts.{t}" for t in FACTS}
     for (table,) in held:
         assert listed[table].get("agency") != "all"
         assert "ioc" not in listed[table]
