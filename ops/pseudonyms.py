@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import psycopg
 
-from ops.unlink import unlink
 from vault.client import VaultClient
 from vault.pseudonyms import MOST_AT_ONCE
 
@@ -49,15 +48,11 @@ _KEEP = (
 
 @dataclass(frozen=True)
 class Renewed:
-    """What was done: pairs the vault was asked about, pairs of erased persons among them, rows removed.
-
-    `unlinked` is how many rows of ``raw`` lost an erased person's handles (`ops.unlink`).
-    """
+    """What was done: pairs the vault was asked about, pairs of erased persons among them, rows removed."""
 
     asked: int
     erased: int
     removed: int
-    unlinked: int = 0
 
 
 def renew(connection: psycopg.Connection, vault: VaultClient) -> Renewed:
@@ -93,9 +88,7 @@ def renew(connection: psycopg.Connection, vault: VaultClient) -> Renewed:
     connection.execute("analyze answered")
     removed = connection.execute(_GONE).rowcount + connection.execute(_ERASED).rowcount
     connection.execute(_KEEP)
-    gone = connection.execute("select distinct person_token from answered where pseudonym is null").fetchall()
-    unlinked = sum(unlink(connection, [token for (token,) in gone]).values())
     if asked or removed:
         connection.execute("analyze raw.person_pseudonym")
     connection.commit()
-    return Renewed(asked, erased, removed, unlinked)
+    return Renewed(asked, erased, removed)
