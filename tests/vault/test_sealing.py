@@ -234,7 +234,9 @@ def test_a_subject_that_is_no_column_is_refused(vault):
 
 def test_numbers_under_a_token_are_refused_and_not_repeated(vault):
     with pytest.raises(VaultRefused, match=r"'x'.*text") as refused:
-        vault.client.seal(one_column([3099000001], column("token", "identifying", pa.int64())))
+        key = pa.field("row", pa.string(), metadata={"classification": "none"})
+        schema = pa.schema([column("token", "identifying", pa.int64()), key], metadata={"group": "row"})
+        vault.client.seal(pa.RecordBatch.from_pydict({"x": [3099000001], "row": ["1"]}, schema=schema))
     assert "3099000001" not in str(refused.value)
 
 

@@ -13,10 +13,14 @@ inner join {{ ref('bridge_administrative_unit') }} as bridge
 union all
 select
     fact.dossier_key,
-    commune.unit_code as new_commune_code,
+    area.commune_code as new_commune_code,
     'since' as relation,
     1 as candidate_count,
     fact.origin
 from {{ ref('fct_dossier') }} as fact
-inner join {{ ref('commune_new') }} as commune
-    on fact.applicant_commune_code = commune.unit_code and not {{ is_before_reorganisation('fact.received_date') }}
+-- The list of new communes, from marts: who may read the view may read what it reads.
+inner join {{ ref('dim_comparable_area') }} as area
+    on
+        fact.applicant_commune_code = area.commune_code
+        and not area.is_old_commune
+        and not {{ is_before_reorganisation('fact.received_date') }}
