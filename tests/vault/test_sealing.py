@@ -233,10 +233,11 @@ def test_a_subject_that_is_no_column_is_refused(vault):
 
 
 def test_numbers_under_a_token_are_refused_and_not_repeated(vault):
+    key = pa.field("row", pa.string(), metadata={"classification": "none"})
+    schema = pa.schema([column("token", "identifying", pa.int64()), key], metadata={"group": "row"})
+    numbers = pa.RecordBatch.from_pydict({"x": [3099000001], "row": ["1"]}, schema=schema)
     with pytest.raises(VaultRefused, match=r"'x'.*text") as refused:
-        key = pa.field("row", pa.string(), metadata={"classification": "none"})
-        schema = pa.schema([column("token", "identifying", pa.int64()), key], metadata={"group": "row"})
-        vault.client.seal(pa.RecordBatch.from_pydict({"x": [3099000001], "row": ["1"]}, schema=schema))
+        vault.client.seal(numbers)
     assert "3099000001" not in str(refused.value)
 
 
