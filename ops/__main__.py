@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
 import shutil
@@ -61,6 +62,8 @@ def _vault(settings: Settings, words: list[str]) -> None:
 
 
 def _url(settings: Settings, login: str) -> None:
+    if login and login not in LOGINS:
+        raise SettingsError(f"looked for the login {login!r} and found none; there are {', '.join(LOGINS)}")
     services.Supervisor(settings).start(["postgres"])
     postgres.prepare(settings)
     print(settings.login_url(login) if login else settings.warehouse_url)
@@ -270,6 +273,8 @@ def _clean(settings: Settings) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # of others something lies there, or it is a volume
+        settings.home.rmdir()
     print(f"removed the state in {settings.home}")
 
 
@@ -282,7 +287,7 @@ def main() -> int:
     commands.add_parser("up", help="everything stays up")
     commands.add_parser("down", help="stop everything")
     address = commands.add_parser("url", help="print the warehouse's URL")
-    address.add_argument("login", nargs="?", default="", choices=("", *LOGINS), help="the URL of this login")
+    address.add_argument("login", nargs="?", default="", help=f"the URL of this login: {', '.join(LOGINS)}")
     commands.add_parser("status", help="which services run")
     commands.add_parser("logs", help="the ends of the services' logs")
     commands.add_parser("clean", help="remove all state")

@@ -1,7 +1,7 @@
 """The main job once, through the DAGs a scheduler runs: ``make run``.
 
-Each DAG is executed with Airflow's own ``dag.test``, in this process, one after another; services that were
-not running before are stopped at the end.
+Each DAG is executed with Airflow's own ``dag.test``: sources side by side in processes made from this one, the
+rest one after another; services that were not running before are stopped at the end.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ import contextlib
 import datetime as dt
 import json
 import logging
+import multiprocessing
 import os
 import secrets
 import sys
 import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from ops import postgres
 from ops.outcomes import RUN_ID, Outcome, read_outcomes
 from ops.services import SANDBOXES, ServiceError, Supervisor, default_connections, drop_samples, locked
-from ops.settings import PROJECT, Period, Settings
+from ops.settings import PROJECT, VIETNAM, Period, Settings, SettingsError
 from ops.sources import check_sources, read_sources
 
 
@@ -68,8 +70,10 @@ def prepare(settings: Settings, supervisor: Supervisor) -> list[str]:
     """Start services, databases and Airflow's metadata; the names of services this started."""
     started = supervisor.start([n for n in needed_services(settings) if n == "postgres"])
     postgres.prepare(settings)
-    started += supervisor.start([n for n in needed_services(settings) if n != "postgres"])
-    _prepare_airflow(settings)
+    with ThreadPoolExecutor(1) as beside:
+        migrated = beside.submit(_prepare_airflow, settings)
+        started += supervisor.start([n for n in needed_services(settings) if n != "postgres"])
+        migrated.result()
     drop_samples(settings)
     return started
 
@@ -122,6 +126,10 @@ def alone(settings: Settings) -> contextlib.AbstractContextManager[None]:
 
 def _run(settings: Settings, period: Period) -> Path:
     began = time.monotonic()
+    if period.first > (today := dt.datetime.now(VIETNAM).date()):
+        raise SettingsError(
+            f"period {period} has not begun: today is {today}. Choose an earlier one (PERIOD=2024-06)."
+        )
     supervisor = Supervisor(settings)
     run_id = f"run-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     check_sources(settings.sources_file)
@@ -137,15 +145,11 @@ def _run(settings: Settings, period: Period) -> Path:
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     failed: list[str] = []
     try:
-        for dag_id in _order(settings):
-            if failed and dag_id in ("build_warehouse", "publish_open_data"):
-                _say(f"{dag_id}: not run, because {', '.join(failed)} failed")
+        for together in _order(settings):
+            if failed and together[0] in ("build_warehouse", "publish_open_data"):
+                _say(f"{together[0]}: not run, because {', '.join(failed)} failed")
                 continue
-            at = time.monotonic()
-            state = _run_dag(dag_id, settings, period)
-            _say(f"{dag_id}: {state} after {time.monotonic() - at:.0f} s")
-            if state != "success":
-                failed.append(dag_id)
+            failed += _run_together(together, settings, period)
     finally:
         _forget_metadata()
         supervisor.stop(started)
@@ -168,18 +172,40 @@ def _forget_metadata() -> None:
         airflow_settings.dispose_orm()
 
 
-def _order(settings: Settings) -> list[str]:
+def _close_metadata() -> None:
+    from airflow import settings as airflow_settings
+
+    if airflow_settings.Session is not None:
+        airflow_settings.Session.remove()
+    if airflow_settings.engine is not None:
+        airflow_settings.engine.dispose()
+
+
+def _order(settings: Settings) -> list[list[str]]:
+    """The DAGs in turn; those of one list need nothing of each other."""
     sources = read_sources(settings.sources_file).values()
-    ingest = ["ingest_national_portal"] if any(s.kind == "national_portal" for s in sources) else []
-    ingest += [
-        f"ingest_{s.kind}_{s.code}" for s in sources if s.kind not in ("national_portal", "population")
-    ]
+    portal = ["ingest_national_portal"] if any(s.kind == "national_portal" for s in sources) else []
+    others = [f"ingest_{s.kind}_{s.code}" for s in sources if s.kind not in ("national_portal", "population")]
     # After the dossiers: it asks about the citizens they name.
-    ingest += ["ingest_population"] if any(s.kind == "population" for s in sources) else []
-    return [*ingest, "build_warehouse", "publish_open_data"]
+    citizens = ["ingest_population"] if any(s.kind == "population" for s in sources) else []
+    return [dags for dags in (portal, others, citizens, ["build_warehouse"], ["publish_open_data"]) if dags]
+
+
+def _run_together(dag_ids: list[str], settings: Settings, period: Period) -> list[str]:
+    """Run DAGs, on several processors at once; those that failed."""
+    _dag(dag_ids[0], settings)  # read once, here, for every process made from this one
+    if len(dag_ids) == 1:
+        states = [_run_dag(dag_ids[0], settings, period)]
+    else:
+        _close_metadata()  # two processes must not share a connection
+        with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("fork")) as pool:
+            runs = [pool.submit(_run_dag, d, settings, period) for d in dag_ids]
+            states = [r.result() for r in runs]
+    return [d for d, state in zip(dag_ids, states, strict=True) if state != "success"]
 
 
 def _run_dag(dag_id: str, settings: Settings, period: Period) -> str:
+    at = time.monotonic()
     dag = _dag(dag_id, settings)
     ingest = "period" in dag.params
     # Manual runs of one logical date share one DagRun row, so each run takes its own moment.
@@ -187,7 +213,9 @@ def _run_dag(dag_id: str, settings: Settings, period: Period) -> str:
         logical_date=dt.datetime.now(dt.UTC),
         run_conf={"period": str(period)} if ingest else None,
     )
-    return str(getattr(done.state, "value", done.state))
+    state = str(getattr(done.state, "value", done.state))
+    _say(f"{dag_id}: {state} after {time.monotonic() - at:.0f} s")
+    return state
 
 
 _dags: dict[str, Any] = {}

@@ -460,6 +460,7 @@ class Supervisor:
             time.sleep(0.1)
         pid_file.unlink(missing_ok=True)
         self._socket.unlink(missing_ok=True)
+        self.settings.vault_socket.unlink(missing_ok=True)
 
     def _states(self, names: set[str]) -> set[str]:
         return {i["statename"] for i in self._call().supervisor.getAllProcessInfo() if i["name"] in names}

@@ -425,7 +425,9 @@ def build(settings: Settings) -> dict[str, Any]:
         seeds = _seeds_checksum()
         marker = settings.home / "dbt" / "seeds.sha256"
         # Freshness last: a stale source is worth a warning, not a refused build.
-        commands = [["build", "--exclude-resource-type", "seed"], ["source", "freshness"]]
+        # Unit tests judge the rules, not the data: `make test` runs them.
+        left_out = ["--exclude-resource-type", "seed", "--exclude-resource-type", "unit_test"]
+        commands = [["build", *left_out], ["source", "freshness"]]
         stale = not marker.exists() or marker.read_text() != seeds or not _seeded(settings)
         if stale:
             commands.insert(0, ["seed", "--full-refresh"])

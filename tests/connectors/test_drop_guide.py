@@ -29,7 +29,7 @@ from ops import run, tasks
 from ops.settings import VIETNAM, Settings
 settings, code = Settings(), "reform_index"
 day = Interval(datetime(2025, 7, 1, tzinfo=VIETNAM), datetime(2025, 7, 2, tzinfo=VIETNAM))
-out = {"dags": run._order(settings), "loads": []}
+out = {"dags": sum(run._order(settings), []), "loads": []}
 for _ in range(2):
     folder = tasks.pull(settings, code, day, tasks.Address(Path(sys.argv[1]).as_uri()))
     staged = tasks.stage(settings, code, folder)

@@ -35,7 +35,7 @@ settings, code = Settings(), "queue_my_tho"
 day = Interval(datetime(2025, 7, 1, tzinfo=VIETNAM), datetime(2025, 7, 2, tzinfo=VIETNAM))
 TICKETS[3]["rating"] = 9
 TICKETS[4]["mood"] = "vui"
-out = {"dags": run._order(settings), "loads": []}
+out = {"dags": sum(run._order(settings), []), "loads": []}
 with start() as url:
     for _ in range(2):
         folder = tasks.pull(settings, code, day, tasks.Address(url))
