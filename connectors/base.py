@@ -118,6 +118,9 @@ class TableCount:
 
     announced: int | None = None
     rejected: int = 0
+    #: Of `rejected`, records the source no longer has that were asked for only because the warehouse holds them as
+    #: open. A source may purge: that breaks no contract.
+    purged: int = 0
     duplicates: int = 0
     undeclared: Counter[str] = dataclasses.field(default_factory=Counter)
     #: What was dropped on receipt, by path (`connectors.unwanted`); it stands in no other count of values.

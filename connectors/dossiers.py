@@ -17,10 +17,10 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from connectors.base import Chunk, Connector, Interval, Request
+from connectors.base import Chunk, Connector, Endpoint, Interval, Request
 from connectors.bulk import Layout, NotOfThisShape, Shape
 from connectors.mapping import flatten, listed, undeclared
-from connectors.typing import MISSING
+from connectors.typing import MISSING, MissingColumn
 
 
 class Detail(msgspec.Struct, gc=False):
@@ -71,11 +71,19 @@ class DossierSystem(Connector):
     windows: ClassVar[tuple[str, ...]]
     #: Columns that are null, not missing, where the source leaves their key out.
     optional: ClassVar[tuple[str, ...]] = ()
+    own_options: ClassVar[tuple[str, ...]] = ("absent_lists",)
     #: So many details show the form of each value; they are read one after another.
     learn_from: ClassVar[int] = 40
     #: Public clients of these systems read for up to three minutes.
     read_timeout: ClassVar[float] = 180.0
     _layout: Layout | None = None
+    #: Asked for because the warehouse holds them as open, and in no window.
+    _only_open: frozenset[str] = frozenset()
+
+    def __init__(self, source_code: str, endpoint: Endpoint) -> None:
+        super().__init__(source_code, endpoint)
+        #: Keys that at least one dossier of this pull held, its lists among them.
+        self._lists: set[str] = set()
 
     @staticmethod
     def shape() -> Shape:
@@ -120,6 +128,7 @@ class DossierSystem(Connector):
             wanted.update(dict.fromkeys(keys))
         asked = list(request.still_open())
         announced += len(asked)
+        self._only_open = frozenset(k for k in asked if k not in wanted)
         wanted.update(dict.fromkeys(asked))
         if asked:
             self.report.windows.append({"window": "still open in the warehouse", "asked": len(asked)})
@@ -140,6 +149,19 @@ class DossierSystem(Connector):
             done += len(part)
             yield self.chunk(list(part), details)
             request.on_progress(f"{self.source_code}: {done:,} of {len(ids):,} dossiers")
+        self._need_lists(len(ids))
+
+    def _need_lists(self, read: int) -> None:
+        """MissingColumn where no dossier held a list: an empty one is an answer, none at all would empty its table."""
+        without = self.endpoint.options.get("absent_lists", ())
+        for key, entry in self.shape().lists.items() if read >= self.enough else ():
+            if key not in self._lists and key not in without:
+                raise MissingColumn(
+                    f"{self.source_code}: the list of {entry.table} is missing: looked for {key!r} in {read:,} "
+                    "dossiers and found it in none. The source has probably renamed or removed it; compare its answer "
+                    "with the connector's mapping. If this installation never sends it, name it in absent_lists of "
+                    "this source's options. Nothing was landed."
+                )
 
     def keys(self, interval: Interval) -> list[str]:
         """Every dossier received in the interval, by the list alone (`connectors.keys`)."""
@@ -157,7 +179,9 @@ class DossierSystem(Connector):
 
     def learn(self, details: Sequence[Detail | None]) -> None:
         """Take the forms of values from details that were read leniently."""
-        self._layout = self.shape().learn([d.record for d in details if d is not None])
+        records = [d.record for d in details if d is not None]
+        self._lists.update(*(r or {} for r in records))
+        self._layout = self.shape().learn(records)
 
     def again(self, table: str, keys: Sequence[Mapping[str, str | None]], payloads: Sequence[bytes]) -> Chunk:
         """Rejected dossiers with all that belongs to them, or rejected rows of their lists."""
@@ -193,6 +217,7 @@ class DossierSystem(Connector):
             else:
                 part = [ids[p] for p in clean], [details[p] for p in clean]
                 self._part(chunk, *part, {t: (r.columns, r.owners) for t, r in found.items()})
+                self._lists.update(k for k, e in self.shape().lists.items() if len(found[e.table].owners))
         if len(clean) < len(ids):
             taken = set(clean)
             odd = [p for p in range(len(ids)) if p not in taken]
@@ -203,6 +228,7 @@ class DossierSystem(Connector):
         """Dossiers that do not keep to the shape, or that the source no longer has."""
         shape = self.shape()
         records = [{} if d is None else d.record or {} for d in details]
+        self._lists.update(*records)
         columns, _ = flatten(records, shape.mapping)
         for name in self.optional:
             columns[name] = [None if v is MISSING else v for v in columns[name]]
@@ -232,6 +258,9 @@ class DossierSystem(Connector):
         own_ids = columns["dossier_id"] = _as_text(columns["dossier_id"])
         # A dossier the source no longer has keeps its place, so that the balance stays honest.
         gone = {p: "the source no longer has this dossier" for p, d in enumerate(details) if d is None}
+        if purged := sum(ids[p] in self._only_open for p in gone):
+            self.report.counts["dossier"].purged += purged
+            self._tally("dossiers held as open that the source no longer has", purged)
         answered = own_ids.to_pylist() if isinstance(own_ids, pa.Array) else own_ids
         gone |= {
             p: "the source answered with another dossier"

@@ -155,7 +155,7 @@ class IGate(DossierSystem):
     windows = ("accepted", "appointment", "result-returned")
     #: A migrated dossier alone has previousCode.
     optional = ("previous_code",)
-    own_options: ClassVar[tuple[str, ...]] = ("spec",)
+    own_options: ClassVar[tuple[str, ...]] = (*DossierSystem.own_options, "spec")
     token_path: ClassVar[str] = "/auth/realms/digo/protocol/openid-connect/token"  # noqa: S105 - a path
 
     @staticmethod

@@ -182,7 +182,7 @@ class OpenCPS(DossierSystem):
         "cancelling", "handover", "releasing", "posting", "interoperating",
     )  # fmt: skip
     windows = ("Receive", "Due", "Release", "Finish")
-    own_options = ("group_id",)
+    own_options = (*DossierSystem.own_options, "group_id")
 
     @staticmethod
     def shape() -> Shape:

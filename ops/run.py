@@ -7,16 +7,20 @@ rest one after another; services that were not running before are stopped at the
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import datetime as dt
 import json
 import logging
 import multiprocessing
 import os
 import secrets
+import signal
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,7 @@ class RunFailed(ServiceError):
     """A DAG did not succeed; the message repeats what its failed steps said."""
 
 
+_PR_SET_PDEATHSIG = 1
 _TRACEBACKS = logging.Formatter()
 
 
@@ -145,13 +150,16 @@ def _run(settings: Settings, period: Period) -> Path:
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     failed: list[str] = []
     try:
-        for together in _order(settings):
-            if failed and together[0] in ("build_warehouse", "publish_open_data"):
-                _say(f"{together[0]}: not run, because {', '.join(failed)} failed")
-                continue
-            failed += _run_together(together, settings, period)
+        order = _order(settings)
+        _dag(order[0][0], settings)
+        with _processes() as pool:
+            for together in order:
+                if failed and together[0] in ("build_warehouse", "publish_open_data"):
+                    _say(f"{together[0]}: not run, because {', '.join(failed)} failed")
+                    continue
+                runs = {dag_id: pool.submit(_run_dag, dag_id, settings, period) for dag_id in together}
+                failed += [dag_id for dag_id, r in runs.items() if r.result() != "success"]
     finally:
-        _forget_metadata()
         supervisor.stop(started)
         summary = write_summary(settings, run_id, period, time.monotonic() - began)
     if failed:
@@ -165,22 +173,6 @@ def _run(settings: Settings, period: Period) -> Path:
     return summary
 
 
-def _forget_metadata() -> None:
-    """Close Airflow's connections before its database goes, or it complains at exit."""
-    airflow_settings = sys.modules.get("airflow.settings")
-    if airflow_settings is not None and getattr(airflow_settings, "engine", None) is not None:
-        airflow_settings.dispose_orm()
-
-
-def _close_metadata() -> None:
-    from airflow import settings as airflow_settings
-
-    if airflow_settings.Session is not None:
-        airflow_settings.Session.remove()
-    if airflow_settings.engine is not None:
-        airflow_settings.engine.dispose()
-
-
 def _order(settings: Settings) -> list[list[str]]:
     """The DAGs in turn; those of one list need nothing of each other."""
     sources = read_sources(settings.sources_file).values()
@@ -191,17 +183,24 @@ def _order(settings: Settings) -> list[list[str]]:
     return [dags for dags in (portal, others, citizens, ["build_warehouse"], ["publish_open_data"]) if dags]
 
 
-def _run_together(dag_ids: list[str], settings: Settings, period: Period) -> list[str]:
-    """Run DAGs, on several processors at once; those that failed."""
-    _dag(dag_ids[0], settings)  # read once, here, for every process made from this one
-    if len(dag_ids) == 1:
-        states = [_run_dag(dag_ids[0], settings, period)]
-    else:
-        _close_metadata()  # two processes must not share a connection
-        with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("fork")) as pool:
-            runs = [pool.submit(_run_dag, d, settings, period) for d in dag_ids]
-            states = [r.result() for r in runs]
-    return [d for d, state in zip(dag_ids, states, strict=True) if state != "success"]
+@contextlib.contextmanager
+def _processes() -> Iterator[ProcessPoolExecutor]:
+    """Processes made from this one once it has read the DAGs; they end with it, however it ends."""
+    context = multiprocessing.get_context("fork")
+    try:
+        with ProcessPoolExecutor(os.cpu_count(), context, _die_with, (os.getpid(),)) as pool:
+            yield pool
+    except BrokenProcessPool:
+        raise RunFailed(
+            "a process of this run was killed, perhaps for want of memory (dmesg tells). Nothing half-done is visible; "
+            "run it again."
+        ) from None
+
+
+def _die_with(parent: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before this was set
+        os._exit(1)
 
 
 def _run_dag(dag_id: str, settings: Settings, period: Period) -> str:

@@ -211,9 +211,10 @@ def land_chunks(
             known = contract(table)
             landed = writer.rows(table)
             received = landed + count.rejected
-            if received and not replay_of and count.rejected / received > known.reject_share:
+            broken = count.rejected - count.purged
+            if received and not replay_of and broken / received > known.reject_share:
                 raise BatchRefused(
-                    f"{entry.code}: {count.rejected:,} of {received:,} records of {table} broke their contract, more "
+                    f"{entry.code}: {broken:,} of {received:,} records of {table} broke their contract, more "
                     f"than the {known.reject_share:.0%} it allows, so nothing was landed. Their payloads are in "
                     f"the vault's quarantine under batch {writer.batch_id}. Most frequent: "
                     f"{writer.most_frequent_reject(table)}. If the source has changed, change the connector's "

@@ -341,6 +341,20 @@ def test_a_needed_column_gone_stops_by_name(
 
 
 @pytest.mark.parametrize("fault", ["renamed_column", "removed_column"])
+@pytest.mark.parametrize(("name", "key"), [("igate", "task"), ("opencps", "sequences")])
+def test_a_list_gone_stops_by_name_and_empties_nothing(
+    request: pytest.FixtureRequest, name: str, key: str, fault: str
+) -> None:
+    one: Day = request.getfixturevalue(name)
+    before = one.landed()
+    one.sandbox.fault(fault=fault, column=key)
+    with pytest.raises(MissingColumn, match=f"list of dossier_step is missing: looked for '{key}'"):
+        one.pull()
+    assert one.landed() == before
+    assert one.content() == one.good
+
+
+@pytest.mark.parametrize("fault", ["renamed_column", "removed_column"])
 def test_a_column_gone_that_may_be_empty_is_told_and_comes_back(igate: Day, fault: str) -> None:
     igate.sandbox.fault(fault=fault, column="applicant.data.phoneNumber", to="mobile")
     manifest = igate.pull()

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 import requests
 
+from ops import tasks
 from ops.settings import PROJECT
 from ops.sources import read_sources
 from tests.conftest import wait_for
@@ -94,6 +95,12 @@ def test_the_cookbook_answers_an_analyst(up: Installation) -> None:
         for number, query in found:
             rows = connection.execute(query).fetchall()
             assert rows or number in may_be_empty, f"question {number} has no answer"
+
+
+def test_every_unit_test_of_the_rules_holds(up: Installation) -> None:
+    (done,) = tasks._dbt(up.settings, [["test", "--select", "test_type:unit"]])
+    assert set(done["statuses"]) == {"pass"}
+    assert done["statuses"]["pass"] >= 60
 
 
 def test_airflows_page_needs_a_login(up: Installation) -> None:
