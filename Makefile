@@ -54,7 +54,7 @@ lint: $(READY)  ## ruff, mypy, sqlfluff, yamllint
 	@$(VENV)/bin/sqlfluff lint --processes 2 dbt/models dbt/tests
 
 test: lint  ## Lint, then all tests but the slow proofs (two files at a time)
-	@$(PY) -m pytest -m "not prove" -q -n 2 --dist loadfile
+	@$(PY) -m pytest -m "not prove" -q -n 2 --dist loadfile --no-loadscope-reorder
 
 prove: $(READY)  ## The slow proofs: kills, load, a clean clone
 	@$(PY) -m pytest -m prove -q

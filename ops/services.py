@@ -55,6 +55,8 @@ class Service:
     environment: Callable[[Settings], dict[str, str]]
     healthy: Callable[[Settings], bool]
     stop_signal: str = "TERM"
+    #: Seconds it is given to end by itself.
+    patience: int = 30
     #: The setting its port comes from, and the port; None if it listens on none.
     port: tuple[str, Callable[[Settings], int]] | None = None
 
@@ -134,6 +136,8 @@ def _airflow(component: str) -> Service:
         lambda s: [str(Path(sys.executable).parent / "airflow"), component],
         lambda s: {**s.child_env(), **default_connections(s)},
         health.airflow(component),
+        # The scheduler waits for its tasks, however long they take; every step survives being killed.
+        patience=10,
         port=("KHOCHUNG_AIRFLOW_PORT", lambda s: s.airflow_port) if component == "api-server" else None,
     )
 
@@ -311,7 +315,8 @@ class Supervisor:
                 f"[program:{service.name}]",
                 f"command={sys.executable} -m ops exec {service.name}",
                 "autostart=false", "autorestart=true", "startsecs=2", "startretries=1000000",
-                f"stopsignal={service.stop_signal}", "stopwaitsecs=30", "stopasgroup=false", "killasgroup=true",
+                f"stopsignal={service.stop_signal}", f"stopwaitsecs={service.patience}",
+                "stopasgroup=false", "killasgroup=true",
                 "redirect_stderr=true", f"stdout_logfile={self.logs}/{service.name}.log",
                 "stdout_logfile_maxbytes=20MB", "stdout_logfile_backups=2",
             ]  # fmt: skip

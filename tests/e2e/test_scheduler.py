@@ -100,7 +100,7 @@ def test_the_cookbook_answers_an_analyst(up: Installation) -> None:
 def test_every_unit_test_of_the_rules_holds(up: Installation) -> None:
     (done,) = tasks._dbt(up.settings, [["test", "--select", "test_type:unit"]])
     assert set(done["statuses"]) == {"pass"}
-    assert done["statuses"]["pass"] >= 60
+    assert done["statuses"]["pass"] > 40
 
 
 def test_airflows_page_needs_a_login(up: Installation) -> None:
