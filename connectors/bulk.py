@@ -121,10 +121,10 @@ class Layout:
 
         Raises NotOfThisShape where Arrow sees what `accepts` did not.
         """
-        lines = b"\n".join(contents)
-        if lines.count(b"\n") >= len(contents):
+        if any(b"\n" in c for c in contents):
             # A line feed in JSON can only stand between values: in a text it is written as an escape.
-            lines = b"\n".join(c.replace(b"\n", b" ") for c in contents)
+            contents = [c.replace(b"\n", b" ") for c in contents]
+        lines = b"\n".join(contents)
         try:
             table = pj.read_json(
                 pa.BufferReader(lines),

@@ -19,6 +19,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -499,11 +500,14 @@ def _key_text(value: pa.Scalar) -> str | None:
 
 def repeated_rows(batch: pa.RecordBatch, key: Sequence[str]) -> set[int]:
     """Positions of rows whose key stood in an earlier row of `batch`."""
-    names = list(key)
-    distinct = pa.Table.from_batches([batch]).select(names).group_by(names).aggregate([])
-    if distinct.num_rows == batch.num_rows:
+    # One number for each key: Arrow's grouping takes twice as long.
+    numbers: Any = np.zeros(batch.num_rows, np.int64)
+    for name in key:
+        coded = batch.column(name).dictionary_encode(null_encoding="encode")
+        numbers = numbers * len(coded.dictionary) + coded.indices.to_numpy()
+    if pc.count_distinct(pa.array(numbers)).as_py() == batch.num_rows:
         return set()
-    return first_repeated(list(zip(*(batch.column(k).to_pylist() for k in names), strict=True)))
+    return first_repeated(list(zip(*(batch.column(k).to_pylist() for k in key), strict=True)))
 
 
 def first_repeated(keys: Sequence[tuple[Any, ...]]) -> set[int]:
