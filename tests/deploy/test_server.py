@@ -78,7 +78,7 @@ def test_every_part_becomes_healthy(server: Server) -> None:
     assert server.unwell() == []
     parts = sorted(server.part(c) for c in server.containers())
     assert parts.count("airflow-worker") == 2
-    assert len(parts) == 12
+    assert len(parts) == 13
 
 
 def test_nobody_is_root_and_no_root_can_be_written(server: Server) -> None:
