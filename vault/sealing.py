@@ -121,16 +121,26 @@ class Sealer:
         return sealed, values
 
     def seal_together(
-        self, batches: Sequence[pa.RecordBatch], persons: Persons | None = None
+        self,
+        batches: Sequence[pa.RecordBatch],
+        persons: Persons | None = None,
+        gone: Iterable[str] = (),
+        unlinked: set[str] | None = None,
     ) -> tuple[list[pa.RecordBatch], pa.Table]:
         """The batches with personal columns sealed, and the clear values to encrypt (`ciphertexts`) and store first.
 
         Those are the text columns reference, field, holder, value; each reference once. What the tables of one chunk
         say of a person becomes one ciphertext. `persons` finds the tokens of groups of which no batch before tells.
+
+        Persons of the tokens `gone` are erased: their rows get no token, and references of their group alone, so that
+        no two of their dossiers join. `unlinked` takes the holders of these groups, for which nothing may be stored.
         """
         found = _Found(persons and self._first_version(persons))
+        found.gone = self.handles.first(pa.array(sorted(gone), pa.string()))
         sealed = [self._seal(batch, found) for batch in batches]
         values = found.distinct()
+        if unlinked is not None:
+            unlinked.update(self.handles.current_of(found.unlinked))
         if self.handles.version > 1:
             at, holders = values.schema.get_field_index("holder"), values["holder"].combine_chunks()
             values = values.set_column(at, "holder", self.handles.current_of_few(holders))
@@ -151,14 +161,16 @@ class Sealer:
         if subject_name and subject_name not in batch.schema.names:
             raise SealingError(f"the subject {subject_name!r} is no column of the batch")
         _check_types(batch.schema)
-        tokens = self._tokens(batch.column(subject_name), found) if subject_name else None
         group = meta.get(b"group", b"").decode()
+        tokens = self._tokens(batch.column(subject_name), found) if subject_name else None
+        tokens = self._unlinked(batch, tokens, group, found)
         if tokens is not None and group:
             found.groups[group] = _grouped(batch, group), tokens
         holders = None
         if any(_is_subjects(spec) for spec in batch.schema):
             if tokens is None and group:
                 tokens = found.persons_of(group, _grouped(batch, group))
+                tokens = self._unlinked(batch, tokens, group, found)
             holders = self._holders(batch, tokens, group)
         arrays: list[pa.Array] = []
         fields: list[pa.Field] = []
@@ -177,7 +189,7 @@ class Sealer:
                 made = (
                     tokens
                     if tokens is not None and spec.name == subject_name
-                    else self._tokens(column, found)
+                    else _without(self._tokens(column, found), found.gone)
                 )
                 arrays.append(self.handles.current_of_few(made))
                 found.add(spec.name, arrays[-1], column, made)
@@ -273,6 +285,26 @@ class Sealer:
         known |= {v: self._token(v) for v in numbers if v not in known}
         return pa.array([known[v] for v in numbers], pa.string()).take(coded.indices)
 
+    def _unlinked(
+        self, batch: pa.RecordBatch, tokens: pa.Array | None, group: str, found: _Found
+    ) -> pa.Array | None:
+        """`tokens` with null for erased persons, the groups of whose rows are noted."""
+        if tokens is None or not len(found.gone):
+            return tokens
+        erased = pc.is_in(tokens, found.gone)
+        if not pc.any(erased).as_py():
+            return tokens
+        if not group:
+            raise SealingError("rows of an erased person belong to no group (schema metadata `group`)")
+        rows = batch.filter(erased)
+        found.unlinked.update(self._holders(rows, None, group).unique().to_pylist())  # type: ignore[union-attr]
+        return _without(tokens, found.gone)
+
+    def group_of(self, dossier: tuple[str, str]) -> str:
+        """Holder of what belongs to a dossier (source_code, dossier_id) of no known person."""
+        message = "\x1f".join(["\x1esource_code,dossier_id", *dossier]).encode()
+        return self.handles.current_one(f"grp{TOKEN_VERSION}_{self._digests([message])[0].hex()}")
+
     def _holders(self, batch: pa.RecordBatch, tokens: pa.Array | None, group: str) -> pa.Array | None:
         """Holder of each row: its person, else its group, else null; None if no row has any."""
         if not group or (tokens is not None and not tokens.null_count):
@@ -304,6 +336,11 @@ class Sealer:
         rows = np.flatnonzero(present.to_numpy(zero_copy_only=False))
         places[rows] = np.arange(len(rows))
         return references.take(pa.array(places, pa.int64(), mask=places < 0))
+
+
+def _without(tokens: pa.Array, gone: pa.Array) -> pa.Array:
+    """`tokens` with null for those in `gone`."""
+    return pc.if_else(pc.is_in(tokens, gone), pa.scalar(None, pa.string()), tokens) if len(gone) else tokens
 
 
 def _grouped(batch: pa.RecordBatch, group: str) -> pa.Array:
@@ -373,6 +410,10 @@ class _Found:
     tokens: dict[str, str | None] = dataclasses.field(default_factory=dict)
     #: Values of each group met with a subject, and the token of each.
     groups: dict[str, tuple[pa.Array, pa.Array]] = dataclasses.field(default_factory=dict)
+
+    #: Tokens of erased persons, and the holders of the groups in which they were met.
+    gone: pa.Array = dataclasses.field(default_factory=lambda: pa.array([], pa.string()))
+    unlinked: set[str] = dataclasses.field(default_factory=set)
 
     def persons_of(self, group: str, values: pa.Array) -> pa.Array | None:
         """Token of each row's person; null, or None for all, where it is not known."""

@@ -27,7 +27,7 @@ from vault.store import Setup, Store
 OTHER = PERSON | {"dossier_id": "d2", "applicant_id_number": "003099000002", "applicant_phone": "0400000009"}
 PERSONAL = ("applicant_id_number", "applicant_name", "applicant_phone", "applicant_email", "applicant_address",
             "subject_line")  # fmt: skip
-TABLES = ("person_key", "sealed_group", "sealed_value", "erasure_request", "quarantine")
+TABLES = ("person_key", "sealed_group", "sealed_value", "sealed_dossier", "erasure_request", "quarantine")
 
 
 def erase(
@@ -56,7 +56,17 @@ def held(vault: Any, wanted: list[str]) -> set[str]:
     return {r for (r,) in found}
 
 
-def test_an_erased_person_is_gone_and_a_repull_changes_no_row_and_stores_nothing(vault):
+def unlinked(first: Any, again: Any) -> None:
+    """`again` is `first` without a token, and with references that nothing else has; the other row is as it was."""
+    assert again.slice(1).equals(first.slice(1))
+    mine = references(again)
+    assert mine[0] is None
+    assert not set(mine) & set(references(first))
+    for name in ("dossier_id", "received_at", "applicant_birth_year", "receiving_officer_name"):
+        assert again.column(name).equals(first.column(name)), name
+
+
+def test_an_erased_person_is_gone_and_a_repull_stores_nothing_and_brings_no_token_back(vault):
     first = vault.client.seal(batch(PERSON, OTHER))
     papers = vault.client.seal(of("dossier_paper", PAPER))
     file = papers.column("file_name")[0].as_py()
@@ -66,11 +76,24 @@ def test_an_erased_person_is_gone_and_a_repull_changes_no_row_and_stores_nothing
     mine, other = references(first), references(first, 1)
     assert held(vault, [*mine, file]) == set()
     assert set(store_of(vault).reveal([*mine, file, *other])) == set(other)
-    for _ in range(2):
-        assert vault.client.seal(batch(PERSON, OTHER)).equals(first)
-        assert vault.client.seal(of("dossier_paper", PAPER)).equals(papers)
-    later = vault.client.seal(batch(PERSON | {"applicant_phone": "0400000077", "dossier_id": "later"}))
-    assert held(vault, [*mine, file, *references(later)]) == set()
+    second = vault.client.seal(batch(PERSON, OTHER))
+    unlinked(first, second)
+    bare = vault.client.seal(of("dossier_paper", PAPER))
+    assert not bare.equals(papers), "nor do papers join another dossier's"
+    assert vault.client.seal(batch(PERSON, OTHER)).equals(second), "the same again: no row changes twice"
+    assert vault.client.seal(of("dossier_paper", PAPER)).equals(bare)
+    later = vault.client.seal(batch(PERSON | {"dossier_id": "later"}))
+    sealed = [*references(second), *references(later)]
+    assert len(set(sealed)) == len(sealed) - 1, "two dossiers of one erased person have nothing in common"
+    files = [bare.column("file_name")[0].as_py(), file]
+    assert held(vault, [r for r in (*mine, *files, *sealed) if r]) == set(references(second, 1)) & set(sealed)
+    late = vault.client.seal(of("dossier_paper", PAPER | {"dossier_id": "later"}))
+    assert held(vault, [late.column("file_name")[0].as_py()]) == set(), (
+        "a paper that comes without its dossier"
+    )
+    assert rows(vault, "select dossier_id from sealed_dossier where token = %s", mine[0]) == []
+    assert rows(vault, "select count(*) from sealed_dossier where refs like %s", f"%{mine[0]}%") == [(0,)]
+    assert len(rows(vault, "select 1 from sealed_dossier where token = %s", other[0])) == 1
     kept = rows(vault, "select wrapped, erased_at is null from person_key where holder = %s", mine[0])
     assert kept == [(None, False)]
     ((decision, basis, officer, finished),) = rows(
@@ -78,6 +101,7 @@ def test_an_erased_person_is_gone_and_a_repull_changes_no_row_and_stores_nothing
     )
     assert (decision, basis, officer, finished) == ("erase", "Luật 91/2025/QH15", "H20-0042", True)
     assert erase(vault).returncode == 0  # again, it changes nothing
+    assert vault.client.seal(batch(PERSON, OTHER)).equals(second)
     said = done.stdout + done.stderr + (vault.home / "keys" / "erasures.jsonl").read_text()
     for form in clear_forms(PERSON["applicant_id_number"]):
         assert form not in said.encode()
@@ -165,7 +189,9 @@ def test_a_restored_backup_does_not_bring_an_erased_person_back(vault):
         assert held(vault, mine) == set()
         assert rows(vault, "select wrapped from person_key where holder = %s", mine[0]) == [(None,)]
         assert store_of(vault).restricted() == {other[0]}
-        assert started.client.seal(batch(PERSON, OTHER)).equals(sealed)
+        assert rows(vault, "select token, refs from sealed_dossier where dossier_id = 'd1'") == [("", "")]
+        assert len(rows(vault, "select 1 from sealed_dossier where token = %s", other[0])) == 1
+        unlinked(sealed, started.client.seal(batch(PERSON, OTHER)))
         assert held(vault, mine) == set()
     finally:
         stop(started.process)
