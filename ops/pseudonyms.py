@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import psycopg
 
+from ops.unlink import unlink
 from vault.client import VaultClient
 from vault.pseudonyms import MOST_AT_ONCE
 
@@ -48,11 +49,15 @@ _KEEP = (
 
 @dataclass(frozen=True)
 class Renewed:
-    """What was done: pairs the vault was asked about, pairs of erased persons among them, rows removed."""
+    """What was done: pairs the vault was asked about, pairs of erased persons among them, rows removed.
+
+    `unlinked` is how many rows of ``raw`` lost an erased person's handles (`ops.unlink`).
+    """
 
     asked: int
     erased: int
     removed: int
+    unlinked: int = 0
 
 
 def renew(connection: psycopg.Connection, vault: VaultClient) -> Renewed:
@@ -88,7 +93,9 @@ def renew(connection: psycopg.Connection, vault: VaultClient) -> Renewed:
     connection.execute("analyze answered")
     removed = connection.execute(_GONE).rowcount + connection.execute(_ERASED).rowcount
     connection.execute(_KEEP)
+    gone = connection.execute("select distinct person_token from answered where pseudonym is null").fetchall()
+    unlinked = sum(unlink(connection, [token for (token,) in gone]).values())
     if asked or removed:
         connection.execute("analyze raw.person_pseudonym")
     connection.commit()
-    return Renewed(asked, erased, removed)
+    return Renewed(asked, erased, removed, unlinked)

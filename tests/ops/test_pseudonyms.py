@@ -264,7 +264,7 @@ def test_a_check_is_shown_once_to_each_agency_of_the_citizen(built):
 def test_only_new_pairs_are_asked_for_and_those_that_are_gone_go(built):
     ((held,),) = built.rows("select count(*) from raw.person_pseudonym")
     first = next(o for o in read_outcomes(built.settings.home) if o.step == "build")
-    assert first.details["pseudonyms"] == {"asked": held, "erased": 0, "removed": 0}
+    assert first.details["pseudonyms"] == {"asked": held, "erased": 0, "removed": 0, "unlinked": 0}
     assert built.renew() == pseudonyms.Renewed(0, 0, 0)
     (token,) = tokens(built.vault.client, "003099000043")
     another_dossier(built, "new", agencies(built)[0], str(token))
@@ -296,6 +296,8 @@ def test_a_kill_on_the_way_leaves_the_table_as_it_was(built):
 def test_the_next_build_takes_an_erased_person_out_and_rewrites_nobody_else(built):
     """Last in this file: the person stays erased."""
     before = built.facts()
+    ((token,),) = built.rows("select applicant_id_number from raw.dossier where dossier_id = 'of-0'")
+    ((others,),) = built.rows(f"select count(*) from raw.dossier where applicant_id_number <> '{token}'")
     done = erase(built.vault, NUMBER)
     assert done.returncode == 0, done.stderr
     tasks.build(built.settings)
@@ -308,10 +310,23 @@ def test_the_next_build_takes_an_erased_person_out_and_rewrites_nobody_else(buil
     for schema, table in (("marts", "fct_citizen_check"), ("marts", "fct_dossier")):
         names = {p for (p,) in built.rows(f"select applicant_pseudonym from {schema}.{table}")}
         assert not gone & names
-    ((token,),) = built.rows("select applicant_id_number from raw.dossier where dossier_id = 'of-0'")
-    assert built.rows(f"select from raw.person_pseudonym where person_token = '{token}'") == []
-    # Once more: nothing is left to do but to ask about the erased ones.
-    assert built.renew() == pseudonyms.Renewed(2, 2, 0)
+    # Nor does anything in raw, or in what is built of it, join his dossiers any more.
+    mine = built.rows(
+        "select applicant_id_number, applicant_name, applicant_phone from raw.dossier where dossier_id like 'of-%'"
+    )
+    assert mine == [(None, None, None)] * 3
+    for schema, table, column in (
+        ("raw", "person_pseudonym", "person_token"), ("raw", "citizen_check", "person_token"),
+        ("intermediate", "int_citizens__check", "person_token"),
+    ):  # fmt: skip
+        assert built.rows(f"select from {schema}.{table} where {column} = '{token}'") == []
+    assert len(built.rows("select from raw.dossier where applicant_id_number is not null")) == others
+    assert details["unlinked"] >= 3
+    assert built.renew() == pseudonyms.Renewed(0, 0, 0), "nothing is left to do"
+    # An older landed file, loaded again, brings the token back until the next build.
+    another_dossier(built, "of-9", agencies(built)[0], token)
+    assert built.renew().unlinked >= 1
+    assert built.rows("select applicant_id_number from raw.dossier where dossier_id = 'of-9'") == [(None,)]
 
 
 @pytest.mark.prove
