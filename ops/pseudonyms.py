@@ -12,10 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import psycopg
+import pyarrow as pa
 
 from ops.unlink import unlink
 from vault.client import VaultClient
 from vault.pseudonyms import MOST_AT_ONCE
+from vault.sealing import UNLINKED
 
 _TABLE = (
     "create table if not exists raw.person_pseudonym (agency_code text not null, person_token text not null, "
@@ -39,6 +41,13 @@ _ERASED = (
     "delete from raw.person_pseudonym held using answered where answered.pseudonym is null "
     "and answered.agency_code = held.agency_code and answered.person_token = held.person_token"
 )
+#: Persons of whom no agency has a list: of a dossier without an agency, or of a check whose dossiers lost the token.
+_ELSEWHERE = (
+    "(select applicant_id_number as person_token from raw.dossier "
+    "where applicant_id_number is not null and responsible_agency_code is null{checks}) "
+    "except select person_token from wanted"
+)
+_CHECKS = " union select person_token from raw.citizen_check"
 _KEEP = (
     "insert into raw.person_pseudonym (agency_code, person_token, pseudonym, vault_state) "
     "select agency_code, person_token, pseudonym, vault_state from answered where pseudonym is not null "
@@ -93,9 +102,27 @@ def renew(connection: psycopg.Connection, vault: VaultClient) -> Renewed:
     connection.execute("analyze answered")
     removed = connection.execute(_GONE).rowcount + connection.execute(_ERASED).rowcount
     connection.execute(_KEEP)
-    gone = connection.execute("select distinct person_token from answered where pseudonym is null").fetchall()
-    unlinked = sum(unlink(connection, [token for (token,) in gone]).values())
+    rows = connection.execute("select distinct person_token from answered where pseudonym is null").fetchall()
+    gone = [token for (token,) in rows] + _gone_elsewhere(connection, vault)
+    unlinked = sum(unlink(connection, gone, _handle(vault)).values()) if gone else 0
     if asked or removed:
         connection.execute("analyze raw.person_pseudonym")
     connection.commit()
     return Renewed(asked, erased, removed, unlinked)
+
+
+def _gone_elsewhere(connection: psycopg.Connection, vault: VaultClient) -> list[str]:
+    """Tokens of erased persons that stand in ``raw`` and in no agency's list; their pseudonyms are thrown away."""
+    checks = connection.execute("select to_regclass('raw.citizen_check') is not null").fetchone() == (True,)
+    gone: list[str] = []
+    with connection.cursor("elsewhere") as held:
+        held.execute(_ELSEWHERE.format(checks=_CHECKS if checks else ""))
+        while rows := held.fetchmany(MOST_AT_ONCE):
+            given, _ = vault.pseudonyms([(token, "") for (token,) in rows])
+            gone += [token for (token,), pseudonym in zip(rows, given, strict=True) if pseudonym is None]
+    return gone
+
+
+def _handle(vault: VaultClient) -> str:
+    """What stands, now, in the place of an erased person's reference."""
+    return str(vault.renewed(pa.array([UNLINKED]))[0])

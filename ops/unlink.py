@@ -1,9 +1,10 @@
 """An erased person's dossiers lose, in ``raw``, what joins them: the token, and the references made under it.
 
-The vault tells by its answer about pseudonyms who is erased (`ops.pseudonyms`); this follows in the same transaction,
-before each build. So what a load of an older landed file, which keeps its tokens for ever, brings back goes again
-before anything is built of it. Rows that change take a load number of their source with an empty interval, as for a
-changed token key (`landing.handles`): what is built of them sees that they changed.
+A row becomes what the vault makes of it when it is pulled again (`vault.sealing.UNLINKED` for each reference), so that
+it changes once. The vault tells by its answer about pseudonyms who is erased (`ops.pseudonyms`); this follows in the
+same transaction, before each build. So what a load of an older landed file, which keeps its tokens for ever, brings
+back goes again before anything is built of it. Rows that change take a load number of their source with an empty
+interval, as for a changed token key (`landing.handles`): what is built of them sees that they changed.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ _DOSSIER = ("source_code", "dossier_id")
 _CHECK = "citizen_check"
 
 
-def unlink(connection: psycopg.Connection, tokens: Sequence[str]) -> dict[str, int]:
-    """Unlink the dossiers and checks of these persons; rows changed by table. The caller commits."""
+def unlink(connection: psycopg.Connection, tokens: Sequence[str], unlinked: str) -> dict[str, int]:
+    """Unlink the dossiers and checks of these persons; rows changed by table. The caller commits.
+
+    `unlinked` is what stands in the place of a reference.
+    """
     if not tokens:
         return {}
     connection.execute("select pg_advisory_xact_lock(%s)", (LOAD_LOCK,))
@@ -40,10 +44,10 @@ def unlink(connection: psycopg.Connection, tokens: Sequence[str]) -> dict[str, i
     _number(connection, list(tokens), checks)
     changed = {}
     for table in map(contract, contract_names()):
-        columns = [c.name for c in table.columns if c.seal in ("token", "reference") and c.owner is None]
+        columns = _columns(table)
         there = connection.execute("select to_regclass(%s) is not null", (f"raw.{table.name}",)).fetchone()
         if columns and set(_DOSSIER) <= set(table.key) and there == (True,):
-            changed[table.name] = connection.execute(_emptied(table, columns)).rowcount
+            changed[table.name] = connection.execute(_emptied(table, unlinked)).rowcount
     if checks:
         changed[_CHECK] = connection.execute(
             # Of its own in each row, and of the form of a handle, which these columns must hold.
@@ -84,13 +88,25 @@ def _number(connection: psycopg.Connection, tokens: list[str], checks: bool) -> 
         )
 
 
-def _emptied(table: Contract, columns: Sequence[str]) -> sql.Composed:
+def _columns(table: Contract) -> dict[str, str]:
+    """{column: seal} of the columns that are sealed under the person of a row."""
+    return {c.name: c.seal for c in table.columns if c.seal in ("token", "reference") and c.owner is None}
+
+
+def _emptied(table: Contract, unlinked: str) -> sql.Composed:
+    new = {
+        name: sql.SQL("null")
+        if seal == "token"
+        else sql.SQL("case when {} is not null then {} end").format(sql.Identifier("r", name), unlinked)
+        for name, seal in _columns(table).items()
+    }
     return sql.SQL(
         "update raw.{table} r set {sets}, _load_number = n.load_number from unlinked u "
         "join unlinking n using (source_code) where r.source_code = u.source_code and r.dossier_id = u.dossier_id "
-        "and coalesce({columns}) is not null"
+        "and row({old}) is distinct from row({new})"
     ).format(
         table=sql.Identifier(table.name),
-        sets=sql.SQL(", ").join(sql.SQL("{} = null").format(sql.Identifier(c)) for c in columns),
-        columns=sql.SQL(", ").join(sql.Identifier("r", c) for c in columns),
+        sets=sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(c), v) for c, v in new.items()),
+        old=sql.SQL(", ").join(sql.Identifier("r", c) for c in new),
+        new=sql.SQL(", ").join(new.values()),
     )

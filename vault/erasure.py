@@ -4,9 +4,9 @@ Luật 91/2025/QH15 gives the right; archive law may stand against it, so every 
 
 - ``erase``: the person's key is destroyed, and with it every sealed value in every copy of the database but those kept
   before; the ciphertexts and quarantined records are deleted, and the person's dossiers lose the token that joins
-  them. The row of the key stays, empty: what is sealed for that person later gets no token, and references that
-  are of one dossier alone, and is stored nowhere; nor is a record of that person which is rejected later. Each dossier
-  has an empty row of its own for that, under its group (`vault.sealing`): its papers may come without their applicant.
+  them. The row of the key stays, empty: what is sealed for that person later gets no token and no reference of its own
+  (`vault.sealing.UNLINKED`), and is stored nowhere; nor is a record of that person which is rejected later. Each
+  dossier has such an empty row, too, under its group: its papers may come without their applicant.
 - ``restrict``: until the term (its last day; for good without one) no clear value is given. Sealing goes on.
 - ``refuse``: nothing follows but the record. The latest decision about a person counts: this also ends a restriction.
 
@@ -278,11 +278,6 @@ def erased(cursor: adbc.Cursor) -> set[str]:
     """Holders under which nothing is kept any more: erased persons, and the groups of their dossiers."""
     cursor.execute("select holder from person_key where erased_at is not null")
     return {h for (h,) in cursor.fetchall()}
-
-
-def erased_persons(cursor: adbc.Cursor) -> set[str]:
-    """Persons whose keys were destroyed."""
-    return {h for h in erased(cursor) if h.startswith("id")}
 
 
 def about(

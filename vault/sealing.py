@@ -41,6 +41,8 @@ TOKEN_VERSION = 1
 PREFIX = f"ref{TOKEN_VERSION}_"
 #: Holder of what belongs to no person and no group, such as officers' names, which many dossiers share.
 NOBODY = "nobody"
+#: Stands, in its current version, where an erased person's value stood: it opens nothing, and is the same for all.
+UNLINKED = PREFIX + "0" * 32
 _NONCE, _DIGEST, _GROUP = 12, 16, 16
 _KINDS = {12: "cccd", 9: "cmnd", 10: "tax", 13: "tax"}
 #: Numbers typed where none is known: they must never make two people one (irregularity 8).
@@ -132,8 +134,9 @@ class Sealer:
         Those are the text columns reference, field, holder, value; each reference once. What the tables of one chunk
         say of a person becomes one ciphertext. `persons` finds the tokens of groups of which no batch before tells.
 
-        Persons of the tokens `gone` are erased: their rows get no token, and references of their group alone, so that
-        no two of their dossiers join. `unlinked` takes the holders of these groups, for which nothing may be stored.
+        The holders `gone` are erased: a person's rows get no token, and `UNLINKED` in place of each reference, so that
+        none of his dossiers joins another; so do rows of a group that is. `unlinked` takes the groups of such persons'
+        rows, which must be closed as their keys are.
         """
         found = _Found(persons and self._first_version(persons))
         found.gone = self.handles.first(pa.array(sorted(gone), pa.string()))
@@ -172,6 +175,7 @@ class Sealer:
                 tokens = found.persons_of(group, _grouped(batch, group))
                 tokens = self._unlinked(batch, tokens, group, found)
             holders = self._holders(batch, tokens, group)
+        closed = found.is_closed(holders)
         arrays: list[pa.Array] = []
         fields: list[pa.Field] = []
         for column, spec in zip(batch.columns, batch.schema, strict=True):
@@ -197,7 +201,13 @@ class Sealer:
                 owner = own.get(b"owner", b"").decode()
                 if owner not in ("", NOBODY):
                     raise SealingError(f"column {spec.name!r} names the unknown owner {owner!r}")
-                arrays.append(self._references(spec.name, column, None if owner else holders, found))
+                if owner or closed is None:
+                    arrays.append(self._references(spec.name, column, None if owner else holders, found))
+                else:
+                    nothing = pa.scalar(None, pa.string())
+                    made = self._references(spec.name, pc.if_else(closed, nothing, column), holders, found)
+                    unlinked = pa.scalar(self.handles.current_one(UNLINKED))
+                    arrays.append(pc.if_else(pc.and_(closed, column.is_valid()), unlinked, made))
             elif seal == "year":
                 if tokens is not None:
                     self._keep_dates(spec.name, column, tokens, found)
@@ -411,7 +421,7 @@ class _Found:
     #: Values of each group met with a subject, and the token of each.
     groups: dict[str, tuple[pa.Array, pa.Array]] = dataclasses.field(default_factory=dict)
 
-    #: Tokens of erased persons, and the holders of the groups in which they were met.
+    #: Erased holders, and the groups in which erased persons were met.
     gone: pa.Array = dataclasses.field(default_factory=lambda: pa.array([], pa.string()))
     unlinked: set[str] = dataclasses.field(default_factory=set)
 
@@ -421,6 +431,13 @@ class _Found:
             return self.persons(group, values) if self.persons else None
         known, tokens = self.groups[group]
         return tokens.take(pc.index_in(values, known))
+
+    def is_closed(self, holders: pa.Array | None) -> pa.Array | None:
+        """Which rows have an erased holder; None if none has."""
+        if holders is None or not (len(self.gone) or self.unlinked):
+            return None
+        closed = pc.is_in(holders, pa.concat_arrays([self.gone, pa.array(self.unlinked, pa.string())]))
+        return closed if pc.any(closed).as_py() else None
 
     def add(self, name: str, references: pa.Array, values: pa.Array, owners: pa.Array) -> None:
         """`values` of the field `name` and of `owners`, which became `references`; a placeholder became null."""

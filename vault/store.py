@@ -157,11 +157,11 @@ class Store:
     def seal(self, batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
         """The batches sealed; all that must be stored first is committed when this returns.
 
-        Rows of an erased person get no token, and nothing of them is stored.
+        Rows of an erased person get no token and no reference of their own, and nothing of them is stored.
         """
         while True:
             sealer, unlinked = self.sealer, set[str]()
-            gone = self._do(erasure.erased_persons)
+            gone = self._do(erasure.erased)
             sealed, values = sealer.seal_together(batches, self.persons_of, gone, unlinked)
             if unlinked:
                 self._do(lambda cursor, groups=unlinked: erasure.unlink(cursor, groups))  # type: ignore[misc]
@@ -169,7 +169,7 @@ class Store:
             for batch, landed in zip(batches, sealed, strict=True):
                 self.keep_dossiers(dossiers(batch, landed, sealer.digest), sealer)
             # Who was erased meanwhile must not land with a token: what was stored just now is taken back.
-            if self._do(erasure.erased_persons) == gone:
+            if self._do(erasure.erased) <= gone | unlinked:
                 return sealed
 
     def keep(self, values: pa.Table, by: Sealer | None = None) -> None:

@@ -26,6 +26,7 @@ from tests.ops.test_population import RECORD, SOURCES
 from tests.vault.test_erasure import erase
 from tests.vault.test_sealing import tokens
 from vault.client import VaultClient
+from vault.sealing import UNLINKED
 
 MORNING = Interval(
     dt.datetime(2025, 6, 30, 8, tzinfo=VIETNAM), dt.datetime(2025, 6, 30, 8, 15, tzinfo=VIETNAM)
@@ -33,6 +34,10 @@ MORNING = Interval(
 #: An invented person who goes to two agencies, and twice to one of them.
 NUMBER = "003099000042"
 TOKEN = r"id[0-9]+_[0-9a-f]{32}"
+_REFERENCES = (
+    "select applicant_id_number, applicant_name, applicant_phone, applicant_email, applicant_address, subject_line "
+    "from raw.dossier where dossier_id like 'of-%' order by dossier_id"
+)
 #: Who reads the warehouse and builds none of it.
 READERS = ("analyst", "publisher", "auditor")
 
@@ -61,6 +66,12 @@ class Place:
     def renew(self) -> pseudonyms.Renewed:
         with psycopg.connect(self.settings.login_url("loader")) as connection:
             return pseudonyms.renew(connection, self.vault.client)
+
+    def mart_rows(self) -> dict[str, int]:
+        """Rows of every mart."""
+        names = self.rows("select table_name from information_schema.tables where table_schema = 'marts'")
+        assert len(names) > 15
+        return {name: self.rows(f"select count(*) from marts.{name}")[0][0] for (name,) in names}
 
     def facts(self) -> dict[str, tuple[Any, ...]]:
         """{dossier: responsible agency, pseudonym, transaction that wrote the row}."""
@@ -295,8 +306,13 @@ def test_a_kill_on_the_way_leaves_the_table_as_it_was(built):
 
 def test_the_next_build_takes_an_erased_person_out_and_rewrites_nobody_else(built):
     """Last in this file: the person stays erased."""
-    before = built.facts()
+    before, marts = built.facts(), built.mart_rows()
     ((token,),) = built.rows("select applicant_id_number from raw.dossier where dossier_id = 'of-0'")
+    given = built.rows(_REFERENCES)
+    listed = built.rows(
+        "select from marts.fct_citizen_check where applicant_pseudonym in "
+        "(select applicant_pseudonym from marts.fct_dossier where dossier_id like 'of-%')"
+    )
     ((others,),) = built.rows(f"select count(*) from raw.dossier where applicant_id_number <> '{token}'")
     done = erase(built.vault, NUMBER)
     assert done.returncode == 0, done.stderr
@@ -306,15 +322,20 @@ def test_the_next_build_takes_an_erased_person_out_and_rewrites_nobody_else(buil
     after = built.facts()
     assert {d for d in after if after[d] != before[d]} == {"of-0", "of-1", "of-2"}
     assert {after[d][1] for d in ("of-0", "of-1", "of-2")} == {None}
+    # No mart loses a row but the list of checked citizens, which has one for each agency of his.
+    assert len(listed) == 2
+    marts["fct_citizen_check"] -= len(listed)
+    assert built.mart_rows() == marts
     gone = {before[d][1] for d in ("of-0", "of-1")}
     for schema, table in (("marts", "fct_citizen_check"), ("marts", "fct_dossier")):
         names = {p for (p,) in built.rows(f"select applicant_pseudonym from {schema}.{table}")}
         assert not gone & names
     # Nor does anything in raw, or in what is built of it, join his dossiers any more.
-    mine = built.rows(
-        "select applicant_id_number, applicant_name, applicant_phone from raw.dossier where dossier_id like 'of-%'"
-    )
-    assert mine == [(None, None, None)] * 3
+    ((_, *first), *_) = bare = built.rows(_REFERENCES)
+    assert [row[0] for row in bare] == [None] * 3
+    assert {r for row in bare for r in row} == {None, UNLINKED}
+    assert [[r is None for r in row[1:]] for row in bare] == [[r is None for r in row[1:]] for row in given]
+    assert UNLINKED in first
     for schema, table, column in (
         ("raw", "person_pseudonym", "person_token"), ("raw", "citizen_check", "person_token"),
         ("intermediate", "int_citizens__check", "person_token"),
@@ -325,8 +346,25 @@ def test_the_next_build_takes_an_erased_person_out_and_rewrites_nobody_else(buil
     assert built.renew() == pseudonyms.Renewed(0, 0, 0), "nothing is left to do"
     # An older landed file, loaded again, brings the token back until the next build.
     another_dossier(built, "of-9", agencies(built)[0], token)
-    assert built.renew().unlinked >= 1
-    assert built.rows("select applicant_id_number from raw.dossier where dossier_id = 'of-9'") == [(None,)]
+    assert built.renew().unlinked == 1
+    # So does one of no agency, whose list nobody asks for, and a check of a citizen whose dossiers lost the token.
+    another_dossier(built, "of-none", agencies(built)[0], token)
+    with psycopg.connect(built.settings.login_url("loader")) as connection:
+        connection.execute(
+            "update raw.dossier set responsible_agency_code = null where dossier_id = 'of-none'"
+        )
+        connection.execute(
+            "update raw.citizen_check set person_token = %s where check_id = (select min(check_id) from "
+            "raw.citizen_check)",
+            (token,),
+        )
+    assert built.renew().unlinked == 2
+    held = built.rows(
+        "select applicant_id_number from raw.dossier where dossier_id in ('of-9', 'of-none') "
+        f"union all select person_token from raw.citizen_check where person_token = '{token}'"
+    )
+    assert held == [(None,), (None,)]
+    assert built.renew() == pseudonyms.Renewed(0, 0, 0)
 
 
 @pytest.mark.prove
