@@ -338,7 +338,7 @@ class FileDrop(Connector):
             told.setdefault(p, ("", f"trùng khóa với dòng {at} nhưng khác giá trị"))
         chunk = Chunk()
         count = self.report.counts[self.table]
-        before = dataclasses.replace(count)
+        before = dataclasses.replace(count, dropped=count.dropped.copy())
         result = self.typed(
             chunk, self.table, understood.columns, _Written(understood, file.name, places), None, refused
         )
