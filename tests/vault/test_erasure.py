@@ -341,11 +341,14 @@ def test_in_any_order_the_vault_holds_what_a_dictionary_would(setup, steps):
         identity = f"003{example:06d}{person or 0:03d}"
         if act == "seal":
             row = PERSON | {"applicant_id_number": identity, "applicant_phone": phone}
-            sealed, values = store.sealer.seal(batch(row))
-            store.keep(values)
+            (sealed,) = store.seal([batch(row | {"dossier_id": f"{example}-{person}"})])
             reference = sealed.column("applicant_phone")[0].as_py()
-            assert seen.setdefault((person, phone), reference) == reference
-            if person not in erased:
+            token = sealed.column("applicant_id_number")[0].as_py()
+            if person in erased:
+                assert (token, reference) == (None, UNLINKED)
+            else:
+                assert token == store.sealer.token(identity)
+                assert seen.setdefault((person, phone), reference) == reference
                 model[reference] = (person, phone)
         elif act == "reveal":
             expected = {r: v for r, (p, v) in model.items() if p not in restricted}
