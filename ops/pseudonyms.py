@@ -41,13 +41,8 @@ _ERASED = (
     "delete from raw.person_pseudonym held using answered where answered.pseudonym is null "
     "and answered.agency_code = held.agency_code and answered.person_token = held.person_token"
 )
-#: Persons of whom no agency has a list: of a dossier without an agency, or of a check whose dossiers lost the token.
-_ELSEWHERE = (
-    "(select applicant_id_number as person_token from raw.dossier "
-    "where applicant_id_number is not null and responsible_agency_code is null{checks}) "
-    "except select person_token from wanted"
-)
-_CHECKS = " union select person_token from raw.citizen_check"
+#: Persons in no agency's list: all their dossiers were pulled again and lost the token, and a check has it still.
+_ELSEWHERE = "select person_token from raw.citizen_check except select person_token from wanted"
 _KEEP = (
     "insert into raw.person_pseudonym (agency_code, person_token, pseudonym, vault_state) "
     "select agency_code, person_token, pseudonym, vault_state from answered where pseudonym is not null "
@@ -112,11 +107,12 @@ def renew(connection: psycopg.Connection, vault: VaultClient) -> Renewed:
 
 
 def _gone_elsewhere(connection: psycopg.Connection, vault: VaultClient) -> list[str]:
-    """Tokens of erased persons that stand in ``raw`` and in no agency's list; their pseudonyms are thrown away."""
-    checks = connection.execute("select to_regclass('raw.citizen_check') is not null").fetchone() == (True,)
+    """Tokens of erased persons that stand in checks and in no agency's list; others' pseudonyms are thrown away."""
     gone: list[str] = []
+    if connection.execute("select to_regclass('raw.citizen_check')").fetchone() == (None,):
+        return gone
     with connection.cursor("elsewhere") as held:
-        held.execute(_ELSEWHERE.format(checks=_CHECKS if checks else ""))
+        held.execute(_ELSEWHERE)
         while rows := held.fetchmany(MOST_AT_ONCE):
             given, _ = vault.pseudonyms([(token, "") for (token,) in rows])
             gone += [token for (token,), pseudonym in zip(rows, given, strict=True) if pseudonym is None]
