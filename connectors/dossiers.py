@@ -250,7 +250,7 @@ class DossierSystem(Connector):
         rejected = self._part(chunk, ids, details, found)
         for each, keys, entries in received:
             for position, extra in undeclared(entries, each.known, Counter()):
-                key_of = {"dossier_id": keys[position]}
+                key_of: dict[str, str | None] = {"dossier_id": keys[position]}
                 self.quarantine_undeclared(chunk, each.table, key_of, extra, position in rejected[each.table])
 
     def _part(

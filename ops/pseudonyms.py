@@ -97,8 +97,8 @@ def renew(connection: psycopg.Connection, vault: VaultClient) -> Renewed:
     connection.execute("analyze answered")
     removed = connection.execute(_GONE).rowcount + connection.execute(_ERASED).rowcount
     connection.execute(_KEEP)
-    rows = connection.execute("select distinct person_token from answered where pseudonym is null").fetchall()
-    gone = [token for (token,) in rows] + _gone_elsewhere(connection, vault)
+    void = connection.execute("select distinct person_token from answered where pseudonym is null").fetchall()
+    gone = [str(token) for (token,) in void] + _gone_elsewhere(connection, vault)
     unlinked = sum(unlink(connection, gone, _handle(vault)).values()) if gone else 0
     if asked or removed:
         connection.execute("analyze raw.person_pseudonym")
