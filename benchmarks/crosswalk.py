@@ -240,12 +240,16 @@ def _phone(own: str, chance: random.Random) -> str | None:
 
 def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[list[int], pa.RecordBatch]]:
     clear = contract("dossier").clear_schema
-    names = ["applicant_id_number", *(n for n in ROLES if n != OTHER_PAPER)]
+    key = ("source_code", "dossier_id")
+    names = [*key, "applicant_id_number", *(n for n in ROLES if n != OTHER_PAPER)]
     shown = pa.field(
         OTHER_PAPER, pa.string(), metadata={"classification": "identifying", "seal": "reference"}
     )
-    schema = pa.schema([*(clear.field(n) for n in names), shown], metadata={"subject": "applicant_id_number"})
-    held = list(rows)
+    schema = pa.schema(
+        [*(clear.field(n) for n in names), shown],
+        metadata={"subject": "applicant_id_number", "group": ",".join(key)},
+    )
+    held = [{"source_code": "benchmark", "dossier_id": str(n), **row} for n, row in enumerate(rows)]
     for start in range(0, len(held), _AT_ONCE):
         part = held[start : start + _AT_ONCE]
         yield [r.pop("paper_of") for r in part], pa.RecordBatch.from_pylist(part, schema=schema)

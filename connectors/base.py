@@ -12,11 +12,12 @@ import datetime as dt
 import email.utils
 import pathlib
 import random
+import re
 import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -558,18 +559,31 @@ class Connector:
         """
         columns, paths = flatten(records, mapping)
         result = self.typed(chunk, table, columns, records, paths)
+        rejected = {r.position for r in result.rejects}
         for position, extra in undeclared(records, declared_keys(mapping, ignored), Counter()):
             values = {k: columns[k][position] for k in contract(table).key}
             key = {k: str(v) if isinstance(v, str | int) else None for k, v in values.items()}
-            self.quarantine_undeclared(chunk, table, key, extra)
+            self.quarantine_undeclared(chunk, table, key, extra, position in rejected)
         return result
 
+    def apart(self, table: str) -> Collection[str]:
+        """Keys of a record of `table` whose entries are rows of another table: rejected and counted there."""
+        return ()
+
     def quarantine_undeclared(
-        self, chunk: Chunk, table: str, key: dict[str, str | None], extra: Mapping[str, Any]
+        self,
+        chunk: Chunk,
+        table: str,
+        key: dict[str, str | None],
+        extra: Mapping[str, Any],
+        is_rejected: bool = False,
     ) -> None:
-        """Count values that no column takes, {path: value} of one record, and set them aside but for the unwanted."""
+        """Count values that no column takes, {path: value} of one record, and set them aside but for the unwanted.
+
+        The unwanted of a rejected record were counted when the whole of it was set aside (`typed`).
+        """
         count = self.report.counts[table]
-        kept = without(dict(extra), count.dropped)
+        kept = without(dict(extra), Counter() if is_rejected else count.dropped)
         count.undeclared.update(dict.fromkeys(kept, 1))
         if kept:
             payload = orjson.dumps(kept, default=str)
@@ -579,8 +593,11 @@ class Connector:
         """A rejected record as JSON, without what is dropped on receipt."""
         sealed_by_drop = (c.name for c in contract(table).columns if c.seal == "drop")
         also = frozenset(where.get(name, name).rpartition(".")[2] for name in sealed_by_drop)
-        kept = without(
-            orjson.loads(orjson.dumps(record, default=str)), self.report.counts[table].dropped, also
+        found: Counter[str] = Counter()
+        kept = without(orjson.loads(orjson.dumps(record, default=str)), found, also)
+        apart = self.apart(table)
+        self.report.counts[table].dropped.update(
+            {p: n for p, n in found.items() if p in apart or re.split(r"[.\[]", p)[0] not in apart}
         )
         return orjson.dumps(kept)
 

@@ -7,7 +7,7 @@ undeclared are the same for all of them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, ClassVar
@@ -104,6 +104,10 @@ class DossierSystem(Connector):
 
     def derive(self, table: str, columns: dict[str, Any]) -> None:
         """Make columns that are no plain value of the source; lists, or Arrow arrays."""
+
+    def apart(self, table: str) -> Collection[str]:
+        """The lists of a dossier."""
+        return self.shape().lists if table == "dossier" else ()
 
     def announces(self) -> bool:
         """Whether this installation says how many rows a window has."""
@@ -236,14 +240,18 @@ class DossierSystem(Connector):
             if detail is None:
                 columns["dossier_id"][position] = ids[position]
         found: dict[str, tuple[Any, np.ndarray]] = {"dossier": (columns, np.arange(len(ids)))}
-        self._quarantine_undeclared(chunk, shape, ids, records)
+        received: list[tuple[Shape, Sequence[str], Sequence[Any]]] = [(shape, ids, records)]
         for key, entry in shape.lists.items():
             lists = [listed(r.get(key)) for r in records]
             owners = np.repeat(np.arange(len(ids)), [len(entries) for entries in lists])
             flat = list(chain.from_iterable(lists))
             found[entry.table] = (flatten(flat, entry.mapping)[0], owners)
-            self._quarantine_undeclared(chunk, entry, [ids[o] for o in owners], flat)
-        self._part(chunk, ids, details, found)
+            received.append((entry, [ids[o] for o in owners], flat))
+        rejected = self._part(chunk, ids, details, found)
+        for each, keys, entries in received:
+            for position, extra in undeclared(entries, each.known, Counter()):
+                key_of: dict[str, str | None] = {"dossier_id": keys[position]}
+                self.quarantine_undeclared(chunk, each.table, key_of, extra, position in rejected[each.table])
 
     def _part(
         self,
@@ -251,8 +259,11 @@ class DossierSystem(Connector):
         ids: list[str],
         details: Sequence[Detail | None],
         found: dict[str, tuple[dict[str, Any], np.ndarray]],
-    ) -> None:
-        """Type dossiers and what belongs to them; `found` is {table: (columns, position of each row's dossier)}."""
+    ) -> dict[str, set[int]]:
+        """Type dossiers and what belongs to them; positions of rejected rows by table.
+
+        `found` is {table: (columns, position of each row's dossier)}.
+        """
         shape = self.shape()
         columns, owners = found["dossier"]
         own_ids = columns["dossier_id"] = _as_text(columns["dossier_id"])
@@ -280,6 +291,7 @@ class DossierSystem(Connector):
         self.derive("dossier", columns)
         origin = _Origin(ids, details, "", owners)
         bad = {r.position for r in self.typed(chunk, "dossier", columns, origin, shape.paths, gone).rejects}
+        rejected = {"dossier": bad}
         for key, entry in shape.lists.items():
             columns, owners = found[entry.table]
             columns["dossier_id"] = (
@@ -290,13 +302,11 @@ class DossierSystem(Connector):
             self.derive(entry.table, columns)
             refused = {p: "its dossier was rejected" for p, o in enumerate(owners) if o in bad} if bad else {}
             paths = {c: f"{key}[].{p}" for c, p in entry.paths.items()}
-            self.typed(chunk, entry.table, columns, _Origin(ids, details, key, owners), paths, refused)
-
-    def _quarantine_undeclared(
-        self, chunk: Chunk, shape: Shape, ids: Sequence[str], records: Sequence[Any]
-    ) -> None:
-        for position, extra in undeclared(records, shape.known, Counter()):
-            self.quarantine_undeclared(chunk, shape.table, {"dossier_id": ids[position]}, extra)
+            typed = self.typed(
+                chunk, entry.table, columns, _Origin(ids, details, key, owners), paths, refused
+            )
+            rejected[entry.table] = {r.position for r in typed.rejects}
+        return rejected
 
 
 def _as_text(ids: Any) -> Any:

@@ -7,7 +7,9 @@ signatures; files are sent twice, corrected, sent half. Whom to call: the office
 A new table needs a contract and an entry in the list of sources, no code (docs/drop-a-file.md). Only
 aggregates come this way: a contract with personal columns, or a file that looks like a list of persons, is
 refused. The folder itself is the record: what was taken lies unchanged in ``da-nhan/<end of the run's
-interval>/``, what was refused stays with a message beside it, ``<name>.tu-choi.txt``.
+interval>/``, what was refused stays with a message beside it, ``<name>.tu-choi.txt``. Names of files and sheets may be
+persons' (*Danh sách hộ Nguyễn Văn A*): they stand in the folder, and sealed beside a rejected record. Everywhere else a
+file is called by its time and checksum, a sheet by its number.
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ import os
 import re
 import sys
 import time
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,8 +55,6 @@ _PASSING = re.compile(
     r"~\$.*|\..*|.*\.(part|partial|tmp|temp|filepart|crdownload|download|!ut)|thumbs\.db|desktop\.ini|.*~",
     re.IGNORECASE,
 )
-#: In a name of a file: perhaps somebody's number, and then perhaps his name beside it.
-_LONG_NUMBER = re.compile(r"[0-9](?:[ .]?[0-9]){8,}")
 _IDENTITY = re.compile(r"(?<![0-9])0[0-9]{11}(?![0-9])")
 _LISTED = 30
 _IN_VIETNAMESE = (
@@ -87,8 +86,8 @@ class Dropped:
 
     @property
     def shown(self) -> str:
-        """What is written of its name outside the folder, and the vault."""
-        return _shown(self.name, self.state[1], self.sha256)
+        """What it is called outside the folder and the vault."""
+        return _called(self.state[1], self.sha256)
 
 
 @dataclass
@@ -169,7 +168,7 @@ class FileDrop(Connector):
                 if file.day is not None:
                     raise SourceRefused(
                         f"{self.source_code}: {file.path.parent}, {file.shown} was taken before and does not fit the "
-                        f"contract any more: {e}"
+                        f"contract any more: {e.en}"
                     ) from None
                 self._refuse(file, e)
                 refused.append(file.shown)
@@ -184,7 +183,8 @@ class FileDrop(Connector):
             if refused:
                 raise FilesRefused(
                     f"{self.source_code}: nothing to take in {self.folder}: {'; '.join(self.report.notes)}. Each "
-                    f"refused file has a message beside it (*{REFUSAL}); put a corrected file in its place."
+                    f"refused file has a message beside it (*{REFUSAL}) that ends with its sha256; put a corrected "
+                    "file in its place."
                 )
             raise NothingDropped(f"{self.source_code}: no new file in {self.folder}")
 
@@ -204,7 +204,7 @@ class FileDrop(Connector):
             except FileNotFoundError:
                 continue
             except OSError as e:
-                raise self._no_rights(folder, e) from None
+                raise self._no_rights(folder, e, file.shown) from None
         self._taken = []
 
     def _waiting(self) -> list[Dropped]:
@@ -232,7 +232,7 @@ class FileDrop(Connector):
             try:
                 if open_in_excel or _state(path) != before[path]:
                     self.report.notes.append(
-                        f"{_shown(path.name, before[path][1])} is still being written; it is left for the next run"
+                        f"{_called(before[path][1])} is still being written; it is left for the next run"
                     )
                     continue
                 file = Dropped(path, path.name, None, state=before[path])
@@ -245,7 +245,7 @@ class FileDrop(Connector):
             except FileNotFoundError:
                 continue
             except OSError as e:
-                raise self._no_rights(path, e) from None
+                raise self._no_rights(self.folder, e, _called(before[path][1])) from None
             if self._answered(file):
                 continue
             if file.sha256[:16] in archived:
@@ -269,10 +269,9 @@ class FileDrop(Connector):
                 sha = hashlib.sha256(content).hexdigest()
                 if sha[:16] != start:
                     raise SourceRefused(
-                        f"{self.source_code}: {path.parent}, "
-                        f"{_shown(name, path.stat().st_mtime_ns, start)} was changed after it was taken (its "
-                        "checksum is not the one in "
-                        "its name). Files in the archive are immutable: restore it."
+                        f"{self.source_code}: {path.parent}, {_called(path.stat().st_mtime_ns, start)} was changed "
+                        "after it was taken (its checksum is not the one in its name). Files in the archive are "
+                        "immutable: restore it."
                     )
                 files.append(Dropped(path, name, path.parent.name, sha, content, _state(path)))
         return sorted(files, key=lambda f: (f.day, f.state[1], f.name), reverse=True)
@@ -307,12 +306,12 @@ class FileDrop(Connector):
                 newline="\r\n",
             )
         except OSError as e:
-            raise self._no_rights(beside, e) from None
+            raise self._no_rights(self.folder, e, f"the message beside the {file.shown}") from None
 
-    def _no_rights(self, path: Path, e: OSError) -> SourceRefused:
+    def _no_rights(self, folder: Path, e: OSError, what: str = "") -> SourceRefused:
+        where = f"{folder}, {what}" if what else str(folder)
         return SourceRefused(
-            f"{self.source_code}: {path.parent}: {_shown(path.name, 0)}: "
-            f"{e.strerror or type(e).__name__}. This user must read, write and rename in "
+            f"{self.source_code}: {where}: {e.strerror or type(e).__name__}. This user must read, write and rename in "
             f"{self.folder}."
         )
 
@@ -338,21 +337,21 @@ class FileDrop(Connector):
             told.setdefault(p, ("", f"trùng khóa với dòng {at} nhưng khác giá trị"))
         chunk = Chunk()
         count = self.report.counts[self.table]
-        before = dataclasses.replace(count)
+        before = dataclasses.replace(count, dropped=count.dropped.copy())
         result = self.typed(
             chunk, self.table, understood.columns, _Written(understood, file.name, places), None, refused
         )
         chunk.rejects = [
             dataclasses.replace(
                 r,
-                key=_placed(r.key, file, places[r.position]),
+                key=_placed(r.key, file, understood.reading, places[r.position]),
                 field=understood.wrong[r.position][0] if r.position in understood.wrong else r.field,
             )
             for r in result.rejects
         ]
         if len(chunk.rejects) > known.reject_share * len(places):
             self.report.counts[self.table] = before
-            raise _too_many(chunk.rejects, told, places, self.words)
+            raise _too_many(chunk.rejects, told, understood, self.words)
         chunk.quarantine = [
             dataclasses.replace(q, key=r.key, field=r.field)
             for q, r in zip(chunk.quarantine, chunk.rejects, strict=True)
@@ -365,15 +364,16 @@ class FileDrop(Connector):
             count.duplicates += batch.num_rows - chunk.tables[self.table].num_rows
             seen.update(keys)
         count.announced = (count.announced or 0) + len(places)
+        number_of = understood.reading.number_of
         self.report.windows.append(
             {
-                "window": f"file {file.shown}", "sha256": file.sha256, "reading": understood.reading.how,
+                "window": file.shown, "sha256": file.sha256, "reading": understood.reading.how,
                 "announced_before": len(places), "announced_after": len(places), "received": len(places),
                 "left_out": [
-                    {"sheet": r.sheet, "why": why, "rows": len(rows), "first": rows[0]}
+                    {"sheet": number_of(r.sheet), "why": why, "rows": len(rows), "first": rows[0]}
                     for _, r in understood.sheets for why, rows in r.left_out.items()
                 ],
-                "sheets_skipped": understood.skipped,
+                "sheets_skipped": [number_of(name) for name in understood.skipped],
             }
         )  # fmt: skip
         return chunk
@@ -381,7 +381,7 @@ class FileDrop(Connector):
     def _understood(self, content: bytes) -> Understood:
         """The table in a file, by the first reading of its bytes in which the contract's headings stand."""
         best = Miss(-1, "tệp trống", "the file is empty")
-        where = ""
+        where = number = ""
         for reading in readings(content, self.endpoint.options.get("encoding"), UNPACKED_LIMIT):
             found = [(sheet, find(sheet, self.words)) for sheet in reading.sheets if not sheet.is_hidden]
             layouts = [f for _, f in found if isinstance(f, Layout)]
@@ -390,7 +390,7 @@ class FileDrop(Connector):
             wrong = [(name, miss) for name, miss in missed if miss.score > 1] if layouts else missed
             for name, miss in wrong:
                 if miss.score > best.score or layouts:
-                    best, where = miss, name
+                    best, where, number = miss, name, reading.number_of(name)
             if layouts and reading.is_torn:
                 raise Refused(
                     "một dấu nháy kép mở mà không đóng đã gộp nhiều dòng vào một ô. Hãy bỏ dấu nháy đó rồi gửi lại.",
@@ -400,7 +400,7 @@ class FileDrop(Connector):
                 return self._columns(reading, layouts, [name for name, _ in missed])
             if layouts:
                 break
-        vi, en = (f"trang '{where}': ", f"sheet '{where}': ") if where else ("", "")
+        vi, en = (f"trang '{where}': ", f"sheet {number}: ") if where else ("", "")
         raise Refused(vi + best.vi + ".", en + best.en + ".")
 
     def _columns(self, reading: Reading, layouts: list[Layout], skipped: list[str]) -> Understood:
@@ -450,7 +450,7 @@ class FileDrop(Connector):
     def _quarantine_undeclared(self, chunk: Chunk, file: Dropped, understood: Understood) -> None:
         for _, r in understood.sheets:
             for position, extra in r.undeclared:
-                key = _placed({}, file, (r.sheet, r.rows[position]))
+                key = _placed({}, file, understood.reading, (r.sheet, r.rows[position]))
                 self.quarantine_undeclared(chunk, self.table, key, extra)
 
 
@@ -505,9 +505,10 @@ def _check_totals(understood: Understood, wanted: bool) -> None:
 
 
 def _too_many(
-    rejects: Sequence[Reject], told: dict[int, tuple[str, str]], places: list[tuple[str, int]], words: Words
+    rejects: Sequence[Reject], told: dict[int, tuple[str, str]], understood: Understood, words: Words
 ) -> Refused:
     """The refusal of a file with more wrong records than its contract allows: where and why, never the values."""
+    places, number_of = understood.places(), understood.reading.number_of
     lines: dict[tuple[str, str], None] = {}  # a row spread out is many records, and told once
     for r in rejects:
         sheet, row = places[r.position]
@@ -515,7 +516,7 @@ def _too_many(
         why = why or next((v for e, v in _IN_VIETNAMESE if r.reason.startswith(e)), r.reason)
         vi = f"dòng {row}" + (f", cột {words.label(column)}" if column else "") + f": {why}"
         en = f"row {row}: {r.field} {r.reason}".replace(":  ", ": ").rstrip()
-        lines[(f"trang '{sheet}', {vi}", f"sheet '{sheet}', {en}") if sheet else (vi, en)] = None
+        lines[(f"trang '{sheet}', {vi}", f"sheet {number_of(sheet)}, {en}") if sheet else (vi, en)] = None
     vis, ens = ([f"- {pair[i]}" for pair in list(lines)[:_LISTED]] for i in (0, 1))
     if len(lines) > _LISTED:
         vis.append(f"- và {len(lines) - _LISTED:,} chỗ khác")
@@ -526,8 +527,12 @@ def _too_many(
     )
 
 
-def _placed(key: dict[str, str | None], file: Dropped, place: tuple[str, int]) -> dict[str, str | None]:
-    return {**key, "_file": file.shown, "_sheet": place[0], "_row": str(place[1])}
+def _placed(
+    key: dict[str, str | None], file: Dropped, reading: Reading, place: tuple[str, int]
+) -> dict[str, str | None]:
+    """The key of a record, and where it stands; `_file` is the start of the file's sha256."""
+    sheet, row = place
+    return {**key, "_file": file.sha256[:16], "_sheet": reading.number_of(sheet), "_row": str(row)}
 
 
 def _has_identity(sheet: Sheet) -> bool:
@@ -558,13 +563,13 @@ def _sliced(chunk: Chunk, table: str, size: int = 50_000) -> Iterator[Chunk]:
         yield Chunk({table: batch.slice(start, size)})
 
 
-def _shown(name: str, changed: int, sha256: str = "") -> str:
-    """The name, or where it holds a long number, by what else the file is found: its time, and start of its sha256."""
-    if not _LONG_NUMBER.search(unicodedata.normalize("NFKC", name)):
-        return name
-    parts = [f"of {dt.datetime.fromtimestamp(changed / 1e9, VIETNAM):%d/%m/%Y %H:%M:%S}"] * bool(changed)
-    parts += [f"sha256 {sha256[:16]}"] * bool(sha256)
-    return f"(a file with a long number in its name{''.join(', ' + p for p in parts)})"
+def _called(changed: int, sha256: str = "") -> str:
+    """A file by what it is found with: when it last changed (nanoseconds of 1970), and the start of its sha256."""
+    try:
+        moment = f"{dt.datetime.fromtimestamp(changed / 1e9, VIETNAM):%d/%m/%Y %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):
+        moment = "an unknown time"  # a share may give any number
+    return f"file of {moment}" + (f" (sha256 {sha256[:16]})" if sha256 else "")
 
 
 def _fitting(name: str, suffix: str = "") -> str:
@@ -594,15 +599,15 @@ def main(arguments: Sequence[str]) -> int:
     (window,) = reader.report.windows
     print(f"{path.name}: {window['received']:,} records, read as {window['reading']}")
     for left in window["left_out"]:
-        print(
-            f"  left out: {left['rows']} rows, the first {left['first']}: {left['why']} {left['sheet']}".rstrip()
-        )
+        sheet = left["sheet"] and f", sheet {left['sheet']}"
+        print(f"  left out: {left['rows']} rows, the first {left['first']}: {left['why']}{sheet}")
     for heading, times in reader.report.counts[table].undeclared.items():
         print(f"  to quarantine: {heading}, {times:,} values")
     for heading, times in reader.report.counts[table].dropped.items():
         print(f"  dropped, in no place kept: {heading}, {times:,} values")
     for r in chunk.rejects:
-        print(f"  rejected: row {r.key['_row']} {r.key['_sheet']}: {r.field} {r.reason}")
+        sheet = r.key["_sheet"] and f" of sheet {r.key['_sheet']}"
+        print(f"  rejected: row {r.key['_row']}{sheet}: {r.field} {r.reason}")
     print(chunk.tables[table].slice(0, 5).to_pandas().drop(columns="source_code").to_string(index=False))
     return 0
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -227,6 +227,10 @@ class NationalPortal(Connector):
                 )
             passed.add(following)
             cursor = following
+
+    def apart(self, table: str) -> Collection[str]:
+        """The ways in which a procedure is handed in."""
+        return ("executionMethods",) if table == "procedure" else ()
 
     def _procedure_chunk(self, ids: list[str], details: list[Any]) -> Chunk:
         chunk = Chunk()

@@ -67,6 +67,11 @@ class Reading:
     #: A quote that was opened and not closed has drawn whole rows into one cell, if this reading is the right one.
     is_torn: bool = False
 
+    def number_of(self, sheet: str) -> str:
+        """Which of the sheets that are seen it is, from 1; empty for a text file. Its name may be a person's."""
+        names = [s.name for s in self.sheets if not s.is_hidden]
+        return str(names.index(sheet) + 1) if sheet else ""
+
 
 def readings(content: bytes, encoding: str | None = None, limit: int = UNPACKED_LIMIT) -> Iterator[Reading]:
     """Every reading of a file's bytes, likeliest first; Refused where there is none.

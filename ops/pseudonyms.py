@@ -12,9 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import psycopg
+import pyarrow as pa
 
+from ops.unlink import unlink
 from vault.client import VaultClient
 from vault.pseudonyms import MOST_AT_ONCE
+from vault.sealing import UNLINKED
 
 _TABLE = (
     "create table if not exists raw.person_pseudonym (agency_code text not null, person_token text not null, "
@@ -38,6 +41,8 @@ _ERASED = (
     "delete from raw.person_pseudonym held using answered where answered.pseudonym is null "
     "and answered.agency_code = held.agency_code and answered.person_token = held.person_token"
 )
+#: Persons in no agency's list: all their dossiers were pulled again and lost the token, and a check has it still.
+_ELSEWHERE = "select person_token from raw.citizen_check except select person_token from wanted"
 _KEEP = (
     "insert into raw.person_pseudonym (agency_code, person_token, pseudonym, vault_state) "
     "select agency_code, person_token, pseudonym, vault_state from answered where pseudonym is not null "
@@ -48,11 +53,15 @@ _KEEP = (
 
 @dataclass(frozen=True)
 class Renewed:
-    """What was done: pairs the vault was asked about, pairs of erased persons among them, rows removed."""
+    """What was done: pairs the vault was asked about, pairs of erased persons among them, rows removed.
+
+    `unlinked` is how many rows of ``raw`` lost an erased person's handles (`ops.unlink`).
+    """
 
     asked: int
     erased: int
     removed: int
+    unlinked: int = 0
 
 
 def renew(connection: psycopg.Connection, vault: VaultClient) -> Renewed:
@@ -88,7 +97,28 @@ def renew(connection: psycopg.Connection, vault: VaultClient) -> Renewed:
     connection.execute("analyze answered")
     removed = connection.execute(_GONE).rowcount + connection.execute(_ERASED).rowcount
     connection.execute(_KEEP)
+    void = connection.execute("select distinct person_token from answered where pseudonym is null").fetchall()
+    gone = [str(token) for (token,) in void] + _gone_elsewhere(connection, vault)
+    unlinked = sum(unlink(connection, gone, _handle(vault)).values()) if gone else 0
     if asked or removed:
         connection.execute("analyze raw.person_pseudonym")
     connection.commit()
-    return Renewed(asked, erased, removed)
+    return Renewed(asked, erased, removed, unlinked)
+
+
+def _gone_elsewhere(connection: psycopg.Connection, vault: VaultClient) -> list[str]:
+    """Tokens of erased persons that stand in checks and in no agency's list; others' pseudonyms are thrown away."""
+    gone: list[str] = []
+    if connection.execute("select to_regclass('raw.citizen_check')").fetchone() == (None,):
+        return gone
+    with connection.cursor("elsewhere") as held:
+        held.execute(_ELSEWHERE)
+        while rows := held.fetchmany(MOST_AT_ONCE):
+            given, _ = vault.pseudonyms([(token, "") for (token,) in rows])
+            gone += [token for (token,), pseudonym in zip(rows, given, strict=True) if pseudonym is None]
+    return gone
+
+
+def _handle(vault: VaultClient) -> str:
+    """What stands, now, in the place of an erased person's reference."""
+    return str(vault.renewed(pa.array([UNLINKED]))[0])

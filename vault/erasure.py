@@ -3,9 +3,10 @@
 Luật 91/2025/QH15 gives the right; archive law may stand against it, so every request is recorded with its decision:
 
 - ``erase``: the person's key is destroyed, and with it every sealed value in every copy of the database but those kept
-  before; the ciphertexts and quarantined records are deleted. The row of the key stays, empty: what is sealed for that
-  person later becomes the same references as ever, so that no row changes, and is stored nowhere; nor is a record of
-  that person which is rejected later.
+  before; the ciphertexts and quarantined records are deleted, and the person's dossiers lose the token that joins
+  them. The row of the key stays, empty: what is sealed for that person later gets no token and no reference of its own
+  (`vault.sealing.UNLINKED`), and is stored nowhere; nor is a record of that person which is rejected later. Each
+  dossier has such an empty row, too, under its group: its papers may come without their applicant.
 - ``restrict``: until the term (its last day; for good without one) no clear value is given. Sealing goes on.
 - ``refuse``: nothing follows but the record. The latest decision about a person counts: this also ends a restriction.
 
@@ -36,6 +37,7 @@ from vault import crosswalk
 from vault.audit import dossier_of
 from vault.keys import KeyTrouble
 from vault.persons import alone
+from vault.reveal import message_of
 from vault.sealing import Sealer
 
 SCHEMA = """
@@ -189,6 +191,7 @@ def finish(cursor: adbc.Cursor, sealer: Sealer) -> int:
     cursor.execute("select distinct holder from erasure_request where decision = 'erase' and done_at is null")
     holders = {h for (h,) in cursor.fetchall()}
     if not holders:
+        _unlink_dossiers(cursor, sealer)
         return 0
     listed = ", ".join("'" + h.replace("'", "") + "'" for h in holders)
     old = [group for group, owner in _old_groups(cursor, sealer) if owner in holders]
@@ -208,8 +211,46 @@ def finish(cursor: adbc.Cursor, sealer: Sealer) -> int:
     crosswalk.forget(cursor, holders)
     for row_id in list(_quarantined(cursor, sealer, holders)):
         cursor.execute(f"delete from quarantine where id = {int(row_id)}")  # noqa: S608
+    deleted += _unlink_dossiers(cursor, sealer)
     cursor.execute("update erasure_request set done_at = now() where decision = 'erase' and done_at is null")
     return deleted
+
+
+def _unlink_dossiers(cursor: adbc.Cursor, sealer: Sealer) -> int:
+    """Take the token from dossiers of erased persons; how many values were deleted that stood under a dossier."""
+    cursor.execute(
+        "select d.source_code, d.dossier_id, d.agency from sealed_dossier d join person_key k on k.holder = d.token "
+        "where k.erased_at is not null"
+    )
+    rows = cursor.fetchall()
+    deleted = unlink(cursor, {sealer.group_of((source, dossier)) for source, dossier, _ in rows})
+    for source, dossier, agency in rows:
+        row = {"source_code": source, "dossier_id": dossier, "agency": agency, "token": "", "refs": ""}
+        cursor.execute(
+            "update sealed_dossier set token = '', refs = '', proof = $1 where source_code = $2 and dossier_id = $3",
+            (sealer.digest(message_of(row)), source, dossier),
+        )
+    return deleted
+
+
+def unlink(cursor: adbc.Cursor, groups: set[str]) -> int:
+    """Have nothing stored under these groups any more, nor kept; how many values were deleted."""
+    known = erased(cursor)
+    if not groups - known:
+        return 0
+    alone(cursor)
+    listed = ", ".join("'" + g.replace("'", "") + "'" for g in sorted(groups - known))
+    cursor.execute(
+        "insert into person_key (holder, master_version, erased_at) "  # noqa: S608
+        f"select holder, 0, now() from unnest(array[{listed}]) holder on conflict (holder) do update "
+        "set wrapped = null, master_version = 0, erased_at = now() where person_key.wrapped is not null"
+    )
+    cursor.execute(
+        f"with gone as (delete from sealed_group where holder in ({listed}) returning id), "  # noqa: S608
+        "left_over as (delete from sealed_value where group_id in (select id from gone) returning 1) "
+        "select count(*) from left_over"
+    )
+    return int(cursor.fetchall()[0][0])
 
 
 def _old_groups(cursor: adbc.Cursor, sealer: Sealer) -> Iterator[tuple[bytes, str | None]]:
@@ -234,7 +275,7 @@ def _quarantined(cursor: adbc.Cursor, sealer: Sealer, holders: set[str]) -> Iter
 
 
 def erased(cursor: adbc.Cursor) -> set[str]:
-    """Persons whose keys were destroyed."""
+    """Holders under which nothing is kept any more: erased persons, and the groups of their dossiers."""
     cursor.execute("select holder from person_key where erased_at is not null")
     return {h for (h,) in cursor.fetchall()}
 
@@ -254,7 +295,9 @@ def about(
     )
     theirs = set(cursor.fetchall())
     return [
-        (source, dossier_of(key)) in theirs or any(sealer.token(text) in holders for text in _texts(plain))
+        (dossier := (source, dossier_of(key))) in theirs
+        or sealer.group_of(dossier) in holders
+        or any(sealer.token(text) in holders for text in _texts(plain))
         for source, key, plain in records
     ]
 

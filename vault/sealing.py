@@ -41,6 +41,8 @@ TOKEN_VERSION = 1
 PREFIX = f"ref{TOKEN_VERSION}_"
 #: Holder of what belongs to no person and no group, such as officers' names, which many dossiers share.
 NOBODY = "nobody"
+#: Stands, in its current version, where an erased person's value stood: it opens nothing, and is the same for all.
+UNLINKED = PREFIX + "0" * 32
 _NONCE, _DIGEST, _GROUP = 12, 16, 16
 _KINDS = {12: "cccd", 9: "cmnd", 10: "tax", 13: "tax"}
 #: Numbers typed where none is known: they must never make two people one (irregularity 8).
@@ -121,16 +123,27 @@ class Sealer:
         return sealed, values
 
     def seal_together(
-        self, batches: Sequence[pa.RecordBatch], persons: Persons | None = None
+        self,
+        batches: Sequence[pa.RecordBatch],
+        persons: Persons | None = None,
+        gone: Iterable[str] = (),
+        unlinked: set[str] | None = None,
     ) -> tuple[list[pa.RecordBatch], pa.Table]:
         """The batches with personal columns sealed, and the clear values to encrypt (`ciphertexts`) and store first.
 
         Those are the text columns reference, field, holder, value; each reference once. What the tables of one chunk
         say of a person becomes one ciphertext. `persons` finds the tokens of groups of which no batch before tells.
+
+        The holders `gone` are erased: a person's rows get no token, and `UNLINKED` in place of each reference, so that
+        none of his dossiers joins another; so do rows of a group that is. `unlinked` takes the groups of such persons'
+        rows, which must be closed as their keys are.
         """
         found = _Found(persons and self._first_version(persons))
+        found.gone = self.handles.first(pa.array(sorted(gone), pa.string()))
         sealed = [self._seal(batch, found) for batch in batches]
         values = found.distinct()
+        if unlinked is not None:
+            unlinked.update(self.handles.current_of(found.unlinked))
         if self.handles.version > 1:
             at, holders = values.schema.get_field_index("holder"), values["holder"].combine_chunks()
             values = values.set_column(at, "holder", self.handles.current_of_few(holders))
@@ -151,15 +164,18 @@ class Sealer:
         if subject_name and subject_name not in batch.schema.names:
             raise SealingError(f"the subject {subject_name!r} is no column of the batch")
         _check_types(batch.schema)
-        tokens = self._tokens(batch.column(subject_name), found) if subject_name else None
         group = meta.get(b"group", b"").decode()
+        tokens = self._tokens(batch.column(subject_name), found) if subject_name else None
+        tokens = self._unlinked(batch, tokens, group, found)
         if tokens is not None and group:
             found.groups[group] = _grouped(batch, group), tokens
         holders = None
         if any(_is_subjects(spec) for spec in batch.schema):
             if tokens is None and group:
                 tokens = found.persons_of(group, _grouped(batch, group))
+                tokens = self._unlinked(batch, tokens, group, found)
             holders = self._holders(batch, tokens, group)
+        closed = found.is_closed(holders)
         arrays: list[pa.Array] = []
         fields: list[pa.Field] = []
         for column, spec in zip(batch.columns, batch.schema, strict=True):
@@ -177,7 +193,7 @@ class Sealer:
                 made = (
                     tokens
                     if tokens is not None and spec.name == subject_name
-                    else self._tokens(column, found)
+                    else _without(self._tokens(column, found), found.gone)
                 )
                 arrays.append(self.handles.current_of_few(made))
                 found.add(spec.name, arrays[-1], column, made)
@@ -185,7 +201,13 @@ class Sealer:
                 owner = own.get(b"owner", b"").decode()
                 if owner not in ("", NOBODY):
                     raise SealingError(f"column {spec.name!r} names the unknown owner {owner!r}")
-                arrays.append(self._references(spec.name, column, None if owner else holders, found))
+                if owner or closed is None:
+                    arrays.append(self._references(spec.name, column, None if owner else holders, found))
+                else:
+                    nothing = pa.scalar(None, pa.string())
+                    made = self._references(spec.name, pc.if_else(closed, nothing, column), holders, found)
+                    unlinked = pa.scalar(self.handles.current_one(UNLINKED))
+                    arrays.append(pc.if_else(pc.and_(closed, column.is_valid()), unlinked, made))
             elif seal == "year":
                 if tokens is not None:
                     self._keep_dates(spec.name, column, tokens, found)
@@ -273,6 +295,26 @@ class Sealer:
         known |= {v: self._token(v) for v in numbers if v not in known}
         return pa.array([known[v] for v in numbers], pa.string()).take(coded.indices)
 
+    def _unlinked(
+        self, batch: pa.RecordBatch, tokens: pa.Array | None, group: str, found: _Found
+    ) -> pa.Array | None:
+        """`tokens` with null for erased persons, the groups of whose rows are noted."""
+        if tokens is None or not len(found.gone):
+            return tokens
+        erased = pc.is_in(tokens, found.gone)
+        if not pc.any(erased).as_py():
+            return tokens
+        if not group:
+            raise SealingError("rows of an erased person belong to no group (schema metadata `group`)")
+        rows = batch.filter(erased)
+        found.unlinked.update(self._holders(rows, None, group).unique().to_pylist())  # type: ignore[union-attr]
+        return _without(tokens, found.gone)
+
+    def group_of(self, dossier: tuple[str, str]) -> str:
+        """Holder of what belongs to a dossier (source_code, dossier_id) of no known person."""
+        message = "\x1f".join(["\x1esource_code,dossier_id", *dossier]).encode()
+        return self.handles.current_one(f"grp{TOKEN_VERSION}_{self._digests([message])[0].hex()}")
+
     def _holders(self, batch: pa.RecordBatch, tokens: pa.Array | None, group: str) -> pa.Array | None:
         """Holder of each row: its person, else its group, else null; None if no row has any."""
         if not group or (tokens is not None and not tokens.null_count):
@@ -304,6 +346,11 @@ class Sealer:
         rows = np.flatnonzero(present.to_numpy(zero_copy_only=False))
         places[rows] = np.arange(len(rows))
         return references.take(pa.array(places, pa.int64(), mask=places < 0))
+
+
+def _without(tokens: pa.Array, gone: pa.Array) -> pa.Array:
+    """`tokens` with null for those in `gone`."""
+    return pc.if_else(pc.is_in(tokens, gone), pa.scalar(None, pa.string()), tokens) if len(gone) else tokens
 
 
 def _grouped(batch: pa.RecordBatch, group: str) -> pa.Array:
@@ -374,12 +421,23 @@ class _Found:
     #: Values of each group met with a subject, and the token of each.
     groups: dict[str, tuple[pa.Array, pa.Array]] = dataclasses.field(default_factory=dict)
 
+    #: Erased holders, and the groups in which erased persons were met.
+    gone: pa.Array = dataclasses.field(default_factory=lambda: pa.array([], pa.string()))
+    unlinked: set[str] = dataclasses.field(default_factory=set)
+
     def persons_of(self, group: str, values: pa.Array) -> pa.Array | None:
         """Token of each row's person; null, or None for all, where it is not known."""
         if group not in self.groups:
             return self.persons(group, values) if self.persons else None
         known, tokens = self.groups[group]
         return tokens.take(pc.index_in(values, known))
+
+    def is_closed(self, holders: pa.Array | None) -> pa.Array | None:
+        """Which rows have an erased holder; None if none has."""
+        if holders is None or not (len(self.gone) or self.unlinked):
+            return None
+        closed = pc.is_in(holders, pa.concat_arrays([self.gone, pa.array(self.unlinked, pa.string())]))
+        return closed if pc.any(closed).as_py() else None
 
     def add(self, name: str, references: pa.Array, values: pa.Array, owners: pa.Array) -> None:
         """`values` of the field `name` and of `owners`, which became `references`; a placeholder became null."""

@@ -49,7 +49,7 @@ before is void. No rows ask for that alone, and leave no entry.
 may go, is refused with 409; ``/v1/collect/delete``, which stands in the audit too, deletes nothing then.
 
 Every sealed value is encrypted under the key of its person (`vault.persons`). What is sealed for an erased person
-(`vault.erasure`) becomes the same references and is stored nowhere; of a restricted person nothing is given.
+(`vault.erasure`) gets no token and is stored nowhere; of a restricted person nothing is given.
 Changing the master key or the token key, deciding on persons, and joining the papers of one person (`vault.crosswalk`)
 are commands of ``python -m vault``, not calls; of the links no call tells, but ``/v1/audit/person`` answers for all
 papers linked to the one asked about. While the token key is changed (`vault.retoken`) every call but the first two is
@@ -92,7 +92,7 @@ from vault.purposes import (
 from vault.repairs import MOST_AT_ONCE as MOST_REJECTS
 from vault.repairs import PURPOSE as REPAIR
 from vault.repairs import RuleError, read_rules
-from vault.reveal import RevealRefused, dossiers, in_force, officer_of, read_request
+from vault.reveal import RevealRefused, in_force, officer_of, read_request
 from vault.sealing import SealingError
 from vault.store import Store
 
@@ -178,14 +178,10 @@ def application(
         return JSONResponse({"status": "ok", "sealed_values": store.count("sealed_value")})
 
     def seal(body: bytes) -> Response:
-        clear, sealer = streams.batches(body), store.sealer
+        clear = streams.batches(body)
         for batch in clear:
             _belongs_to_rows(batch.schema)
-        sealed, values = sealer.seal_together(clear, store.persons_of)
-        store.keep(values, sealer)
-        for batch, landed in zip(clear, sealed, strict=True):
-            store.keep_dossiers(dossiers(batch, landed, sealer.digest), sealer)
-        return _arrow(*sealed)
+        return _arrow(*store.seal(clear))
 
     def renewed(body: bytes) -> Response:
         (rows,) = streams.tables(body)

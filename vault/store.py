@@ -27,7 +27,7 @@ from vault.purposes import PURPOSES, Agreement, Disclosure, Purpose, QuotaSpent
 from vault.repairs import PURPOSE as REPAIR
 from vault.repairs import Rule
 from vault.retoken import TokensRenewing
-from vault.reveal import Dossier, Officer, Request, Revealed, RevealRefused, proved
+from vault.reveal import Dossier, Officer, Request, Revealed, RevealRefused, dossiers, proved
 from vault.sealing import Sealer, normalised_identity
 
 _SCHEMA = """
@@ -153,6 +153,24 @@ class Store:
         self._do(lambda cursor: erasure.finish(cursor, self.sealer))
 
     # --- writing -------------------------------------------------------------------------------------
+
+    def seal(self, batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
+        """The batches sealed; all that must be stored first is committed when this returns.
+
+        Rows of an erased person get no token and no reference of their own, and nothing of them is stored.
+        """
+        while True:
+            sealer, unlinked = self.sealer, set[str]()
+            gone = self._do(erasure.erased)
+            sealed, values = sealer.seal_together(batches, self.persons_of, gone, unlinked)
+            if unlinked:
+                self._do(lambda cursor, groups=unlinked: erasure.unlink(cursor, groups))  # type: ignore[misc]
+            self.keep(values, sealer)
+            for batch, landed in zip(batches, sealed, strict=True):
+                self.keep_dossiers(dossiers(batch, landed, sealer.digest), sealer)
+            # Who was erased meanwhile must not land with a token: what was stored just now is taken back.
+            if self._do(erasure.erased) <= gone | unlinked:
+                return sealed
 
     def keep(self, values: pa.Table, by: Sealer | None = None) -> None:
         """Encrypt and store the clear values of a sealed batch that are not stored yet; committed when this returns.

@@ -109,7 +109,12 @@ def test_the_guide_followed_leads_from_a_folder_to_raw_without_code(
     entry = json.loads(next((home / "landing").glob("*/*/manifest.json")).read_text())
     assert entry["tables"]["reform_index"]["announced"] == 3
     assert entry["tables"]["reform_index"]["undeclared"] == {"ghi chú (E)": 1}
-    assert entry["windows"][0]["window"] == "file PAR Index 2024.csv"
+    # By which the archived file is found, as the guide says; its name stands in its folder alone.
+    (archived,) = (drop / "da-nhan").glob("*/*")
+    sha, _, name = archived.name.partition("_")
+    assert name == "PAR Index 2024.csv"
+    assert re.fullmatch(rf"file of [\d/]{{10}} [\d:]{{8}} \(sha256 {sha}\)", entry["windows"][0]["window"])
+    assert name not in json.dumps(entry)
     with psycopg.connect(vault.database_url) as connection:
         kinds = connection.execute("select kind, count(*) from quarantine group by 1").fetchall()
     assert kinds == [("undeclared", 2)]

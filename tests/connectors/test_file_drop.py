@@ -6,7 +6,9 @@ import csv
 import datetime as dt
 import hashlib
 import io
+import re
 import shutil
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import pytest
 import yaml
 
 import connectors.contract
-from connectors.base import Chunk, Endpoint, Interval, Request, SourceRefused
+from connectors.base import Chunk, Endpoint, Interval, Request, SourceError, SourceRefused
 from connectors.cells import decimal_mark, moment
 from connectors.contract import ContractError, contract
 from connectors.file_drop import ARCHIVE, FileDrop, FilesRefused, NothingDropped
@@ -88,9 +90,12 @@ def refusal(folder: Path, name: str) -> str:
     """What the sender reads beside a refused file, once the run has said the same to the operator."""
     with pytest.raises(FilesRefused) as caught:
         pull(folder, span("2025-07-20", "2025-07-21"))
-    assert name in str(caught.value)
-    assert (folder / name).exists()
-    return (folder / f"{name}.tu-choi.txt").read_text(encoding="utf-8-sig")
+    said = (folder / f"{name}.tu-choi.txt").read_text(encoding="utf-8-sig")
+    sha = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    assert f"(sha256 {sha[:16]})" in str(caught.value)
+    assert said.rstrip().endswith(f"sha256: {sha}"), "by which the operator finds the file that is meant"
+    assert name not in str(caught.value)
+    return said
 
 
 # --- forms of a file --------------------------------------------------------------------------------
@@ -122,8 +127,8 @@ def test_what_is_no_record_is_left_out_and_listed(folder: Path) -> None:
     connector, rows, _ = pull(folder)
     (window,) = connector.report.windows
     why = {(x["sheet"], x["why"]) for x in window["left_out"]}
-    assert why == {(s, w) for s in ("Phường", "Xã") for w in ("numbers of columns", "totals", "notes")}
-    assert window["sheets_skipped"] == ["Hướng dẫn"]
+    assert why == {(s, w) for s in ("2", "3") for w in ("numbers of columns", "totals", "notes")}
+    assert window["sheets_skipped"] == ["1"]
     assert "99999" not in {r["commune_code"] for r in rows}, "a hidden sheet was read"
     assert window["announced_before"] == window["announced_after"] == window["received"] == len(rows)
 
@@ -360,15 +365,16 @@ def test_a_heading_that_stands_twice_is_not_chosen_from(folder: Path) -> None:
 
 def test_undeclared_columns_go_to_quarantine_with_their_place(folder: Path) -> None:
     rows = [[*ROWS[0], "ghi chú một", None], [*ROWS[1], None, "lạc"]]
-    (folder / "a.xlsx").write_bytes(sheet(rows, [*HEAD, "Diễn giải"]))
+    content = sheet(rows, [*HEAD, "Diễn giải"])
+    (folder / "a.xlsx").write_bytes(content)
     connector, taken, chunks = pull(folder)
     assert len(taken) == 2
     assert connector.report.counts["population_count"].undeclared == {"diễn giải (F)": 1, "(G)": 1}
     one, other = chunks[0].quarantine
     assert (one.kind, one.key["_file"], one.key["_sheet"], one.key["_row"]) == (
         "undeclared",
-        "a.xlsx",
-        "Sheet",
+        hashlib.sha256(content).hexdigest()[:16],
+        "1",
         "2",
     )
     assert (one.payload.decode(), other.payload.decode()) == (
@@ -436,18 +442,21 @@ SCORE = {"name": "score", "physicalType": "numeric(6,2)", "required": True, "bus
 def test_rejects_within_what_a_contract_allows_keep_file_sheet_and_row(folder: Path, contracts: Any) -> None:
     contracts("index", [UNIT, SCORE], rejectShare=0.2)
     rows = [[f"Sở {n}", f"{n},25"] for n in range(10)] + [["Sở x", "không có"]]
-    (folder / "a.xlsx").write_bytes(sheet(rows, ["Đơn vị", "Điểm"]))
+    content = sheet(rows, ["Đơn vị", "Điểm"])
+    (folder / "a.xlsx").write_bytes(content)
     connector, taken, (chunk,) = pull(folder, table="index")
     count = connector.report.counts["index"]
     assert (count.announced, len(taken), count.rejected) == (11, 10, 1)
     assert [str(r["score"]) for r in taken][:2] == ["0.25", "1.25"]
     (reject,) = chunk.rejects
-    assert reject.key == {"source_code": "population_counts", "unit": "Sở x", "_file": "a.xlsx", "_sheet": "Sheet",
+    sha = hashlib.sha256(content).hexdigest()
+    assert reject.key == {"source_code": "population_counts", "unit": "Sở x", "_file": sha[:16], "_sheet": "1",
                           "_row": "12"}  # fmt: skip
     assert (reject.field, reject.reason) == ("score", "no number as this file writes numbers")
     (kept,) = chunk.quarantine
     assert (kept.kind, kept.key, kept.field) == ("reject", reject.key, "score")
     assert b"kh\xc3\xb4ng c\xc3\xb3" in kept.payload
+    assert b'"_file":"a.xlsx","_sheet":"Sheet"' in kept.payload, "sealed, the names stay with the record"
 
 
 def test_a_place_whose_name_begins_like_a_total_is_no_total(folder: Path, contracts: Any) -> None:
@@ -658,7 +667,12 @@ def test_a_refused_file_does_not_hold_up_the_good_ones(folder: Path) -> None:
     (folder / "tốt.csv").write_text(text(ROWS))
     connector, rows, _ = pull(folder)
     assert len(rows) == 2
-    assert connector.report.notes == ["refused xấu.csv: no row holds the headings of the table."]
+    (note,) = connector.report.notes
+    sha = hashlib.sha256((folder / "xấu.csv").read_bytes()).hexdigest()[:16]
+    assert re.fullmatch(
+        rf"refused file of \d\d/\d\d/\d{{4}} [\d:]{{8}} \(sha256 {sha}\): no row holds the headings of the table\.",
+        note,
+    )
     assert connector.report.counts["population_count"].announced == 2
     assert {p.name for p in folder.iterdir()} == {"xấu.csv", "xấu.csv.tu-choi.txt", ARCHIVE}
 
@@ -741,30 +755,50 @@ def test_a_file_replaced_between_reading_and_archive_is_taken_again(folder: Path
 
 
 @pytest.mark.parametrize(
-    "name", ["003099000001 Bang Lang", "don_003.099.000.001", "so ００３０９９０００００１"]
+    "name", ["003099000001 Bang Lang", "so ００３０９９０００００１", "Danh sách hộ Bằng Lăng"]
 )
-@pytest.mark.parametrize("good", [True, False])
-def test_a_long_number_in_a_files_name_stands_nowhere_but_in_its_folder(
-    folder: Path, name: str, good: bool
+@pytest.mark.parametrize("fate", ["taken", "refused", "growing", "again", "changed", "locked"])
+def test_a_files_name_and_its_sheets_stand_nowhere_but_in_its_folder(
+    folder: Path, name: str, fate: str, contracts: Any
 ) -> None:
-    rows = [[*ROWS[0], "lạc"], [*ROWS[1], None]] if good else [["28252", "31/02/2025", "0-4", "Nam", 5]]
-    (folder / f"{name}.csv").write_text(text(rows, head=[*HEAD, "Diễn giải"] if good else HEAD))
+    contracts("index", [UNIT, SCORE], rejectShare=0.2)
+    rows: list[list[Any]] = [[f"Sở {n}", n, None] for n in range(10)] + [["Sở x", "không có", "lạc"]]
+    if fate == "refused":
+        rows = rows[9:]
+
+    def fill(page: Any) -> None:
+        page.title = "hộ Bằng Lăng"
+        for row in [["Đơn vị", "Điểm", "Diễn giải"], *rows, [], ["Người lập biểu"]]:
+            page.append(row)
+
+    path, today = folder / f"{name}.xlsx", span("2025-07-20", "2025-07-21")
+    path.write_bytes(book(fill, then=lambda made: made.create_sheet("trang Bằng Lăng").append(["Hướng dẫn"])))
+    sha = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    if fate == "growing":
+        (folder / f"~${path.name}").touch()
+    if fate in ("again", "changed"):
+        pull(folder, RUN if fate == "again" else today, table="index")
+        (kept,) = (folder / ARCHIVE).glob("*/*")
+        kept.chmod(0o644)
+        shutil.copy(kept, path) if fate == "again" else kept.write_text("x")
+    if fate == "locked":
+        (folder / ARCHIVE).write_text("in the place of the archive")
     said: list[str] = []
-    connector = connect(folder)
+    connector = connect(folder, "index")
     try:
-        chunks = list(connector.chunks(Request(span("2025-07-20", "2025-07-21"), on_progress=said.append)))
-        said += [str(q.key) for c in chunks for q in c.quarantine]
-    except FilesRefused as e:
-        chunks = []
+        chunks = list(connector.chunks(Request(today, on_progress=said.append)))
+        said += [f"{q.table} {q.key} {q.field}" for c in chunks for q in c.quarantine]
+        said += [str(r) for c in chunks for r in c.rejects]
+        assert len(chunks[0].quarantine) == 2, "a reject and an undeclared value"
+        connector.landed()
+        assert fate == "taken"
+    except SourceError as e:
+        assert fate != "taken"
         said.append(str(e))
-    assert bool(chunks) is good
-    said.append(str(connector.report))
-    told = " ".join(said)
-    assert "099" not in told
-    assert "Lang" not in told
-    assert "０９９" not in told
-    sha = hashlib.sha256((folder / f"{name}.csv").read_bytes()).hexdigest()[:16]
-    assert f"sha256 {sha}" in told, "by which the operator finds it"
+    told = fold(unicodedata.normalize("NFKC", " ".join([*said, str(connector.report)])))
+    for part in ("003099", "bang lang", "bằng lăng"):
+        assert part not in told
+    assert f"sha256 {sha}" in told or fate == "growing", "by which the operator finds it"
 
 
 def test_a_link_is_not_followed(folder: Path, tmp_path: Path) -> None:

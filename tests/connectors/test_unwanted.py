@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+from connectors.base import Chunk
 from connectors.contract import contract, contract_names
 from connectors.dossiers import Detail
 from connectors.igate import IGate
@@ -92,13 +93,35 @@ def test_neither_an_accepted_nor_a_rejected_record_keeps_it(accepted: bool) -> N
     assert "Kiến" not in said
     assert "vui" in said
     count = connector.report.counts["dossier"]
-    assert set(count.dropped) == {"motherName", "TonGiao"}
+    assert count.dropped == {"motherName": 1, "TonGiao": 1}
     assert count.undeclared == {"mood": 1}
 
 
-def test_where_nothing_else_is_undeclared_nothing_is_set_aside() -> None:
+@pytest.mark.parametrize("bad", ["nothing", "dossier", "paper"])
+def test_each_dropped_value_counts_once_in_its_own_table(bad: str) -> None:
+    """However many of a record's walks meet it: beside its columns, in its payload, in its dossier's payload."""
     connector = igate()
-    record = GOOD | {"motherName": "Chim Gáy"}
+    paper = GOOD["dossierFormFile"][0] | {"fatherName": "Chim Gáy", "thing": {"Dân tộc": "x", "kept": 1}}  # type: ignore[index]
+    record: dict[str, Any] = GOOD | {
+        "motherName": "Gõ Kiến", "form": {"TonGiao": "y", "more": [{"ChuHo": 1}, {"ChuHo": 2}]},
+        "dossierFormFile": [paper, paper | {"order": "no number" if bad == "paper" else 2}],
+    }  # fmt: skip
+    if bad == "dossier":
+        record["acceptedDate"] = "31/02/2025"
     chunk = connector.chunk([str(GOOD["id"])], [Detail.read(orjson.dumps(record))])
-    assert chunk.quarantine == []
-    assert connector.report.counts["dossier"].dropped == {"motherName": 1}
+    rejected = Counter(r.table for r in chunk.rejects)
+    assert (rejected["dossier"], rejected["dossier_paper"]) == {
+        "nothing": (0, 0), "dossier": (1, 2), "paper": (0, 1)
+    }[bad]  # fmt: skip
+    counts = connector.report.counts
+    assert counts["dossier"].dropped == {"motherName": 1, "form.TonGiao": 1, "form.more[].ChuHo": 2}
+    assert counts["dossier_paper"].dropped == {"fatherName": 2, "thing.Dân tộc": 2}
+
+
+def test_of_the_rows_of_a_list_each_dropped_value_counts_once() -> None:
+    connector, chunk = igate(), Chunk()
+    form = {"Me": "z", "kept": 1}
+    records = [{"ma": "a", "ten": "A", "Cha": "x"}, {"ma": "b", "ten": None, "Cha": "y", "form": form}]
+    result = connector.take(chunk, "agency", records, {"agency_code": "ma", "agency_name": "ten"})
+    assert [r.position for r in result.rejects] == [1]
+    assert connector.report.counts["agency"].dropped == {"Cha": 2, "form.Me": 1}

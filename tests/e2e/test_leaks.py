@@ -261,7 +261,19 @@ SOURCES = {
         ("canary", "connectors.igate:IGate", {}),
         ("canary_broken", "connectors.igate:IGate", {}),
     )
+} | {
+    "canary_files": {
+        "title": "canary_files", "connector": "connectors.file_drop:FileDrop", "kind": "files",
+        "connection": "canary_files", "origin": "simulated", "active_from": dt.date(2020, 1, 1),
+        "schedule": "0 6 * * *", "options": {"table": "population_count", "settle_seconds": 0},
+    }
 }  # fmt: skip
+#: Two files with a person's name and number in theirs: one is taken, with a cell that nobody declared, one refused.
+DROPPED_FILES = {
+    f"Danh sách hộ {CANARIES['name']}.csv": "Mã xã;Ngày chốt số liệu;Nhóm tuổi;Giới tính;Số dân;Ghi chú\n"
+    "28249;01/07/2025;0-4;Nam;1234;x\n",
+    f"{CANARIES['identity number']}.csv": "không phải bảng;x\n",
+}
 
 
 def new_home(server: Any) -> Home:
@@ -277,9 +289,11 @@ def new_home(server: Any) -> Home:
 
 
 @pytest.fixture(scope="module")
-def sealed(server, tien_giang, dong_thap_cu, dong_thap) -> Iterator[Home]:
+def sealed(server, tien_giang, dong_thap_cu, dong_thap, tmp_path_factory) -> Iterator[Home]:
     """The three dossier systems and the canaries through the whole chain, the vault at its work."""
-    home = new_home(server)
+    home, drop = new_home(server), tmp_path_factory.mktemp("drop")
+    for name, content in DROPPED_FILES.items():
+        (drop / name).write_text(content)
     logs = home.settings.home / "logs"
     logs.mkdir()
     with (logs / "vault.log").open("w") as log:
@@ -302,6 +316,8 @@ def sealed(server, tien_giang, dong_thap_cu, dong_thap) -> Iterator[Home]:
             said = home.run(True, "canary_broken", url, "me", june, july, "canary-secret")
             assert said.startswith("1\n"), said[-3000:]
             assert "BatchRefused" in said, said[-3000:]
+        said = home.run(True, "canary_files", drop.as_uri(), "", june, july, "")
+        assert said.startswith("0\n"), said[-3000:]
         yield home
     finally:
         stop(vault)
@@ -386,6 +402,11 @@ def test_the_places_searched_hold_what_was_pulled(sealed):
     assert counts["opencps_dong_thap"] > 300
     assert counts["canary"] == GOOD
     assert "canary_broken" not in counts
+    (manifest,) = (sealed.settings.landing / "canary_files").glob("*/manifest.json")
+    held = json.loads(manifest.read_text())
+    assert held["tables"]["population_count"]["landed"] == 1
+    assert held["tables"]["population_count"]["undeclared"] == {"ghi chú (F)": 1}
+    assert [n for n in held["notes"] if n.startswith("refused file of ")], "both files are told of"
     assert born == [(1999,)], "the year may stay, and does"
     names = {place.split(":")[0] for place, _ in files(sealed.settings.home)}
     assert {"dossier.parquet", "dossier_step.parquet", "rejects.parquet"} <= names
@@ -427,8 +448,8 @@ def test_what_nobody_may_keep_is_dropped_on_receipt_and_counted(sealed):
     assert not any(v in revealed(sealed).get(k, ()) for k in FIELDS.values() for v in DROPPED.values())
     (manifest,) = (sealed.settings.landing / "canary").glob("*/manifest.json")
     counted = json.loads(manifest.read_text())["tables"]["dossier"]["dropped"]
-    # Of the accepted record once; of the rejected one twice, beside its columns and in its payload.
-    assert counted == {f"applicant.data.{key}": 3 for key in DROPPED} | {
+    # Of each record once. Of the form no column is taken: it is gone through where a whole record is set aside.
+    assert counted == {f"applicant.data.{key}": 2 for key in DROPPED} | {
         f"eForm.data.{key}": 1 for key in DROPPED
     } | {"eForm.fields[].Họ tên mẹ": 1}
 

@@ -18,7 +18,7 @@ import pytest
 
 from landing import loader
 from landing.manifest import LandingError, Manifest
-from ops import handles, tasks
+from ops import handles, pseudonyms, tasks
 from ops.outcomes import NothingToDo, read_outcomes
 from ops.settings import PROJECT, Settings
 from tests.conftest import CLIENT_ID, CLIENT_SECRET, Sandbox, Server, Vault, stop
@@ -62,6 +62,11 @@ class Chain:
         done = run(self.vault, "retoken")
         assert done.returncode == 0, done.stderr
 
+    def follow(self) -> pseudonyms.Renewed:
+        """What a build does first, after somebody was erased."""
+        with psycopg.connect(self.settings.warehouse_url) as connection:
+            return pseudonyms.renew(connection, self.vault.client)
+
     def shape(self) -> tuple[Any, ...]:
         """What must stay equal: rows of each table, and which of them share a token or a reference in any column."""
         counts = [self.rows(f"select count(*) from raw.{t}") for t in TABLES]
@@ -96,8 +101,13 @@ def chain(server: Server, tien_giang: Sandbox) -> Iterator[Chain]:
         yield made
 
 
+def changes(loaded: dict[str, Any]) -> int:
+    """Rows inserted, updated or removed."""
+    return sum(t["inserted"] + t["updated"] + t["removed"] for t in loaded.values())
+
+
 def unchanged(loaded: dict[str, Any]) -> bool:
-    return all(t["inserted"] == t["updated"] == t["removed"] == 0 for t in loaded.values())
+    return changes(loaded) == 0
 
 
 KILLED = """
@@ -122,11 +132,19 @@ def test_after_the_change_rows_and_joins_are_equal_and_a_repull_rewrites_nothing
         "select applicant_id_number from raw.dossier where applicant_id_number is not null group by 1 "
         "order by count(*) desc, 1 limit 1"
     )[0][0]
-    before, numbers = chain.shape(), chain.rows("select max(load_number) from ops.load_log")
+    whole = chain.shape()
     assert chain.versions() == {"id1", "ref1"}
-    assert len(before[0]) == 4
-    assert min(n for ((n,),) in before[0]) > 5
+    assert len(whole[0]) == 4
+    assert min(n for ((n,),) in whole[0]) > 5
+    ((mine,),) = chain.rows(f"select count(*) from raw.dossier where applicant_id_number = '{person}'")
     forget(chain, person)
+    unlinked = chain.follow().unlinked
+    assert unlinked > mine > 0
+    assert chain.follow().unlinked == 0
+    before, numbers = chain.shape(), chain.rows("select max(load_number) from ops.load_log")
+    assert (before[0], before[1] != whole[1]) == (whole[0], True), (
+        "no row goes, and no two of his join any more"
+    )
     chain.retoken()
 
     # New batches wait for the warehouse, and say what for.
@@ -166,8 +184,14 @@ def test_after_the_change_rows_and_joins_are_equal_and_a_repull_rewrites_nothing
     # What was staged before is staged again; what was landed before takes its present form.
     with pytest.raises(LandingError, match="clear the staging task"):
         tasks.load(chain.settings, CODE, waiting)
-    for folder in (waiting, late, new, chain.pull()):
-        assert unchanged(chain.load(folder))
+    for folder in (waiting, late):
+        # Landed before the erasure: until the next build the person is back, and nobody else has changed.
+        loaded = chain.load(folder)
+        assert (loaded["dossier"]["updated"], changes(loaded)) == (mine, unlinked)
+        assert chain.follow().unlinked == unlinked
+        assert chain.shape() == before
+    for folder in (new, chain.pull()):
+        assert changes(chain.load(folder)) == 0, "an erasure changes a row once, whatever is pulled later"
     assert tasks.stage(chain.settings, CODE, first) == {}
     assert (chain.shape(), chain.versions()) == (before, {"id2", "ref2"})
     Manifest.read(Path(first)).verify_files(Path(first))

@@ -26,6 +26,7 @@ from tests.ops.test_population import RECORD, SOURCES
 from tests.vault.test_erasure import erase
 from tests.vault.test_sealing import tokens
 from vault.client import VaultClient
+from vault.sealing import UNLINKED
 
 MORNING = Interval(
     dt.datetime(2025, 6, 30, 8, tzinfo=VIETNAM), dt.datetime(2025, 6, 30, 8, 15, tzinfo=VIETNAM)
@@ -33,6 +34,10 @@ MORNING = Interval(
 #: An invented person who goes to two agencies, and twice to one of them.
 NUMBER = "003099000042"
 TOKEN = r"id[0-9]+_[0-9a-f]{32}"
+_REFERENCES = (
+    "select applicant_id_number, applicant_name, applicant_phone, applicant_email, applicant_address, subject_line "
+    "from raw.dossier where dossier_id like 'of-%' order by dossier_id"
+)
 #: Who reads the warehouse and builds none of it.
 READERS = ("analyst", "publisher", "auditor")
 
@@ -61,6 +66,12 @@ class Place:
     def renew(self) -> pseudonyms.Renewed:
         with psycopg.connect(self.settings.login_url("loader")) as connection:
             return pseudonyms.renew(connection, self.vault.client)
+
+    def mart_rows(self) -> dict[str, int]:
+        """Rows of every mart."""
+        names = self.rows("select table_name from information_schema.tables where table_schema = 'marts'")
+        assert len(names) > 15
+        return {name: self.rows(f"select count(*) from marts.{name}")[0][0] for (name,) in names}
 
     def facts(self) -> dict[str, tuple[Any, ...]]:
         """{dossier: responsible agency, pseudonym, transaction that wrote the row}."""
@@ -264,7 +275,7 @@ def test_a_check_is_shown_once_to_each_agency_of_the_citizen(built):
 def test_only_new_pairs_are_asked_for_and_those_that_are_gone_go(built):
     ((held,),) = built.rows("select count(*) from raw.person_pseudonym")
     first = next(o for o in read_outcomes(built.settings.home) if o.step == "build")
-    assert first.details["pseudonyms"] == {"asked": held, "erased": 0, "removed": 0}
+    assert first.details["pseudonyms"] == {"asked": held, "erased": 0, "removed": 0, "unlinked": 0}
     assert built.renew() == pseudonyms.Renewed(0, 0, 0)
     (token,) = tokens(built.vault.client, "003099000043")
     another_dossier(built, "new", agencies(built)[0], str(token))
@@ -295,7 +306,14 @@ def test_a_kill_on_the_way_leaves_the_table_as_it_was(built):
 
 def test_the_next_build_takes_an_erased_person_out_and_rewrites_nobody_else(built):
     """Last in this file: the person stays erased."""
-    before = built.facts()
+    before, marts = built.facts(), built.mart_rows()
+    ((token,),) = built.rows("select applicant_id_number from raw.dossier where dossier_id = 'of-0'")
+    given = built.rows(_REFERENCES)
+    listed = built.rows(
+        "select from marts.fct_citizen_check where applicant_pseudonym in "
+        "(select applicant_pseudonym from marts.fct_dossier where dossier_id like 'of-%')"
+    )
+    ((others,),) = built.rows(f"select count(*) from raw.dossier where applicant_id_number <> '{token}'")
     done = erase(built.vault, NUMBER)
     assert done.returncode == 0, done.stderr
     tasks.build(built.settings)
@@ -304,14 +322,44 @@ def test_the_next_build_takes_an_erased_person_out_and_rewrites_nobody_else(buil
     after = built.facts()
     assert {d for d in after if after[d] != before[d]} == {"of-0", "of-1", "of-2"}
     assert {after[d][1] for d in ("of-0", "of-1", "of-2")} == {None}
+    # No mart loses a row but the list of checked citizens, which has one for each agency of his.
+    assert len(listed) == 2
+    marts["fct_citizen_check"] -= len(listed)
+    assert built.mart_rows() == marts
     gone = {before[d][1] for d in ("of-0", "of-1")}
     for schema, table in (("marts", "fct_citizen_check"), ("marts", "fct_dossier")):
         names = {p for (p,) in built.rows(f"select applicant_pseudonym from {schema}.{table}")}
         assert not gone & names
-    ((token,),) = built.rows("select applicant_id_number from raw.dossier where dossier_id = 'of-0'")
-    assert built.rows(f"select from raw.person_pseudonym where person_token = '{token}'") == []
-    # Once more: nothing is left to do but to ask about the erased ones.
-    assert built.renew() == pseudonyms.Renewed(2, 2, 0)
+    # Nor does anything in raw, or in what is built of it, join his dossiers any more.
+    ((_, *first), *_) = bare = built.rows(_REFERENCES)
+    assert [row[0] for row in bare] == [None] * 3
+    assert {r for row in bare for r in row} == {None, UNLINKED}
+    assert [[r is None for r in row[1:]] for row in bare] == [[r is None for r in row[1:]] for row in given]
+    assert UNLINKED in first
+    for schema, table, column in (
+        ("raw", "person_pseudonym", "person_token"), ("raw", "citizen_check", "person_token"),
+        ("intermediate", "int_citizens__check", "person_token"),
+    ):  # fmt: skip
+        assert built.rows(f"select from {schema}.{table} where {column} = '{token}'") == []
+    assert len(built.rows("select from raw.dossier where applicant_id_number is not null")) == others
+    assert details["unlinked"] >= 3
+    assert built.renew() == pseudonyms.Renewed(0, 0, 0), "nothing is left to do"
+    # An older landed file, loaded again, brings the token back until the next build.
+    another_dossier(built, "of-9", agencies(built)[0], token)
+    assert built.renew().unlinked == 1
+    # So does a check, also where no dossier has the token any more.
+    with psycopg.connect(built.settings.login_url("loader")) as connection:
+        connection.execute(
+            "update raw.citizen_check set person_token = %s where check_id = (select min(check_id) from "
+            "raw.citizen_check)",
+            (token,),
+        )
+    assert built.renew().unlinked == 1
+    assert built.rows("select applicant_id_number from raw.dossier where dossier_id = 'of-9'") == [(None,)]
+    assert built.rows(f"select from raw.citizen_check where person_token = '{token}'") == []
+    assert built.renew() == pseudonyms.Renewed(0, 0, 0)
+    with psycopg.connect(built.settings.login_url("loader")) as connection:
+        connection.execute("delete from raw.dossier where dossier_id = 'of-9'")
 
 
 @pytest.mark.prove

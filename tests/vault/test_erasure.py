@@ -22,12 +22,13 @@ from tests.vault.test_sealing import PAPER, PERSON, batch, clear_forms, of
 from vault.erasure import Request, RequestError, note, read
 from vault.keys import FileKeys, KeyTrouble
 from vault.repairs import Rule
+from vault.sealing import UNLINKED
 from vault.store import Setup, Store
 
 OTHER = PERSON | {"dossier_id": "d2", "applicant_id_number": "003099000002", "applicant_phone": "0400000009"}
 PERSONAL = ("applicant_id_number", "applicant_name", "applicant_phone", "applicant_email", "applicant_address",
             "subject_line")  # fmt: skip
-TABLES = ("person_key", "sealed_group", "sealed_value", "erasure_request", "quarantine")
+TABLES = ("person_key", "sealed_group", "sealed_value", "sealed_dossier", "erasure_request", "quarantine")
 
 
 def erase(
@@ -56,7 +57,16 @@ def held(vault: Any, wanted: list[str]) -> set[str]:
     return {r for (r,) in found}
 
 
-def test_an_erased_person_is_gone_and_a_repull_changes_no_row_and_stores_nothing(vault):
+def unlinked(first: Any, again: Any) -> None:
+    """`again` is `first` without a token, and with references that open nothing; the other row is as it was."""
+    assert again.slice(1).equals(first.slice(1))
+    assert None not in references(first)
+    assert references(again) == [None] + [UNLINKED] * (len(PERSONAL) - 1)
+    for name in ("dossier_id", "received_at", "applicant_birth_year", "receiving_officer_name"):
+        assert again.column(name).equals(first.column(name)), name
+
+
+def test_an_erased_person_is_gone_and_a_repull_stores_nothing_and_brings_no_token_back(vault):
     first = vault.client.seal(batch(PERSON, OTHER))
     papers = vault.client.seal(of("dossier_paper", PAPER))
     file = papers.column("file_name")[0].as_py()
@@ -66,11 +76,26 @@ def test_an_erased_person_is_gone_and_a_repull_changes_no_row_and_stores_nothing
     mine, other = references(first), references(first, 1)
     assert held(vault, [*mine, file]) == set()
     assert set(store_of(vault).reveal([*mine, file, *other])) == set(other)
-    for _ in range(2):
-        assert vault.client.seal(batch(PERSON, OTHER)).equals(first)
-        assert vault.client.seal(of("dossier_paper", PAPER)).equals(papers)
-    later = vault.client.seal(batch(PERSON | {"applicant_phone": "0400000077", "dossier_id": "later"}))
-    assert held(vault, [*mine, file, *references(later)]) == set()
+    second = vault.client.seal(batch(PERSON, OTHER))
+    unlinked(first, second)
+    bare = vault.client.seal(of("dossier_paper", PAPER))
+    shown = [bare.column(n)[0].as_py() for n in ("file_name", "file_url")]
+    assert shown == [UNLINKED, None], (
+        "nor do papers join another dossier's; what was never there is not told of"
+    )
+    assert vault.client.seal(batch(PERSON, OTHER)).equals(second), "the same again: no row changes twice"
+    assert vault.client.seal(of("dossier_paper", PAPER)).equals(bare)
+    later = vault.client.seal(batch(PERSON | {"dossier_id": "later"}))
+    assert references(later) == references(second), "a dossier that comes after the erasure"
+    late = vault.client.seal(of("dossier_paper", PAPER | {"dossier_id": "later"}))
+    assert late.column("file_name")[0].as_py() == UNLINKED, "a paper that comes without its dossier"
+    nameless = vault.client.seal(batch(PERSON | {"applicant_id_number": None}))
+    assert references(nameless) == references(second), "nor where the source leaves out whose it is"
+    assert held(vault, [*mine, file, UNLINKED]) == set()
+    assert rows(vault, "select 1 from sealed_group where holder like 'grp%%'") == []
+    assert rows(vault, "select dossier_id from sealed_dossier where token = %s", mine[0]) == []
+    assert rows(vault, "select count(*) from sealed_dossier where refs like %s", f"%{mine[0]}%") == [(0,)]
+    assert len(rows(vault, "select 1 from sealed_dossier where token = %s", other[0])) == 1
     kept = rows(vault, "select wrapped, erased_at is null from person_key where holder = %s", mine[0])
     assert kept == [(None, False)]
     ((decision, basis, officer, finished),) = rows(
@@ -78,6 +103,7 @@ def test_an_erased_person_is_gone_and_a_repull_changes_no_row_and_stores_nothing
     )
     assert (decision, basis, officer, finished) == ("erase", "Luật 91/2025/QH15", "H20-0042", True)
     assert erase(vault).returncode == 0  # again, it changes nothing
+    assert vault.client.seal(batch(PERSON, OTHER)).equals(second)
     said = done.stdout + done.stderr + (vault.home / "keys" / "erasures.jsonl").read_text()
     for form in clear_forms(PERSON["applicant_id_number"]):
         assert form not in said.encode()
@@ -165,7 +191,9 @@ def test_a_restored_backup_does_not_bring_an_erased_person_back(vault):
         assert held(vault, mine) == set()
         assert rows(vault, "select wrapped from person_key where holder = %s", mine[0]) == [(None,)]
         assert store_of(vault).restricted() == {other[0]}
-        assert started.client.seal(batch(PERSON, OTHER)).equals(sealed)
+        assert rows(vault, "select token, refs from sealed_dossier where dossier_id = 'd1'") == [("", "")]
+        assert len(rows(vault, "select 1 from sealed_dossier where token = %s", other[0])) == 1
+        unlinked(sealed, started.client.seal(batch(PERSON, OTHER)))
         assert held(vault, mine) == set()
     finally:
         stop(started.process)
@@ -313,11 +341,14 @@ def test_in_any_order_the_vault_holds_what_a_dictionary_would(setup, steps):
         identity = f"003{example:06d}{person or 0:03d}"
         if act == "seal":
             row = PERSON | {"applicant_id_number": identity, "applicant_phone": phone}
-            sealed, values = store.sealer.seal(batch(row))
-            store.keep(values)
+            (sealed,) = store.seal([batch(row | {"dossier_id": f"{example}-{person}"})])
             reference = sealed.column("applicant_phone")[0].as_py()
-            assert seen.setdefault((person, phone), reference) == reference
-            if person not in erased:
+            token = sealed.column("applicant_id_number")[0].as_py()
+            if person in erased:
+                assert (token, reference) == (None, UNLINKED)
+            else:
+                assert token == store.sealer.token(identity)
+                assert seen.setdefault((person, phone), reference) == reference
                 model[reference] = (person, phone)
         elif act == "reveal":
             expected = {r: v for r, (p, v) in model.items() if p not in restricted}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -93,6 +94,21 @@ def test_killed_in_the_middle_and_started_again_the_result_is_equal(vault, tmp_p
             assert vault.client.health()["sealed_values"] == stored
         finally:
             stop(process)
+
+
+@pytest.mark.prove
+def test_sealing_ten_times_as_many_persons_takes_no_more_memory(vault):
+    def seal(first: int, after: int) -> int:
+        """Batches of new persons; the most memory the vault has held since it began, in kB."""
+        for n in range(first, after):
+            numbers = (f"003{n:03d}{i:06d}" for i in range(2_000))
+            vault.client.seal(batch(*(PERSON | {"applicant_id_number": i, "dossier_id": i} for i in numbers)))
+        status = Path(f"/proc/{vault.process.pid}/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0])
+
+    few = seal(0, 4)
+    assert seal(4, 44) < 1.15 * few
+    assert vault.client.health()["sealed_values"] > 44 * 2_000 * 6
 
 
 def test_a_vault_that_stays_away_is_named_with_what_to_do(halted):

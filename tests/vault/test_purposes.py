@@ -18,6 +18,7 @@ import yaml
 from ops.settings import PROJECT
 from tests.conftest import a_day_later, forget_readings, start_vault, stop
 from tests.vault.test_sealing import PERSON, batch, clear_forms
+from vault import server as api
 from vault.client import VaultClient, VaultRefused
 from vault.purposes import (
     MOST_AT_ONCE,
@@ -264,6 +265,7 @@ def test_no_other_call_gives_a_clear_value(vault):
     collect = {f"/v1/collect/{n}" for n in ("begin", "used", "count", "delete")}
     sealing = {"/v1/seal", "/v1/renewed", "/v1/quarantine", "/v1/pseudonyms"}
     assert paths == {"/v1/health", "/v1/ready"} | sealing | given | rejects | audit | collect
+    assert all(f" {path}``" in str(api.__doc__) for path in paths), "the API is documented"
     # What /v1/rejects/read gives is told in tests/ops/test_rejects.py.
     payload = str(PERSON).encode()
     vault.client.quarantine(
