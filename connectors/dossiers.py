@@ -82,8 +82,9 @@ class DossierSystem(Connector):
 
     def __init__(self, source_code: str, endpoint: Endpoint) -> None:
         super().__init__(source_code, endpoint)
-        #: Keys that at least one dossier of this pull held, its lists among them.
+        #: Keys that at least one dossier of this pull held, its lists among them; how many dossiers were read for it.
         self._lists: set[str] = set()
+        self._read = 0
 
     @staticmethod
     def shape() -> Shape:
@@ -153,15 +154,15 @@ class DossierSystem(Connector):
             done += len(part)
             yield self.chunk(list(part), details)
             request.on_progress(f"{self.source_code}: {done:,} of {len(ids):,} dossiers")
-        self._need_lists(len(ids))
+        self._need_lists()
 
-    def _need_lists(self, read: int) -> None:
+    def _need_lists(self) -> None:
         """MissingColumn where no dossier held a list: an empty one is an answer, none at all would empty its table."""
         without = self.endpoint.options.get("absent_lists", ())
-        for key, entry in self.shape().lists.items() if read >= self.enough else ():
+        for key, entry in self.shape().lists.items() if self._read >= self.enough else ():
             if key not in self._lists and key not in without:
                 raise MissingColumn(
-                    f"{self.source_code}: the list of {entry.table} is missing: looked for {key!r} in {read:,} "
+                    f"{self.source_code}: the list of {entry.table} is missing: looked for {key!r} in {self._read:,} "
                     "dossiers and found it in none. The source has probably renamed or removed it; compare its answer "
                     "with the connector's mapping. If this installation never sends it, name it in absent_lists of "
                     "this source's options. Nothing was landed."
@@ -211,6 +212,7 @@ class DossierSystem(Connector):
     def chunk(self, ids: list[str], details: Sequence[Detail | None]) -> Chunk:
         """Dossiers asked for by `ids`, typed."""
         chunk = Chunk()
+        self._read += len(details) - details.count(None)
         clean = [p for p, d in enumerate(details) if d is not None and d.record is None]
         if clean and self._layout is not None:
             try:

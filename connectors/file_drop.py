@@ -7,9 +7,11 @@ signatures; files are sent twice, corrected, sent half. Whom to call: the office
 A new table needs a contract and an entry in the list of sources, no code (docs/drop-a-file.md). Only
 aggregates come this way: a contract with personal columns, or a file that looks like a list of persons, is
 refused. The folder itself is the record: what was taken lies unchanged in ``da-nhan/<end of the run's
-interval>/``, what was refused stays with a message beside it, ``<name>.tu-choi.txt``. Names of files and sheets may be
-persons' (*Danh sách hộ Nguyễn Văn A*): they stand in the folder, and sealed beside a rejected record. Everywhere else a
-file is called by its time and checksum, a sheet by its number.
+interval>/``, named by the order of taking, its size and checksum; what was refused stays with a message beside it,
+``<name>.tu-choi.txt``. Whoever still has a file open when it is taken writes on into the archive: a file there that
+has grown is read again, whole. Names of files and sheets may be persons' (*Danh sách hộ Nguyễn Văn A*): they stand in
+the folder, and sealed beside a rejected record. Everywhere else a file is called by its time and checksum, a sheet by
+its number.
 """
 
 from __future__ import annotations
@@ -56,6 +58,8 @@ _PASSING = re.compile(
     re.IGNORECASE,
 )
 _IDENTITY = re.compile(r"(?<![0-9])0[0-9]{11}(?![0-9])")
+#: A file of the archive: which one it was of its day, how many bytes were taken, start of their checksum, its name.
+_KEPT = re.compile(r"(?:(?P<number>[0-9]+)-(?P<size>[0-9]+)_)?(?P<sha>[0-9a-f]{16})_(?P<name>.+)", re.DOTALL)
 _LISTED = 30
 _IN_VIETNAMESE = (
     ("required, but empty", "bắt buộc nhưng để trống"),
@@ -73,9 +77,25 @@ class FilesRefused(SourceRefused):
     """Every new file was refused; messages lie beside them."""
 
 
+@dataclass(frozen=True)
+class Kept:
+    """One file of the archive, as its place and name tell; `size` of those taken is None in older archives."""
+
+    path: Path
+    number: int
+    size: int | None
+    sha: str
+    name: str
+
+    @property
+    def order(self) -> tuple[str, int, int]:
+        """Its place among all that were taken."""
+        return self.path.parent.name, self.number, self.path.stat().st_mtime_ns
+
+
 @dataclass
 class Dropped:
-    """One file of the folder: `day` is its place in the archive, None while it waits."""
+    """One file of the folder: `day` is its place in the archive, None while it waits or has grown there."""
 
     path: Path
     name: str
@@ -154,11 +174,14 @@ class FileDrop(Connector):
     def chunks(self, request: Request) -> Iterator[Chunk]:
         """Every new file, and again what earlier runs of this interval or later ones took, newest first.
 
-        A record that stands in two files counts as it is in the newer one. Raises NothingDropped where there
+        A record that stands in two files counts as it is in the one taken later. Raises NothingDropped where there
         is nothing new, FilesRefused where nothing of what is new can be taken.
         """
         self._archive_day = f"{request.interval.end.astimezone(VIETNAM):%Y-%m-%d}"
-        files = [*self._waiting(), *self._archived(self._archive_day)]
+        kept = self._kept()
+        waiting = self._waiting(kept)
+        grown = {f.path for f in waiting}
+        files = [*waiting, *self._archived([k for k in kept if k.path not in grown], self._archive_day)]
         refused: list[str] = []
         seen: set[tuple[Any, ...]] = set()
         for file in files:
@@ -193,29 +216,44 @@ class FileDrop(Connector):
         # Never below an earlier run's: whoever is run again must read what came later, too.
         days = [p.name for p in (self.folder / ARCHIVE).glob("????-??-??")]
         folder = self.folder / ARCHIVE / max([self._archive_day, *days])
-        for file in self._taken:
+        number = max((k.number for k in self._kept() if k.path.parent == folder), default=0)
+        # Oldest first: what a death leaves waiting is newer than what was moved.
+        for file in reversed(self._taken):
             try:
                 if _state(file.path) != file.state:
                     continue  # replaced meanwhile: the next run takes what lies there now
                 folder.mkdir(parents=True, exist_ok=True)
-                kept = file.path.rename(folder / _fitting(f"{file.sha256[:16]}_{file.name}"))
+                number += 1
+                name = f"{number:04}-{file.state[0]}_{file.sha256[:16]}_{file.name}"
+                kept = file.path.rename(folder / _fitting(name))
                 kept.chmod(0o444)
-                (self.folder / _fitting(file.name, REFUSAL)).unlink(missing_ok=True)
+                for suffix in (REFUSAL, RECEIPT):
+                    (self.folder / _fitting(file.name, suffix)).unlink(missing_ok=True)
             except FileNotFoundError:
                 continue
             except OSError as e:
                 raise self._no_rights(folder, e, file.shown) from None
         self._taken = []
 
-    def _waiting(self) -> list[Dropped]:
-        """Files that wait and stand still, newest first; those taken or refused before are passed over."""
+    def _kept(self) -> list[Kept]:
+        """The archive, in the order of taking."""
+        found = [(p, _KEPT.fullmatch(p.name)) for p in (self.folder / ARCHIVE).glob("????-??-??/*")]
+        kept = [
+            Kept(p, int(m["number"] or 0), int(m["size"]) if m["size"] else None, m["sha"], m["name"])
+            for p, m in found if m
+        ]  # fmt: skip
+        return sorted(kept, key=lambda k: k.order)
+
+    def _waiting(self, kept: list[Kept]) -> list[Dropped]:
+        """Files that wait, or grew after they were taken, and stand still; newest first, without those answered."""
+        grown = {k.path: k for k in kept if k.size is not None and k.path.stat().st_size > k.size}
         try:
             found = [
                 p for p in self.folder.iterdir()
                 if p.is_file() and not p.is_symlink() and not _PASSING.fullmatch(p.name)
                 and not p.name.endswith((REFUSAL, RECEIPT))
             ]  # fmt: skip
-            before = {p: _state(p) for p in found}
+            before = {p: _state(p) for p in (*found, *grown)}
             if any(time.time() - changed / 1e9 < self.settle for _, _, changed in before.values()):
                 time.sleep(self.settle)
         except FileNotFoundError:
@@ -225,17 +263,18 @@ class FileDrop(Connector):
             ) from None
         except OSError as e:
             raise self._no_rights(self.folder, e) from None
-        archived = {p.name.partition("_")[0] for p in (self.folder / ARCHIVE).glob("*/*")}
         waiting = []
-        for path in sorted(found, key=lambda p: (before[p][1], p.name), reverse=True):
-            open_in_excel = (path.parent / f"~${path.name}").exists()
+        for path in sorted(before, key=lambda p: (before[p][1], p.name), reverse=True):
+            known = grown.get(path)
+            name = known.name if known else path.name
+            open_in_excel = (path.parent / f"~${name}").exists()
             try:
                 if open_in_excel or _state(path) != before[path]:
                     self.report.notes.append(
                         f"{_called(before[path][1])} is still being written; it is left for the next run"
                     )
                     continue
-                file = Dropped(path, path.name, None, state=before[path])
+                file = Dropped(path, name, None, state=before[path])
                 if file.state[0] > self.largest_file:
                     with path.open("rb") as opened:
                         file.sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
@@ -245,44 +284,74 @@ class FileDrop(Connector):
             except FileNotFoundError:
                 continue
             except OSError as e:
-                raise self._no_rights(self.folder, e, _called(before[path][1])) from None
-            if self._answered(file):
-                continue
-            if file.sha256[:16] in archived:
-                self._answer(
-                    file, RECEIPT,
-                    "Tệp này đã được nhận trước đây (nội dung giống hệt), không cần gửi lại.\n"
-                    "This very file was taken before; there is no need to send it again.\n",
-                )  # fmt: skip
-                self.report.notes.append(f"{file.shown} was taken before")
-                continue
-            waiting.append(file)
-        return waiting
+                raise self._no_rights(path.parent, e, _called(before[path][1])) from None
+            if not self._answered(file) and (known is None or self._is_longer(file, known)):
+                waiting.append(file)
+        return self._new(waiting, kept)
 
-    def _archived(self, day: str) -> list[Dropped]:
-        """What runs of this interval or later ones took, newest first: a run again gives the same rows."""
+    def _is_longer(self, file: Dropped, known: Kept) -> bool:
+        """Whether a file of the archive begins with what was taken of it; a note says so."""
+        with file.path.open("rb") as opened:
+            taken = hashlib.sha256(opened.read(known.size or 0)).hexdigest()
+        if taken[:16] != known.sha:
+            return False  # whoever reads the archive again stops at it
+        self.report.notes.append(
+            f"{file.shown} grew from {known.size:,} to {file.state[0]:,} bytes after it was taken on "
+            f"{known.path.parent.name}: somebody was still writing it. It is read again, whole"
+        )
+        return True
+
+    def _new(self, waiting: list[Dropped], kept: list[Kept]) -> list[Dropped]:
+        """`waiting` without what would change nothing: files that came last, coming again in the same order.
+
+        One that was taken before, and others since, is a correction taken back: its rows count anew.
+        """
+        order = [k.sha for k in kept]
+        came = [f.sha256[:16] for f in reversed(waiting)]
+        same = next(
+            n for n in range(len(came), -1, -1) if n <= len(order) and came[:n] == order[len(order) - n :]
+        )
+        for file in waiting[len(waiting) - same :]:
+            self._answer(
+                file, RECEIPT,
+                "Tệp này đã được nhận trước đây (nội dung giống hệt), không cần gửi lại.\n"
+                "This very file was taken before; there is no need to send it again.\n",
+            )  # fmt: skip
+            self.report.notes.append(f"{file.shown} was taken before")
+        new = waiting[: len(waiting) - same]
+        for file in new:
+            if file.sha256[:16] in order:
+                self.report.notes.append(
+                    f"{file.shown} was taken before, and others since: it is taken again, and its rows count anew"
+                )
+        return new
+
+    def _archived(self, kept: list[Kept], day: str) -> list[Dropped]:
+        """What runs of this interval or later ones took, latest first: a run again gives the same rows."""
         files = []
-        for path in (self.folder / ARCHIVE).glob("*/*_*"):
-            start, _, name = path.name.partition("_")
-            if path.parent.name >= day:
-                content = path.read_bytes()
+        for k in reversed(kept):
+            if k.path.parent.name >= day:
+                content = k.path.read_bytes()[: k.size]  # while it grows, what was taken of it
                 sha = hashlib.sha256(content).hexdigest()
-                if sha[:16] != start:
+                if sha[:16] != k.sha:
                     raise SourceRefused(
-                        f"{self.source_code}: {path.parent}, {_called(path.stat().st_mtime_ns, start)} was changed "
-                        "after it was taken (its checksum is not the one in its name). Files in the archive are "
-                        "immutable: restore it."
+                        f"{self.source_code}: {k.path.parent}, "
+                        f"{_called(k.path.stat().st_mtime_ns, k.sha)} was changed after it was taken (its "
+                        "checksum is not the one in its name). Files in the archive are immutable: restore it."
                     )
-                files.append(Dropped(path, name, path.parent.name, sha, content, _state(path)))
-        return sorted(files, key=lambda f: (f.day, f.state[1], f.name), reverse=True)
+                files.append(Dropped(k.path, k.name, k.path.parent.name, sha, content, _state(k.path)))
+        return files
 
     def _answered(self, file: Dropped) -> bool:
         """Whether a message beside the file is about what the file holds now."""
         for suffix in (REFUSAL, RECEIPT):
             beside = self.folder / _fitting(file.name, suffix)
-            if beside.exists() and f"sha256: {file.sha256}" in beside.read_text(
-                encoding="utf-8", errors="replace"
-            ):
+            if not beside.exists():
+                continue
+            # What was refused stays so; what was taken before may be sent again to take a correction back.
+            is_later = suffix == RECEIPT and file.state[2] > beside.stat().st_mtime_ns
+            said = beside.read_text(encoding="utf-8", errors="replace")
+            if f"sha256: {file.sha256}" in said and not is_later:
                 return True
         return False
 

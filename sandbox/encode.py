@@ -13,6 +13,7 @@ from sandbox.chance import I64, bits, integer, uniform
 from sandbox.generator import (
     MERGER,
     NONE,
+    NOT_ARRIVED,
     WORLDS,
     Block,
     agencies,
@@ -82,6 +83,8 @@ class Encoder:
 
     def __init__(self, world: str) -> None:
         self.world = world
+        #: Whether clerks type 000000001 for some citizens.
+        self.dummies = True
         self.blocks = blocks(world)
         self.agencies = agencies(world)
         self.procedures = p = procedures(WORLDS[world].suffix)
@@ -173,7 +176,7 @@ class Encoder:
         ids = self.ids(number, block, rows)
         code = codes(self.world, b)
         state = b.state(now).tolist()
-        who = Applicants(b.person, b.applicant, b.key)
+        who = Applicants(b.person, b.applicant, b.key, self.dummies)
         accepted = moments(b.accepted)
         due = moments(b.due(now))
         applied = moments(b.applied)
@@ -212,7 +215,7 @@ class Encoder:
                 subject += f", liên hệ {who.phone[i]}"
             # [seen] the same dossier may go under another code at the national portal, or not have arrived yet.
             known = (
-                "null" if national[i] < 0.06
+                "null" if national[i] < NOT_ARRIVED
                 else f'"{code[i]}-{suffix[i]:04d}"' if national[i] < 0.14 else f'"{code[i]}"'
             )  # fmt: skip
             current = self._current(n, started[i], ended[i], st)

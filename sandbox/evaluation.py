@@ -3,11 +3,31 @@
 Switched on by SANDBOX_SIMULATED_EVALUATION=1 for tests of the connector only: the figures mean nothing. The
 quirks are kept: no departmentCode in transparency and handling-satisfaction, `formalityID` against `formalityId`,
 fromDate / toDate for handling-satisfaction, null where a denominator is 0, 18 and 18.0 both.
+
+One answer is not invented: the progress of Đồng Tháp in the months of the world `dong_thap` is counted from its
+dossiers. The portal counts its own copy of them: what has not arrived is missing there, and who waits for papers or for
+tax, or was stopped, was called done before it was sent [seen: one client's 5, 6, 8 -> 9]. So it differs from what the
+province counts, by construction.
 """
 
+from collections import Counter
 from typing import Any
 
-from sandbox.chance import integer, keys_for
+import numpy as np
+
+from sandbox.chance import integer, keys_for, uniform
+from sandbox.generator import (
+    DAY,
+    NONE,
+    NOT_ARRIVED,
+    PAUSED,
+    STOPPED,
+    SUPPLEMENT,
+    agencies,
+    month_block,
+    month_bounds,
+    months,
+)
 from sandbox.reference import agencies_new, made_id, rows
 
 ENDPOINTS = (
@@ -113,8 +133,39 @@ def metric(code: str, name: str, top: int, draw: Draw) -> dict[str, Any]:
     return out
 
 
-def simulated(endpoint: str, body: dict[str, Any]) -> dict[str, Any] | None:
-    """Return `data` of an evaluation endpoint for a body; None where the body lacks its period or unit."""
+def counted(body: dict[str, Any], national: bool) -> tuple[Counter[str], Counter[str]]:
+    """Return {unit: dossiers received in the period}, {unit: of them, done in time by its end} of the new Đồng Tháp.
+
+    `national`: as the portal's copy has them. Empty for a period of which the world has no month.
+    """
+    year, quarter, month = (int(body.get(k) or 0) for k in ("year", "quarter", "month"))
+    low = 3 * quarter - 2 if quarter else month or 1
+    high = 3 * quarter if quarter else month or 12
+    wanted = [m for m in months("dong_thap") if 100 * year + low <= m <= 100 * year + high]
+    received: Counter[str] = Counter()
+    on_time: Counter[str] = Counter()
+    units = [".".join(a.code.split(".")[:2]) for a in agencies("dong_thap")]
+    for number in wanted:
+        block = month_block("dong_thap", number)
+        end = month_bounds(wanted[-1])[1] * DAY - 1
+        due = block.due(end)
+        kept = block.accepted <= end
+        good = (block.done <= end) & ((due == NONE) | (block.done // DAY <= due // DAY))
+        if national:
+            kept &= uniform(block.key, "national") >= NOT_ARRIVED
+            good |= np.isin(block.state(end), (SUPPLEMENT, PAUSED, STOPPED))
+        received.update(units[a] for a in block.responsible[kept].tolist())
+        on_time.update(units[a] for a in block.responsible[kept & good].tolist())
+    return received, on_time
+
+
+def simulated(
+    endpoint: str, body: dict[str, Any], national: bool = True, with_codes: bool = False
+) -> dict[str, Any] | None:
+    """Return `data` of an evaluation endpoint for a body; None where the body lacks its period or unit.
+
+    `national`: progress is counted from the portal's copy; `with_codes`: every unit under its code.
+    """
     known = provinces()
     if endpoint == "service-results":
         return _ranking(known, body)
@@ -136,16 +187,24 @@ def simulated(endpoint: str, body: dict[str, Any]) -> dict[str, Any] | None:
         units, under = [(root[0], root[1], "PROVINCE")], children(root[0])
     draws = [Draw(endpoint, period, str(formality), code) for code, _, _ in [*units, *under]]
     if endpoint in METRICS:
-        return _metrics(endpoint, body, identifier, units[0], under, draws)
+        return _metrics(endpoint, body, identifier, units[0], under, draws, with_codes)
     parent = _tree(endpoint, identifier, units[0], draws[0], True)
     below = [_tree(endpoint, _child_id(c[0]), c, d, False) for c, d in zip(under, draws[1:], strict=True)]
+    if endpoint == "dvc-progress-tree" and root and root[0] == "H20":
+        received, on_time = counted(body, national)
+        for unit, (code, _, _) in zip(below if received else (), under, strict=False):
+            a, b = received[code], on_time[code]
+            unit |= {
+                "totalReceived": a, "totalOnTime": b, "totalOverdue": a - b,
+                "ratio": round(100 * b / a, 2) if a else 0, "score": round(20 * b / a, 2) if a else 0,
+            }  # fmt: skip
     if endpoint == "dvc-progress-tree" and below:
         for key in ("totalReceived", "totalOnTime"):
             parent[key] = sum(c[key] for c in below)
-        received = parent["totalReceived"]
-        parent["totalCompleted"] = int(received * 0.81)
-        parent["ratio"] = round(100 * parent["totalOnTime"] / received, 2) if received else 0
-        parent["totalScore"] = round(20 * parent["totalOnTime"] / received, 2) if received else 0
+        total = parent["totalReceived"]
+        parent["totalCompleted"] = int(total * 0.81)
+        parent["ratio"] = round(100 * parent["totalOnTime"] / total, 2) if total else 0
+        parent["totalScore"] = round(20 * parent["totalOnTime"] / total, 2) if total else 0
     out: dict[str, Any] = {"parent": parent, "children": below}
     if endpoint != "formality-online-payment-tree":
         out["monthlyChart"] = []
@@ -178,7 +237,7 @@ def _ranking(known: dict[str, tuple[str, str]], body: dict[str, Any]) -> dict[st
 
 
 def _metrics(endpoint: str, body: dict[str, Any], identifier: str, root: tuple[str, str, str],
-             under: list[tuple[str, str, str]], draws: list[Draw]) -> dict[str, Any]:  # fmt: skip
+             under: list[tuple[str, str, str]], draws: list[Draw], with_codes: bool) -> dict[str, Any]:  # fmt: skip
     def row(n: int, own: str, unit: tuple[str, str, str], draw: Draw, top: bool) -> dict[str, Any]:
         listed = [metric(c, name, m, draw) for c, name, m in METRICS[endpoint]]
         total = round(sum(m["score"] or 0 for m in listed), 2)
@@ -190,7 +249,7 @@ def _metrics(endpoint: str, body: dict[str, Any], identifier: str, root: tuple[s
             "departmentLevel": unit[2], "agencyLevel": "level_1" if top else "level_2", "totalScore": total,
             "totalMaxScore": most, "ratio": round(100 * total / most, 2), "scoreDelta": None, "metrics": listed,
         }  # fmt: skip
-        if endpoint == "dossier-digitized":
+        if endpoint == "dossier-digitized" or with_codes:
             out["departmentCode"] = unit[0]
         if endpoint == "handling-satisfaction":
             out |= {"totalPetitions": draw("petitions", 0, 60), "classifiedPetitions": draw("classified", 0, 30),

@@ -1,7 +1,8 @@
 """The bad days of the real systems, each switched by its name (platform facts, section 12, and what operators met).
 
-Off by default; switched on by POST /__sandbox__/faults with a JSON object or list, or at the start by the environment
-variable SANDBOX_FAULTS holding the same JSON or the name of a profile (`realistic`: what an ordinary week has).
+Switched on by POST /__sandbox__/faults with a JSON object or list, or at the start by the environment variable
+SANDBOX_FAULTS holding the same JSON or the name of a profile (`realistic`: what an ordinary week has). `IRREGULARITIES`
+says which switches play which number of the notes; each is in that profile, or a habit.
 
 Calls, spoiled `calls` times (default 1) or, with `rate`, that share of all calls until cleared:
 
@@ -17,17 +18,34 @@ Dossiers (`ids`, or a share `rate` of all, always the same ones), changed in the
 `repaired_after` is put right at the source so many days after reception:
 
     date_forms, boolean_forms, key_case                       same meaning, other writing
-    no_channel                                                nothing said of how it was filed
+    no_channel (`direct`: only of what is filed in person), no_due_date     nothing said of it
+    storage_default                                           every paper comes from the citizen's own storage, it says
+    twelve_hour_times                                         times of payment by a clock of twelve hours
     new_column, renamed_column, removed_column (`column`, `to`), wrong_type, impossible_date, mojibake (`lossy`),
     null_key
 
 The system:
 
     {"fault": "late", "rate": 0.01, "days": 3}                dossiers that reach its lists only days after reception
-    {"fault": "unit_names"}                                   agencies under longer names
+    {"fault": "unit_names", "rate": 0.01}                     agencies under longer names, always the same ones
     {"fault": "error_code_number"}                            the population wrapper's error_code as a number
     {"fault": "delete", "ids": ["..."]}                       these dossiers are gone, from lists and details
     {"fault": "profile", "name": "realistic"}, {"fault": "clear"}
+
+Habits, which a system has from the start and after `clear`, until {"fault": "created", "off": true}:
+
+    created                     the portal answers 201 for success; off: 200
+    json_in_string              OpenCPS keeps JSON in a text (metaData); off: as JSON
+    page_limit                  iGate and the portal give 200 rows a page whatever is asked for; `rows`: so many, and
+                                OpenCPS, too; off: as many as asked for
+    other_national_code         some dossiers have another code at the portal, or none there yet; off: their own
+    dummy_identity              some citizens go by 000000001; off: by their number
+    zero_denominators           scores of the index where nothing was counted: none, or in full; off: 0
+    provisional_denominators    denominators of the index that are flagged, and units without their code; off: neither
+    applicant_words             OpenCPS says citizen and business; off: 1 and 2
+    one_name_field              the population database has the whole name in Ten; off: parted
+    old_districts               its records keep districts; off: they do not
+    national_copy               the portal counts what reached it, and as it was rewritten; off: what the province holds
 """
 
 import asyncio
@@ -40,7 +58,7 @@ from zlib import crc32
 
 import orjson
 
-from sandbox.spoil import CHANGES, Change, Dialect, received, unit_names
+from sandbox.spoil import CHANGES, WITHOUT, Change, Dialect, received, unit_names
 
 Scope = dict[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -62,7 +80,30 @@ CALLS = (
     "drop_rows",
 )
 SWITCHES = ("unit_names", "error_code_number")
-KNOWN = (*CALLS, *CHANGES, *SWITCHES, "late", "delete", "profile", "clear")
+HABITS = (
+    "created", "json_in_string", "page_limit", "other_national_code", "dummy_identity", "zero_denominators",
+    "provisional_denominators", "applicant_words", "one_name_field", "old_districts", "national_copy",
+)  # fmt: skip
+KNOWN = (*CALLS, *CHANGES, *SWITCHES, *HABITS, "late", "delete", "profile", "clear")
+#: Number in the platform notes' section of irregularities -> the switches that play it.
+IRREGULARITIES: dict[int, tuple[str, ...]] = {
+    1: ("created", "html200", "html403", "status", "drop_connection"),
+    2: ("error_code_number", "json_in_string"),
+    3: ("date_forms",),
+    4: ("boolean_forms",),
+    5: ("page_limit",),
+    6: ("key_case",),
+    7: ("other_national_code",),
+    8: ("dummy_identity", "storage_default", "national_copy"),
+    9: ("no_channel", "no_due_date"),
+    10: ("zero_denominators",),
+    11: ("provisional_denominators",),
+    12: ("applicant_words",),
+    13: ("one_name_field", "old_districts"),
+    14: ("national_copy",),
+    15: ("twelve_hour_times",),
+    16: ("unit_names",),
+}
 #: A page is spoiled by `rate` at most once in so many pages: a list is read twice, not three times.
 PAGES_APART = 5_000
 #: Rates are guesses: what passes by itself is common, what must be corrected by a clerk is rare.
@@ -77,6 +118,10 @@ PROFILES: dict[str, list[dict[str, Any]]] = {
         {"fault": "date_forms", "rate": 0.005},
         {"fault": "boolean_forms", "rate": 0.005},
         {"fault": "key_case", "rate": 0.001},
+        {"fault": "no_channel", "rate": 0.002, "direct": True},
+        *({"fault": f, "rate": 0.001} for f in ("no_due_date", "storage_default", "twelve_hour_times")),
+        {"fault": "unit_names", "rate": 0.01},
+        {"fault": "error_code_number", "rate": 0.05},
         {"fault": "late", "rate": 0.005, "days": 3},
         {"fault": "mojibake", "rate": 0.0005, "repaired_after": 3},
         *({"fault": f, "rate": 0.0002, "repaired_after": 3} for f in ("wrong_type", "impossible_date", "null_key")),
@@ -106,10 +151,13 @@ class Faults:
         self.now = now
         self.armed: dict[str, Armed] = {}
         self.late: tuple[float, int] = (0.0, 0)
+        self.broken: set[str] = set()
+        self.page_rows: int | None = None
         self.deleted: set[str] = set()
         self.on_expire: Callable[[], None] = lambda: None
         self.on_delete: Callable[[], None] = lambda: None
         self.on_late: Callable[[], None] = lambda: None
+        self.on_habit: Callable[[], None] = lambda: None
         self.hooks: list[Hook] = []
         self._chance = random.Random(766)
         self._pages = 0
@@ -130,12 +178,21 @@ class Faults:
                 self.set(PROFILES[one["name"]])
             elif fault == "clear":
                 self.armed.clear()
+                self.page_rows = None
+                if self.broken:
+                    self.broken.clear()
+                    self.on_habit()
                 if self.deleted:
                     self.deleted.clear()
                     self.on_delete()
                 if self.late[0]:
                     self.late = (0.0, 0)
                     self.on_late()
+            elif fault in HABITS:
+                (self.broken.add if one.get("off") else self.broken.discard)(fault)
+                if fault == "page_limit":
+                    self.page_rows = one.get("rows")
+                self.on_habit()
             elif fault == "delete":
                 self.deleted |= set(one.get("ids", ()))
                 self.on_delete()
@@ -164,11 +221,18 @@ class Faults:
                 found[fault] = found.get(fault, 0) + armed.calls
             else:
                 found[name] = {"ids": len(armed.ids)}
+        found |= dict.fromkeys(self.broken, "off")
         return found | ({"late": {"rate": self.late[0]}} if self.late[0] else {})
 
-    def on(self, name: str) -> bool:
-        """Tell whether a switch is on."""
-        return name in self.armed
+    def has(self, habit: str) -> bool:
+        """Tell whether the system has a habit."""
+        return habit not in self.broken
+
+    def page_limit(self, own: int | None) -> int:
+        """Return how many rows a page may hold where the system's own limit is `own`."""
+        if not self.has("page_limit"):
+            return 1 << 60
+        return self.page_rows or own or 1 << 60
 
     def due(self, name: str) -> Armed | None:
         """Return the fault if it spoils this call."""
@@ -222,8 +286,11 @@ class Faults:
         dialect = self.dialect
         if dialect is None:
             return None
-        if path == dialect.agencies and "unit_names" in self.armed:
-            return lambda body: _renamed(body, dialect)
+        if path == dialect.agencies:
+            longer = self.armed.get("unit_names")
+            if longer or not self.has("json_in_string"):
+                return lambda body: self._listed(body, dialect, longer.rate if longer else 0.0)
+            return None
         identifier = dialect.dossier(path)
         if identifier is None:
             return None
@@ -234,6 +301,7 @@ class Faults:
                 identifier in armed.ids or crc32(f"{name}:{identifier}".encode()) < armed.rate * 2**32
             ):
                 chosen.append((CHANGES[name], armed.options))
+        chosen += [(change, {}) for habit, change in WITHOUT.items() if habit in self.broken]
         return (lambda body: self._spoil(body, dialect, chosen)) if chosen else None
 
     def _spoil(self, body: bytes, dialect: Dialect, chosen: list[tuple[Change, dict[str, Any]]]) -> bytes:
@@ -245,12 +313,30 @@ class Faults:
                 change(record, dialect, options)
         return orjson.dumps(record)
 
+    def plain_scores(self, body: bytes) -> bytes:
+        """Return an answer of the index without the habits [10] and [11] that are off."""
+        if self.has("zero_denominators") and self.has("provisional_denominators"):
+            return body
+        answer = orjson.loads(body)
+        units = (answer["data"] or {}).get("evaluation") or []
+        for metric in (
+            m for u in [*units, (answer["data"] or {}).get("overview") or {}] for m in u.get("metrics", ())
+        ):
+            if not self.has("zero_denominators") and metric["denominator"] == 0:
+                metric |= {"ratio": 0, "score": 0}
+            if not self.has("provisional_denominators"):
+                metric.pop("dataQualityStatus", None)
+                metric.pop("dataQualityMessage", None)
+        return orjson.dumps(answer)
 
-def _renamed(body: bytes, dialect: Dialect) -> bytes:
-    page = orjson.loads(body)
-    for row in page[dialect.rows]:
-        unit_names(row, dialect)
-    return orjson.dumps(page)
+    def _listed(self, body: bytes, dialect: Dialect, longer: float) -> bytes:
+        page = orjson.loads(body)
+        for row in page[dialect.rows]:
+            if crc32(f"unit_names:{row[dialect.agency_code]}".encode()) < longer * 2**32:
+                unit_names(row, dialect)
+            if not self.has("json_in_string") and "metaData" in row:
+                row["metaData"] = orjson.loads(row["metaData"])
+        return orjson.dumps(page)
 
 
 class FaultMiddleware:
@@ -264,7 +350,7 @@ class FaultMiddleware:
         """Answer with a fault in force, pass the call on and spoil its answer, or just pass it on."""
         faults = self.faults
         ours = scope["type"] == "http" and not scope["path"].startswith("/__sandbox__")
-        if not ours or not (faults.armed or faults.hooks):
+        if not ours or not (faults.armed or faults.hooks or faults.broken):
             await self.app(scope, receive, send)
             return
         if late := faults.due("latency"):

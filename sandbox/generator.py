@@ -43,6 +43,8 @@ NONE = -1
 FAR = day_number(date(2027, 10, 1)) * DAY
 
 # Dossier states of the iGate dialect.
+#: Share of dossiers that have not reached the national portal.
+NOT_ARRIVED = 0.06
 SUPPLEMENT, PROCESSING, PAUSED, RESULT, RETURNED, WITHDRAWN, STOPPED, REJECTED = 1, 2, 3, 4, 5, 6, 8, 9
 OPEN_STATES = (SUPPLEMENT, PROCESSING, PAUSED)
 

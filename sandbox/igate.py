@@ -68,6 +68,12 @@ class Store:
         self.found.clear()
         self.held = 0
 
+    def without_dummies(self) -> None:
+        """Encode numbers of citizens by the system's habit."""
+        if self.faults and self.encoder.dummies != self.faults.has("dummy_identity"):
+            self.encoder.dummies = self.faults.has("dummy_identity")
+            self.turn(self.now)
+
     def delete(self, identifiers: set[str]) -> None:
         """Answer as if exactly these dossiers had been deleted."""
         self.gone.clear()
@@ -201,6 +207,7 @@ def create_app(world: str, client_id: str, client_secret: str, now: datetime | N
     faults.on_expire = tokens.clear
     faults.on_delete = lambda: store.delete(faults.deleted)
     faults.on_late = store.found.clear
+    faults.on_habit = store.without_dummies
     denied = b'{"error":"invalid_token"}'
 
     def refused(headers: Headers) -> bytes | None:
@@ -228,7 +235,7 @@ def create_app(world: str, client_id: str, client_secret: str, now: datetime | N
             raise BadRequest("page and size must be numbers") from None
         if page < 0 or size < 1:
             raise BadRequest("page must be 0 or more and size 1 or more")
-        return page, min(size, PAGE_LIMIT)
+        return page, min(size, faults.page_limit(PAGE_LIMIT))
 
     async def search(request: Request) -> Response:
         if refused(request.scope["headers"]):

@@ -31,6 +31,7 @@ from sandbox.generator import (
     DAY,
     FREEZE,
     NONE,
+    NOT_ARRIVED,
     WORLDS,
     Block,
     codes,
@@ -180,7 +181,7 @@ class OpenCPSEncoder(Encoder):
         ids = self.ids(number, block, rows)
         code = codes(WORLD, b)
         states = b.state(now).tolist()
-        who = Applicants(b.person, b.applicant, b.key)
+        who = Applicants(b.person, b.applicant, b.key, self.dummies)
         accepted, applied, due = (
             [shown(m) for m in moments(v)] for v in (b.accepted, b.applied, b.due(now))
         )  # fmt: skip
@@ -216,7 +217,11 @@ class OpenCPSEncoder(Encoder):
                 subject += f", liên hệ {phone}"
             # [seen] another code at the national portal, or none yet.
             known = (
-                "" if national[i] < 0.06 else f"{code[i]}-{suffix[i]:04d}" if national[i] < 0.14 else code[i]
+                ""
+                if national[i] < NOT_ARRIVED
+                else f"{code[i]}-{suffix[i]:04d}"
+                if national[i] < 0.14
+                else code[i]
             )
             uid = f"{one[i]:016x}{other[i]:016x}"
             item = (
@@ -458,6 +463,7 @@ def create_app(client_id: str, client_secret: str, now: datetime | None = None) 
     clock = local_seconds(now) if now else local_seconds(datetime(2025, 12, 31, 23, 59, 59, tzinfo=HANOI))
     faults = store.faults = Faults(OPENCPS, clock)
     faults.on_late = store.found.clear
+    faults.on_habit = store.without_dummies
     faults.on_delete = lambda: store.delete(faults.deleted)
     signed = b"Basic " + base64.b64encode(f"{client_id}:{client_secret}".encode())
 
@@ -474,7 +480,8 @@ def create_app(client_id: str, client_secret: str, now: datetime | None = None) 
         # [seen] the header chooses the site; another site has no dossiers.
         if request.headers.get("groupid") != GROUP:
             return reply(b'{"total":0,"data":[]}')
-        part = faults.rows(items(cut(query, total)))
+        found = cut(query, total)
+        part = faults.rows(items(slice(found.start, min(found.stop, found.start + faults.page_limit(None)))))
         return reply(b'{"total":' + str(total).encode() + b',"data":[' + b",".join(part) + b"]}")
 
     async def dossiers(request: Request) -> Response:

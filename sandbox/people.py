@@ -97,7 +97,7 @@ def identity_tails(keys: U64) -> I64:
 class Applicants:
     """Personal values of the applicants of some rows, as parallel lists."""
 
-    def __init__(self, person: I64, applicant: I64, key: np.ndarray) -> None:
+    def __init__(self, person: I64, applicant: I64, key: np.ndarray, dummies: bool = True) -> None:
         keys = mix_person(person)
         citizen = applicant == 1
         human = full_names(keys)
@@ -106,7 +106,7 @@ class Applicants:
         number = identity_tails(keys)
         tail = number % 1_000_000
         tax = integer(keys, "tax code", 100_000_000)
-        dummy = (uniform(key, "dummy") < 0.004) & citizen
+        dummy = (uniform(key, "dummy") < 0.004) & citizen & dummies
         phone = integer(keys, "phone", 100_000_000)
         mail = uniform(keys, "mail") < 0.42
         house = integer(keys, "house", 480) + 1

@@ -146,8 +146,11 @@ def soap(inner: str) -> bytes:
     ).encode()
 
 
-def record(citizen: Citizen | None) -> str:
-    """Return the answer to a lookup: nobody is a record whose every part is empty."""
+def record(citizen: Citizen | None, parted: bool = False, districts: bool = True) -> str:
+    """Return the answer to a lookup: nobody is a record whose every part is empty.
+
+    `parted`: family, middle and given name apart; `districts`: as they were until 1/7/2025.
+    """
     place: dict[str, str] = {
         "MaTinhThanh": "",
         "MaQuanHuyen": "",
@@ -159,14 +162,19 @@ def record(citizen: Citizen | None) -> str:
         c = communes()
         # Old records keep the district of three digits after districts ended [guess].
         place |= {
-            "MaTinhThanh": str(c.province[citizen.commune]), "MaQuanHuyen": c.districts[citizen.commune],
+            "MaTinhThanh": str(c.province[citizen.commune]),
+            "MaQuanHuyen": c.districts[citizen.commune] if districts else "",
             "MaPhuongXa": c.codes[citizen.commune], "QuocGia": "VN",
         }  # fmt: skip
     full = citizen is not None and citizen.day
+    # [seen] everything in Ten.
+    family, middle, given = "", "", citizen.name.upper() if citizen else ""
+    if parted and citizen:
+        family, *between, given = given.split()
+        middle = " ".join(between)
     body = {
         "SoDinhDanh": citizen.number if citizen else "", "SoCMND": "",
-        # [seen] everything in Ten.
-        "HoVaTen": {"Ho": "", "ChuDem": "", "Ten": citizen.name.upper() if citizen else ""},
+        "HoVaTen": {"Ho": family, "ChuDem": middle, "Ten": given},
         "GioiTinh": ("2" if citizen.woman else "1") if citizen else "",
         "DanToc": "01" if citizen else "", "TonGiao": "00" if citizen else "",
         "TinhTrangHonNhan": "", "NhomMau": "00" if citizen else "",
@@ -230,7 +238,7 @@ def create_app(client_id: str, client_secret: str) -> FastAPI:
             raise Fault("SoDinhDanh or SoCMND, and HoVaTen, are needed")
         found = register.find(number)
         if operation == LOOKUP:  # the number alone decides [guess]
-            return record(found)
+            return record(found, not faults.has("one_name_field"), faults.has("old_districts"))
         there = found is not None and plain(found.name) == plain(str(fields["HoVaTen"]))
         return (
             f'<dan:KetQuaXacThucResponse xmlns:dan="{REQUEST}"><dan:TonTai>{str(there).lower()}</dan:TonTai>'
@@ -254,7 +262,7 @@ def create_app(client_id: str, client_secret: str) -> FastAPI:
             fields = {k[0].upper() + k[1:]: v for k, v in given.items()}
             # [seen in another province's wrapper] the SOAP text stands in the message.
             # [seen] the code is a number at some, a text at others.
-            code = 0 if faults.on("error_code_number") else "0"
+            code = 0 if faults.due("error_code_number") else "0"
             return json({"error_code": code, "message": soap(answer(LOOKUP, fields)).decode()})
         except (orjson.JSONDecodeError, AttributeError):
             return json({"error_code": "1", "message": "the body is no JSON object"}, 400)

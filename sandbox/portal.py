@@ -191,6 +191,7 @@ def create_app() -> FastAPI:
     simulate = os.environ.get("SANDBOX_SIMULATED_EVALUATION") == "1"
 
     def reply(body: bytes, status: int = 201) -> Response:
+        status = 200 if status == 201 and not faults.has("created") else status
         return Response(body, status, media_type="application/json")
 
     async def body_of(request: Request) -> dict[str, Any] | None:
@@ -208,7 +209,7 @@ def create_app() -> FastAPI:
             return reply(bad, 400)
         found = catalogue.chosen(str(body.get("q") or ""), str(body.get("departmentCode") or ""),
                                  str(body.get("categoryId") or ""))  # fmt: skip
-        limit = min(whole(body.get("limit"), 20), 200)
+        limit = min(whole(body.get("limit"), 20), faults.page_limit(200))
         last = str(body.get("lastId") or "")
         start = 0
         if last:
@@ -237,18 +238,22 @@ def create_app() -> FastAPI:
         path = request.url.path.removeprefix("/api/v1/reporting/")
         for known, sent, name in REPLAYED:
             if path == known and body == sent:
-                return reply((CAPTURES / name).read_bytes())
+                return reply(faults.plain_scores((CAPTURES / name).read_bytes()))
         if path == "formalities":
             return reply(formalities(body))
         if simulate:
-            return reply(envelope(orjson.dumps(simulated(path.removeprefix("evaluation/"), body))))
+            answer = simulated(
+                path.removeprefix("evaluation/"), body, faults.has("national_copy"),
+                not faults.has("provisional_denominators"),
+            )  # fmt: skip
+            return reply(faults.plain_scores(envelope(orjson.dumps(answer))))
         national = NATIONAL.get((path, str(body.get("timeType")), body.get("year") or 0))
         return reply((CAPTURES / national).read_bytes() if national else envelope(b"null"))
 
     def formalities(body: dict[str, Any]) -> bytes:
         # Only page 1 of ten was captured (of 5,741); other pages are of the crawl's 2,642.
         found = catalogue.chosen(str(body.get("q") or ""), "", "")
-        size = min(whole(body.get("pageSize"), 10), 200)
+        size = min(whole(body.get("pageSize"), 10), faults.page_limit(200))
         page = whole(body.get("currentPage"), 1)
         items = []
         for i in found[(page - 1) * size : page * size]:

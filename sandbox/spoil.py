@@ -24,6 +24,11 @@ class Dialect:
     name: str
     number: str
     optional: str
+    due: str
+    codes: tuple[str, str]
+    papers: tuple[str, str]
+    fees: tuple[str, str]
+    agency_code: str
     agency_name: Callable[[dict[str, Any]], tuple[dict[str, Any], str]]
 
     def dossier(self, path: str) -> str | None:
@@ -41,6 +46,8 @@ IGATE = Dialect(
                      "dueDate", "paidDate")),
     flags=frozenset(("vneidVerified", "digitised", "reused", "fromPersonalStorage", "isResult")),
     name="applicant.data.ownerFullname", number="supplementCount", optional="applicant.data.phoneNumber",
+    due="appointmentDate", codes=("code", "nationCode"), papers=("dossierFormFile", "fromPersonalStorage"),
+    fees=("dossierFee", "paidDate"), agency_code="code",
     agency_name=lambda row: (row["name"][0], "name"),
 )  # fmt: skip
 OPENCPS = Dialect(
@@ -50,6 +57,8 @@ OPENCPS = Dialect(
                      "confirmDatetime")),
     flags=frozenset(("vneidVerified", "digitised", "reused", "fromStorage", "online")),
     name="applicantName", number="correctingCount", optional="contactTelNo",
+    due="dueDate", codes=("dossierNo", "dossierIdCTN"), papers=("files", "fromStorage"),
+    fees=("payments", "confirmDatetime"), agency_code="itemCode",
     agency_name=lambda row: (row, "itemName"),
 )  # fmt: skip
 
@@ -175,23 +184,66 @@ def null_key(record: dict[str, Any], dialect: Dialect, options: dict[str, Any]) 
 
 
 def no_channel(record: dict[str, Any], dialect: Dialect, options: dict[str, Any]) -> None:
-    """Leave the way of filing out, which then counts as filed in person [9]."""
+    """Leave the way of filing out, which then counts as filed in person [9]; `direct`: only where it was that."""
+    method = record.get("applyMethod", {"id": 0})["id"]
+    is_direct = method == 0 and record.get("online", "false") == "false" and not record.get("fromViaPostal")
+    if options.get("direct") and not is_direct:
+        return
     if "applyMethod" in record:
         record["applyMethod"] = {"id": None, "name": None}
     record.pop("online", None)
 
 
+def no_due_date(record: dict[str, Any], dialect: Dialect, options: dict[str, Any]) -> None:
+    """Leave out when the result is promised [9]."""
+    if record[dialect.due]:
+        record[dialect.due] = "" if "/" in record[dialect.due] else None
+
+
+def storage_default(record: dict[str, Any], dialect: Dialect, options: dict[str, Any]) -> None:
+    """Say of every paper that it was taken from the citizen's own storage, as one client does by default [8]."""
+    key, flag = dialect.papers
+    for paper in record[key]:
+        paper[flag] = "1"
+
+
+def twelve_hour_times(record: dict[str, Any], dialect: Dialect, options: dict[str, Any]) -> None:
+    """Write when a fee was paid by a clock of twelve hours, without saying which half of the day [15]."""
+    key, paid = dialect.fees
+    for fee in record[key]:
+        moment = read_date(fee[paid])
+        if moment is not None:
+            # The hour stands at the same place in both dialects.
+            fee[paid] = f"{fee[paid][:11]}{moment.hour % 12 or 12:02d}{fee[paid][13:]}"
+
+
+def own_code(record: dict[str, Any], dialect: Dialect, options: dict[str, Any]) -> None:
+    """Give a dossier the same code at the national portal [not 7]."""
+    own, national = dialect.codes
+    record[national] = record[own]
+
+
+def applicant_numbers(record: dict[str, Any], dialect: Dialect, options: dict[str, Any]) -> None:
+    """Say who applies by the national portal's numbers [not 12]."""
+    if "applicantIdType" in record:
+        record["applicantIdType"] = {"citizen": "1", "business": "2"}[record["applicantIdType"]]
+
+
 def unit_names(row: dict[str, Any], dialect: Dialect) -> None:
     """Name an agency with its province behind it; codes stay [16]."""
     holder, key = dialect.agency_name(row)
-    holder[key] = f"{holder[key]} - tỉnh Đồng Tháp"
+    province = "Tiền Giang" if row[dialect.agency_code].endswith("H58") else "Đồng Tháp"
+    holder[key] = f"{holder[key]} - tỉnh {province}"
 
 
 Change = Callable[[dict[str, Any], Dialect, dict[str, Any]], None]
 #: In the order in which they are made: what has been renamed or removed cannot be found any more.
 CHANGES: dict[str, Change] = {
+    "no_due_date": no_due_date, "storage_default": storage_default, "twelve_hour_times": twelve_hour_times,
     "date_forms": date_forms, "boolean_forms": boolean_forms, "no_channel": no_channel,
     "new_column": new_column, "wrong_type": wrong_type,
     "impossible_date": impossible_date, "mojibake": mojibake, "null_key": null_key, "key_case": key_case,
     "renamed_column": renamed_column, "removed_column": removed_column,
 }  # fmt: skip
+#: Habits of a system, and what a dossier is without them.
+WITHOUT: dict[str, Change] = {"other_national_code": own_code, "applicant_words": applicant_numbers}

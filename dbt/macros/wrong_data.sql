@@ -28,6 +28,12 @@
 {%- endmacro %}
 
 
+{#- Seen in payment messages: times by a clock of twelve hours. 14:05 becomes 02:05, before anything was handed in. -#}
+{% macro paid_before_submission(paid_at, submitted_at) -%}
+    ({{ paid_at }} < {{ submitted_at }})
+{%- endmacro %}
+
+
 {#- Days before the due day on which a morning list and the operations centre begin to warn; calendar days. -#}
 {% macro is_due_soon(due_date, as_of_date) -%}
     ({{ due_date }} between {{ as_of_date }} and {{ as_of_date }} + {{ var('due_soon_days') }})

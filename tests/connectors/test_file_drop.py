@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import hashlib
 import io
+import os
 import re
 import shutil
 import unicodedata
@@ -642,9 +643,178 @@ def test_a_correction_wins_also_when_the_older_run_is_run_again(folder: Path) ->
     assert len(rows) == count.announced - count.duplicates
 
 
-def test_of_two_files_waiting_the_newer_wins(folder: Path) -> None:
-    import os
+A, B = (text([[*ROWS[0][:4], people]]).replace("\r", "") for people in (1234, 1300))
 
+
+@pytest.mark.parametrize("names", [("a.csv", "a.csv", "a.csv"), ("a.csv", "b.csv", "c.csv")])
+@pytest.mark.parametrize("days", [(16, 16, 16), (16, 17, 18), (18, 17, 16)])
+@pytest.mark.parametrize("in_between", [False, True])
+def test_a_correction_that_is_taken_back_ends_as_the_first(
+    folder: Path, names: tuple[str, ...], days: tuple[int, ...], in_between: bool
+) -> None:
+    runs = [span(f"2025-07-{d - 1}", f"2025-07-{d}") for d in days]
+    for place, (name, content, run) in enumerate(zip(names, (A, B, A), runs, strict=True)):
+        (folder / name).write_text(content)
+        os.utime(folder / name, (1_000_000_000 - place,) * 2)  # a copy may keep the time of what it copies
+        assert numbers(pull(folder, run)[1]) == [1234 if content == A else 1300]
+        if in_between and place == 0:  # sent twice: told, and not in the way of what comes later
+            (folder / "a.csv").write_text(A)
+            pull(folder, run)
+    for run in runs:
+        assert numbers(pull(folder, run)[1]) == [1234]
+    kept = sorted((folder / ARCHIVE).glob("*/*"))
+    assert [k.read_text() for k in kept] == [A, B, A]
+
+
+def test_what_is_taken_again_because_others_came_since_is_told(folder: Path) -> None:
+    for content in (A, B):
+        (folder / "a.csv").write_text(content)
+        pull(folder)
+    (folder / "cũ.csv").write_text(A)
+    (notes,) = pull(folder)[0].report.notes
+    sha = hashlib.sha256(A.encode()).hexdigest()[:16]
+    assert notes.startswith("file of ")
+    assert notes.endswith(
+        f"(sha256 {sha}) was taken before, and others since: it is taken again, and its rows count anew"
+    )
+
+
+def test_files_that_come_once_more_in_their_order_are_not_taken_again(folder: Path) -> None:
+    def send() -> None:
+        for place, content in enumerate((A, B)):
+            (folder / f"{place}.csv").write_text(content)
+            os.utime(folder / f"{place}.csv", (1_000_000_000 + place,) * 2)
+
+    send()
+    assert numbers(pull(folder)[1]) == [1300]
+    send()
+    with pytest.raises(NothingDropped):
+        pull(folder, span("2025-07-16", "2025-07-17"))
+    assert {p.name for p in folder.glob("*.txt")} == {"0.csv.da-nhan.txt", "1.csv.da-nhan.txt"}
+    # Both lie there still; what comes then is new, and takes its message away.
+    (folder / "0.csv").write_text(A.replace("1234", "77"))
+    assert numbers(pull(folder, span("2025-07-17", "2025-07-18"))[1]) == [77]
+    assert {p.name for p in folder.iterdir()} == {"1.csv", "1.csv.da-nhan.txt", ARCHIVE}
+
+
+def test_a_death_between_two_files_of_the_archive_keeps_their_order(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, content in enumerate((A, B)):
+        (folder / f"{place}.csv").write_text(content)
+        os.utime(folder / f"{place}.csv", (1_000_000_000 + place,) * 2)
+    connector = connect(folder)
+    list(connector.chunks(Request(RUN)))
+    moved: list[Path] = []
+    rename = Path.rename
+
+    def dies(self: Path, target: Path) -> Path:
+        if moved:
+            raise KeyboardInterrupt
+        moved.append(self)
+        return rename(self, target)
+
+    with monkeypatch.context() as m:
+        m.setattr(Path, "rename", dies)
+        with pytest.raises(KeyboardInterrupt):
+            connector.landed()
+    for _ in range(2):
+        assert numbers(pull(folder)[1]) == [1300]
+
+
+def test_an_archive_of_before_the_numbers_is_read_as_it_is(folder: Path) -> None:
+    day = folder / ARCHIVE / "2025-07-16"
+    day.mkdir(parents=True)
+    for place, content in enumerate((A, B)):
+        kept = day / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}_a.csv"
+        kept.write_text(content)
+        os.utime(kept, (1_000_000_000 + place,) * 2)
+    assert numbers(pull(folder)[1]) == [1300]
+    (folder / "a.csv").write_text(A)
+    assert numbers(pull(folder)[1]) == [1234]
+    assert numbers(pull(folder)[1]) == [1234]
+
+
+# --- sent half --------------------------------------------------------------------------------------
+
+
+def test_the_rest_of_an_upload_that_paused_too_long_is_read_with_what_came_before_it(folder: Path) -> None:
+    whole = text(ROWS).encode()
+    half = len(text(ROWS[:1]).encode())
+    with (folder / "a.csv").open("wb") as upload:
+        upload.write(whole[:half])
+        upload.flush()
+        assert numbers(pull(folder)[1]) == [1234]
+        # A newer file is taken in between; the writer still holds the first one, wherever it lies.
+        (folder / "b.csv").write_text(text([["28252", *ROWS[0][1:4], 5]]))
+        pull(folder, span("2025-07-16", "2025-07-17"))
+        upload.write(whole[half : half + 9])
+        upload.flush()
+        assert sorted(numbers(pull(folder, land=False)[1])) == [5, 1234], "an older run again, meanwhile"
+        upload.write(whole[half + 9 :])
+    connector, rows, _ = pull(folder, span("2025-07-17", "2025-07-18"))
+    assert sorted(numbers(rows)) == [987, 1234]
+    (note,) = connector.report.notes
+    assert note.endswith(
+        f"(sha256 {hashlib.sha256(whole).hexdigest()[:16]}) grew from {half} to {len(whole)} bytes after it was taken "
+        "on 2025-07-16: somebody was still writing it. It is read again, whole"
+    )
+    with pytest.raises(NothingDropped):
+        pull(folder, span("2025-07-18", "2025-07-19"))
+    assert sorted(numbers(pull(folder)[1])) == [5, 987, 1234]
+    kept = [(p.parent.name, p.read_bytes()) for p in (folder / ARCHIVE).glob("*/*_a.csv")]
+    assert kept == [("2025-07-18", whole)]
+
+
+def test_the_rest_that_breaks_the_contract_is_refused_and_what_was_taken_stays(folder: Path) -> None:
+    with (folder / "a.csv").open("w") as upload:
+        upload.write(text(ROWS))
+        upload.flush()
+        pull(folder)
+        upload.write("28252;31/02/2025;0-4;Nam;5\n" * 3)
+    with pytest.raises(FilesRefused, match=r"file of .* grew from .*refused file of .*: 3 of 5 records"):
+        pull(folder)
+    assert sorted(numbers(pull(folder)[1])) == [987, 1234]
+    assert "dòng 4, cột 'Ngày chốt số liệu'" in (folder / "a.csv.tu-choi.txt").read_text(encoding="utf-8-sig")
+
+
+def test_a_file_of_the_archive_that_still_grows_is_left(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (folder / "a.csv").open("w") as upload:
+        upload.write(text(ROWS[:1]))
+        upload.flush()
+        pull(folder)
+        upload.write(text(ROWS[1:]).splitlines()[1])
+        upload.flush()
+
+        def more_arrives(seconds: float) -> None:
+            upload.write("0")
+            upload.flush()
+
+        later = span("2025-07-16", "2025-07-17")
+        with monkeypatch.context() as m:
+            m.setattr("connectors.file_drop.time.sleep", more_arrives)
+            with pytest.raises(NothingDropped):
+                pull(folder, later, settle_seconds=7)
+    assert sorted(numbers(pull(folder, later)[1])) == [1234, 9870]
+
+
+@pytest.mark.parametrize("form", ["csv with room for the rest", "xlsx", "xlsx with room for the rest"])
+def test_a_half_that_shows_is_refused_and_the_whole_is_taken(folder: Path, form: str) -> None:
+    whole = sheet(ROWS * 40) if "xlsx" in form else text(ROWS * 40).encode()
+    half = whole[: len(whole) // 2]
+    path = folder / f"a.{form[:4].strip()}"
+    # Some programs make a file as long as it will be, and fill it.
+    path.write_bytes(half.ljust(len(whole), b"\0") if "room" in form else half)
+    refusal(folder, path.name)
+    with path.open("r+b") as upload:
+        upload.seek(len(half))
+        upload.write(whole[len(half) :])
+    assert sorted(numbers(pull(folder, span("2025-07-20", "2025-07-21"))[1])) == [987, 1234]
+
+
+def test_of_two_files_waiting_the_newer_wins(folder: Path) -> None:
     for name, people, at in (("z cũ.csv", 5, 1_000_000_000), ("a mới.csv", 6, 1_000_000_100)):
         (folder / name).write_text(text([[*ROWS[0][:4], people]]))
         os.utime(folder / name, (at, at))

@@ -1,8 +1,13 @@
-"""A whole year of the OpenCPS dialect, with the sandbox's everyday faults, ends in the published totals."""
+"""A whole year of the OpenCPS dialect, with the sandbox's everyday faults, ends in the published totals.
+
+What the year took is printed beside its target, and stands among the properties of the test's report; it is a figure of
+the machine, so nothing fails for it (benchmarks/README.md has the last one).
+"""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -10,15 +15,21 @@ import pytest
 import yaml
 
 from ops.settings import PROJECT
+from ops.sources import read_sources
+from sandbox.faults import PROFILES
 from tests.e2e.installation import Installation
 
 pytestmark = [pytest.mark.prove, pytest.mark.timeout(5400)]
 SOURCE = "opencps_dong_thap"
 #: Old Đồng Tháp's dossiers of 2024 by day of receipt, and those received online, as published.
 RECEIVED, ONLINE = 184_457, 125_174
+#: Target of the whole run, in seconds.
+LIMIT = 15 * 60
 
 
-def test_the_year_2024_ends_in_the_published_totals(tmp_path: Path) -> None:
+def test_the_year_2024_ends_in_the_published_totals(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     sources = yaml.safe_load((PROJECT / "ops" / "sources.yml").read_text(encoding="utf-8"))
     sources["sources"] = {code: sources["sources"][code] for code in (SOURCE, "national_portal")}
     file = tmp_path / "sources.yml"
@@ -42,11 +53,22 @@ def test_the_year_2024_ends_in_the_published_totals(tmp_path: Path) -> None:
     steps = {(s["step"], s.get("source")): s for s in summary["steps"]}
     pull = steps["pull", SOURCE]
     counted = pull["tables"]["dossier"]
-    print(
-        f"{summary['seconds']:.0f} s on {psutil.cpu_count()} cores; pulled in {pull['seconds']:.0f} s by "
-        f"{pull['calls']:,} calls, {pull['retries']:,} made again; {counted}",
-        flush=True,
-    )
+    connector = read_sources(file)[SOURCE].connect("http://127.0.0.1", "", "")
+    late = next(f for f in PROFILES["realistic"] if f["fault"] == "latency")
+    figures = {
+        "seconds": round(summary["seconds"]), "target seconds": LIMIT,
+        "target": "met" if summary["seconds"] < LIMIT else "MISSED", "cores": psutil.cpu_count(),
+        "seconds by step": {f"{s} {c or ''}".strip(): round(v["seconds"]) for (s, c), v in steps.items()},
+        "calls": pull["calls"], "calls made again": pull["retries"], "quota of calls": connector.max_calls,
+        "calls at once": connector.concurrency,
+        # At most: what the machine did between two calls is in it.
+        "latency, ms a call": round(1000 * pull["seconds"] * connector.concurrency / pull["calls"], 1),
+        "of it by a fault": f"{late['ms']} ms in {late['rate']:.2%} of the calls",
+    }  # fmt: skip
+    for name, value in figures.items():
+        record_property(name, value)
+        print(f"{name}: {value}", flush=True)
+    assert pull["calls"] <= connector.max_calls
     assert counted["announced"] == counted["landed"] + counted["rejected"] + counted["duplicates"]
     loaded = steps["load", SOURCE]["tables"]["dossier"]
     assert loaded["inserted"] == counted["landed"]

@@ -41,6 +41,15 @@ negative_fee as (
 
 ),
 
+paid_early as (
+
+    select distinct fee.dossier_key
+    from {{ ref('fct_dossier_fee') }} as fee
+    inner join dossier on fee.dossier_key = dossier.dossier_key
+    where fee.is_current_record and {{ paid_before_submission('fee.paid_at', 'dossier.submitted_at') }}
+
+),
+
 wrong_rule as (
 
     select * from {{ ref('wrong_data_rule') }}
@@ -56,6 +65,7 @@ judged as (
         tried.found_value
     from dossier
     left join claimed_twice on dossier.dossier_code = claimed_twice.dossier_code
+    left join paid_early on dossier.dossier_key = paid_early.dossier_key
     cross join
         lateral (
             values
@@ -84,6 +94,7 @@ judged as (
                 {{ open_without_due_day('dossier.report_group', 'dossier.due_date') }},
                 null
             ),
+            ('paid_before_submission', paid_early.dossier_key is not null, null),
             ('status_not_mapped', dossier.status_code is null, dossier.source_status_code),
             ('code_claimed_twice', claimed_twice.dossier_code is not null, dossier.dossier_code)
         ) as tried (rule_code, is_broken, found_value)
