@@ -21,7 +21,7 @@ import psycopg
 import pytest
 import yaml
 
-from ops import access, logins, persons, postgres, tasks
+from ops import access, docs, logins, persons, postgres, tasks
 from ops.outcomes import read_outcomes
 from ops.roles import AccessError, names_of, read_roles, scopes
 from ops.settings import PROJECT, VIETNAM, Settings
@@ -395,6 +395,47 @@ def test_a_body_keeps_its_dossiers_until_its_last_day(
         person = dataclasses.replace(next(iter(given.persons.values())), agencies=("D", "D2"))
         seen = access._scopes(connection, dataclasses.replace(given, persons={"a.b": person}), TODAY)
     assert seen == scopes(("D", "D2"), {"D": None, "D2": None}, successors)
+
+
+# --- what tables and columns mean -----------------------------------------------------------------------
+
+
+def test_an_officer_reads_what_each_table_and_column_means(place: Place):
+    """In psql and DBeaver, as comments: Vietnamese and English."""
+    rows = place.rows(
+        "justice",
+        "select c.relname, a.attname, case when a.attnum is null then obj_description(c.oid) "
+        "else col_description(c.oid, a.attnum) end from pg_class c left join pg_attribute a on a.attrelid = c.oid "
+        "and a.attnum > 0 and not a.attisdropped where c.relnamespace in ('marts'::regnamespace, 'ioc'::regnamespace) "
+        "and c.relkind in ('r', 'v') union all select relname, null, obj_description(oid) from pg_class "
+        "where relnamespace in ('marts'::regnamespace, 'ioc'::regnamespace) and relkind in ('r', 'v')",
+    )
+    assert len(rows) > 300
+    assert not [r for r in rows if " · " not in (r[2] or "")]
+    said = {r[:2]: r[2] for r in rows}
+    assert said["fct_dossier_fee", "is_owed"].startswith("Còn phải nộp: có số tiền")
+    assert said["fct_dossier_fee", "is_owed"].endswith(" · An amount is due and no payment is recorded.")
+    assert said["fct_dossier_fee", None].endswith(
+        " · One row for each fee or charge that a system recorded for a dossier."
+    )
+
+
+def test_the_catalogue_is_written_and_opens_offline(place: Place):
+    page = docs.write(place.settings)
+    text = page.read_text(encoding="utf-8")
+    for table in place.rows(
+        "owner", "select schemaname || '.' || tablename from pg_tables where schemaname in ('marts', 'ioc')"
+    ):
+        assert f'<section id="{table[0]}">' in text
+    assert "Còn phải nộp: có số tiền mà chưa ghi nhận đã nộp." in text
+    assert "An amount is due and no payment is recorded." in text
+    assert "<td>igate_tien_giang</td><td>simulated</td><td>30/06/2025 08:15</td>" in text
+    for written in (page, page.with_name("dbt.html")):
+        loaded = re.findall(
+            r"<(?:script|link|img)[^>]+(?:src|href)=[\"']?(https?:[^\"' >]+)",
+            written.read_text(encoding="utf-8"),
+        )
+        assert not loaded, "nothing is fetched from elsewhere"
 
 
 # --- rebuilt by dbt -----------------------------------------------------------------------------------
