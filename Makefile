@@ -9,7 +9,7 @@ READY := $(VENV)/.installed-$(shell cat requirements.lock requirements-bootstrap
 BENCH := .venv-bench/.installed-$(shell sha256sum benchmarks/requirements.lock | cut -c1-16)
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help install run up down bench psql url rejects clean test lint prove lock logs
+.PHONY: help install run up down bench psql url rejects docs clean test lint prove lock logs
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ logs: $(READY)  ## Show the ends of the services' logs
 
 rejects: $(READY)  ## List rejected records (python -m ops rejects show, replay --dry-run, replay)
 	@$(PY) -m ops rejects list
+
+docs: $(READY)  ## Write the catalogue of tables and columns (var/docs/index.html), Vietnamese and English, to open offline
+	@$(PY) -m ops docs
 
 lint: $(READY)  ## ruff, mypy, sqlfluff, yamllint
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .

@@ -278,6 +278,14 @@ def _clean(settings: Settings) -> None:
     print(f"removed the state in {settings.home}")
 
 
+def _docs(settings: Settings) -> None:
+    from ops import docs
+
+    if settings.embedded:
+        services.Supervisor(settings).start(["postgres"])
+    print(docs.write(settings))
+
+
 def main() -> int:
     """Run one command; a failure is one message and exit code 1."""
     parser = argparse.ArgumentParser(prog="python -m ops")
@@ -345,6 +353,7 @@ def main() -> int:
         help="II.06a: by the calendar, or closed on the 14th",
     )  # fmt: skip
     form.add_argument("--output", help="the file; otherwise one below forms/ of the installation")
+    commands.add_parser("docs", help="write the catalogue of tables and columns as pages that open offline")
     commands.add_parser("sandbox", help="run every stand-in, in the foreground")
     # What follows psql, client, airflow or vault is theirs, also where it begins with a dash.
     words = sys.argv[2:] if sys.argv[1:2] in (["psql"], ["client"], ["airflow"], ["vault"]) else []
@@ -385,6 +394,8 @@ def main() -> int:
             _renew_handles(settings)
         elif given.command == "form":
             _form(settings, given)
+        elif given.command == "docs":
+            _docs(settings)
         elif given.command == "roles":
             _roles(settings, given)
         elif given.command == "clean":

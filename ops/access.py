@@ -285,10 +285,15 @@ def _let_auditors_read(settings: Settings, names: Names) -> None:
 
 def _scopes(connection: psycopg.Connection, roles: Roles, today: dt.date) -> dict[str, list[str]]:
     parents: dict[str, str | None] = {}
+    successors: dict[str, str] = {}
     if connection.execute("select to_regclass('marts.dim_agency')").fetchone() != (None,):
-        rows = connection.execute("select agency_code, parent_agency_code from marts.dim_agency").fetchall()
-        parents = dict(rows)
-    return scopes(roles.agencies, parents, roles.handovers, today)
+        for code, parent, successor, ended in connection.execute(
+            "select agency_code, parent_agency_code, successor_agency_code, valid_to from marts.dim_agency"
+        ).fetchall():
+            parents[code] = parent
+            if successor and ended <= today:
+                successors[code] = successor
+    return scopes(roles.agencies, parents, successors)
 
 
 def apply(settings: Settings) -> list[str]:

@@ -57,21 +57,10 @@ class Person:
 
 
 @dataclass(frozen=True)
-class Handover:
-    """All dossiers of the body `old` are `new`'s from `date` on."""
-
-    old: str
-    new: str
-    date: dt.date
-    decision: str
-
-
-@dataclass(frozen=True)
 class Roles:
     """What the file says; `tables` is {"marts.fct_dossier": {role: "all" or a column}}."""
 
     persons: dict[str, Person]
-    handovers: tuple[Handover, ...]
     limits: dict[str, int]
     tables: dict[str, dict[str, str]]
 
@@ -87,8 +76,11 @@ def read_roles(path: Path) -> Roles:
         body = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as e:
         raise AccessError(f"looked for the list of roles in {path} (KHOCHUNG_ROLES): {e}") from None
-    if not isinstance(body, dict) or set(body) != {"persons", "handovers", "limits", "tables"}:
-        raise AccessError(f"{path}: persons, handovers, limits and tables are wanted, and nothing else")
+    if not isinstance(body, dict) or set(body) != {"persons", "limits", "tables"}:
+        raise AccessError(
+            f"{path}: persons, limits and tables are wanted, and nothing else (handovers between agencies stand in "
+            "dbt/seeds/handover_decision.csv)"
+        )
 
     def wrong(where: str, what: str) -> AccessError:
         return AccessError(f"{path}: {where}: {what}")
@@ -111,23 +103,6 @@ def read_roles(path: Path) -> Roles:
         persons[login] = Person(
             login, given["name"], given["role"], agencies, given["until"], given["decision"]
         )
-    handovers = []
-    for given in body["handovers"] or ():
-        if not isinstance(given, dict) or set(given) != {"from", "to", "date", "decision"}:
-            raise wrong("handovers", f"{given}: from, to, date and decision are wanted")
-        codes = (given["from"], given["to"])
-        if (
-            not all(isinstance(c, str) and _CODE.fullmatch(c) for c in codes)
-            or type(given["date"]) is not dt.date
-        ):
-            raise wrong("handovers", f"{given}: codes such as H20.19, and a date, are wanted")
-        handovers.append(Handover(*codes, given["date"], str(given["decision"])))
-    old = [h.old for h in handovers]
-    if twice := {code for code in old if old.count(code) > 1}:
-        raise wrong(
-            "handovers",
-            f"{', '.join(sorted(twice))} is handed over twice; who took over all its dossiers is one body",
-        )
     limits = body["limits"]
     if not isinstance(limits, dict) or set(limits) != set(LIMITS):
         raise wrong("limits", f"wanted: {', '.join(LIMITS)}")
@@ -142,7 +117,7 @@ def read_roles(path: Path) -> Roles:
         for role, rows in who.items():
             if rows != ALL_ROWS and (role != "agency" or not _COLUMN.fullmatch(str(rows))):
                 raise wrong(table, f"{role}: {ALL_ROWS}, or for agencies the column with the agency's code")
-    return Roles(persons, tuple(handovers), dict(limits), dict(tables))
+    return Roles(persons, dict(limits), dict(tables))
 
 
 @dataclass(frozen=True)
@@ -177,24 +152,22 @@ def names_of(settings: Settings) -> Names:
 def scopes(
     agencies: Collection[str],
     parents: Mapping[str, str | None],
-    handovers: Collection[Handover],
-    day: dt.date,
+    successors: Mapping[str, str],
 ) -> dict[str, list[str]]:
-    """For each of `agencies` the codes whose dossiers it sees on `day`, sorted.
+    """For each of `agencies` the codes whose dossiers it sees, sorted.
 
-    A code is seen by itself and everybody above it. Where a body was handed over by that day, its successor stands
-    above it in its parent's place, and it sees nothing any more itself.
-    `parents` is {code: code of the agency above} of all known agencies.
+    A code is seen by itself and everybody above it. Where a body was handed over, its successor stands above it in its
+    parent's place, and it sees nothing any more itself.
+    `parents` is {code: code of the agency above} of all known agencies, `successors` {abolished code: code}.
     """
-    successor = {h.old: h.new for h in handovers if h.date <= day}
     seen: dict[str, set[str]] = {code: set() for code in agencies}
-    for code in {*parents, *successor, *agencies}:
+    for code in {*parents, *successors, *agencies}:
         at: str | None = code
         passed: set[str] = set()
         # A circle, which only wrong data hold, ends where it began.
         while at is not None and at not in passed:
             passed.add(at)
-            if at not in successor and at in seen:
+            if at not in successors and at in seen:
                 seen[at].add(code)
-            at = successor.get(at) or parents.get(at)
+            at = successors.get(at) or parents.get(at)
     return {code: sorted(found) for code, found in seen.items()}

@@ -25,7 +25,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sandbox.chance import F64, I64, bits, integer, keys_for, uniform
-from sandbox.encode import MINISTRY_CODE, Encoder, _opinion, _text, dumps, moments
+from sandbox.encode import MINISTRY_CODE, NEVER_NOTED, Encoder, _opinion, _text, dumps, moments
 from sandbox.faults import Faults
 from sandbox.generator import (
     DAY,
@@ -295,7 +295,7 @@ class OpenCPSEncoder(Encoder):
 
     def _payments(self, k: int, channel: int, amount: int, online: bool, pay: float, how: float, accepted: str,
                   done: str) -> str:  # fmt: skip
-        """Return the fee, if any: paid online at once, in cash or by transfer, or not yet."""
+        """Return the fee, if any: paid online at once, in cash or by transfer, not yet, or never noted as paid."""
         if not amount:
             return ""
         method, paid = "", _EMPTY
@@ -303,7 +303,7 @@ class OpenCPSEncoder(Encoder):
             method, paid = "Keypay", accepted
         elif channel != 2 and pay < 0.9:
             method, paid = ("Tiền mặt" if how < 0.8 else "Chuyển khoản"), accepted
-        elif done != _EMPTY:
+        elif done != _EMPTY and pay < NEVER_NOTED:
             method, paid = ("Tiền mặt" if how < 0.7 else "Chuyển khoản"), done
         kind = 2 if k % 3 else 1
         return (

@@ -79,12 +79,12 @@
 {%- endmacro %}
 
 
-{#- fct_dossier_step has the agency of its dossier since this version; a table of an earlier one gets it once. -#}
+{#- What is recorded of a dossier names its agency since this version; a table of an earlier one gets it once. -#}
 {% macro add_agency_of_the_dossier() -%}
     {% if is_incremental() and 'responsible_agency_code' not in adapter.get_columns_in_relation(this) | map(attribute='name') %}
         alter table {{ this }} add column responsible_agency_code text;
-        update {{ this }} as step set responsible_agency_code = dossier.responsible_agency_code
+        update {{ this }} as detail set responsible_agency_code = dossier.responsible_agency_code
         from {{ ref('fct_dossier') }} as dossier
-        where step.dossier_key = dossier.dossier_key
+        where detail.dossier_key = dossier.dossier_key
     {% endif %}
 {%- endmacro %}

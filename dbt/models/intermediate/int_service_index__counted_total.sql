@@ -311,6 +311,15 @@ whole as (
 
 ),
 
+held as (
+
+    select distinct
+        unit_code,
+        period
+    from total
+
+),
+
 -- A unit without dossiers in a period is in it, too, while it exists and had some the year before.
 unit_period as (
 
@@ -330,11 +339,9 @@ unit_period as (
         on covered_period.unit_code = synchronised.unit_code and covered_period.period = synchronised.period
     left join last_year
         on covered_period.unit_code = last_year.unit_code and left(covered_period.period, 4) = last_year.year_after
+    left join held on covered_period.unit_code = held.unit_code and covered_period.period = held.period
     where
-        exists (
-            select 1 from total
-            where covered_period.unit_code = total.unit_code and covered_period.period = total.period
-        )
+        held.unit_code is not null
         or (
             last_year.received > 0
             and (agency.valid_to is null or covered_period.first_day < agency.valid_to)

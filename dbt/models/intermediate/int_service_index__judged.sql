@@ -172,7 +172,7 @@ happened as (
 
 ),
 
-timed as (
+ended as (
 
     select
         *,
@@ -183,12 +183,18 @@ timed as (
             when stopped_at is not null then 'stopped'
             else 'supplement_pending'
         end as end_state,
-        {{ index_without_waiting(
-            'coalesce(processed_at, returned_in_the_end_at, stopped_at, pending_since)', 'waited'
-        ) }} as ended_at,
         {{ index_limit_or_legal_maximum('due_at', 'legal_maximum_at') }} as limit_at,
         case when due_at is null then '+legal_maximum' else '' end as limit_name
     from happened
+
+),
+
+timed as (
+
+    select
+        *,
+        {{ index_without_waiting('end_state_at', 'waited') }} as ended_at
+    from ended
 
 ),
 

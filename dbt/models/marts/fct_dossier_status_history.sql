@@ -4,11 +4,16 @@
         incremental_strategy='delete+insert',
         unique_key='change_key',
         on_schema_change='fail',
-        pre_hook='{{ delete_rows_of_relinked_records() }}',
+        pre_hook=[
+            '{{ add_agency_of_the_dossier() }}',
+            '{{ delete_rows_of_relinked_records() }}',
+        ],
+        post_hook='{{ index_of_this_version(["responsible_agency_code"]) }}',
         indexes=[
             {'columns': ['change_key'], 'unique': true},
             {'columns': ['dossier_key']},
             {'columns': ['source_code', 'dossier_id']},
+            {'columns': ['responsible_agency_code']},
             {'columns': ['load_number']},
         ]
     )
@@ -55,6 +60,7 @@ told as (
         dossier.dossier_key,
         dossier.source_code,
         dossier.dossier_id,
+        dossier.responsible_agency_code,
         2::smallint as status_code,
         dossier.received_at as changed_at,
         dossier.receiving_agency_code as agency_code,
@@ -69,6 +75,7 @@ told as (
         step.dossier_key,
         step.source_code,
         step.dossier_id,
+        dossier.responsible_agency_code,
         step.status_code,
         coalesce(step.finished_at, step.started_at) as changed_at,
         step.agency_code,
@@ -110,6 +117,7 @@ final as (
         change.dossier_key,
         change.source_code,
         change.dossier_id,
+        change.responsible_agency_code,
         change.change_no::integer as change_no,
         change.status_code,
         status.report_group,
@@ -127,3 +135,4 @@ final as (
 )
 
 select * from final
+order by responsible_agency_code, valid_from_date

@@ -3,6 +3,7 @@
         indexes=[
             {'columns': ['wrong_data_key'], 'unique': true},
             {'columns': ['dossier_key']},
+            {'columns': ['responsible_agency_code']},
         ]
     )
 }}
@@ -60,6 +61,7 @@ judged as (
 
     select
         dossier.dossier_key,
+        dossier.responsible_agency_code,
         dossier.origin,
         tried.rule_code,
         tried.found_value
@@ -102,6 +104,7 @@ judged as (
     union all
     select
         dossier.dossier_key,
+        dossier.responsible_agency_code,
         dossier.origin,
         'negative_fee' as rule_code,
         null as found_value
@@ -110,6 +113,7 @@ judged as (
     union all
     select
         dossier.dossier_key,
+        dossier.responsible_agency_code,
         dossier.origin,
         'unknown_' || unknown_code.code_kind as rule_code,
         unknown_code.code as found_value
@@ -125,6 +129,7 @@ judged as (
     union all
     select
         dossier.dossier_key,
+        dossier.responsible_agency_code,
         dossier.origin,
         'unknown_applicant_commune' as rule_code,
         dossier.applicant_commune_code as found_value
@@ -143,6 +148,7 @@ judged as (
 select
     md5(judged.dossier_key || '|' || judged.rule_code) as wrong_data_key,
     judged.dossier_key,
+    judged.responsible_agency_code,
     judged.rule_code,
     wrong_rule.list_name_vi as rule_name_vi,
     wrong_rule.list_name_en as rule_name_en,

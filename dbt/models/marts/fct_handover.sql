@@ -5,13 +5,16 @@
         unique_key='handover_key',
         on_schema_change='fail',
         pre_hook=[
+            '{{ add_agency_of_the_dossier() }}',
             '{{ delete_rows_of_relinked_records() }}',
             '{{ delete_handovers_of_other_decisions() }}',
         ],
+        post_hook='{{ index_of_this_version(["responsible_agency_code"]) }}',
         indexes=[
             {'columns': ['handover_key'], 'unique': true},
             {'columns': ['dossier_key']},
             {'columns': ['source_code', 'dossier_id']},
+            {'columns': ['responsible_agency_code']},
             {'columns': ['load_number']},
         ]
     )
@@ -123,37 +126,19 @@ succession as (
 
 ),
 
--- The way from each body, for dossiers received before each of the decisions' days.
+-- The way from each body, for dossiers received before each of the decisions' days; number 0 is where it begins.
 way as (
 
     select
-        beginning.first_agency_code,
-        beginning.first_date,
-        1 as handover_no,
-        beginning.first_agency_code as from_agency_code,
-        next_one.to_agency_code,
-        next_one.effective_date,
-        next_one.decision_no
-    from (
-        select distinct
-            succession.from_agency_code as first_agency_code,
-            decision_day.effective_date as first_date
-        from succession
-        cross join decision_day
-    ) as beginning
-    cross join
-        lateral (
-            select
-                succession.to_agency_code,
-                succession.effective_date,
-                succession.decision_no
-            from succession
-            where
-                succession.from_agency_code = beginning.first_agency_code
-                and succession.effective_date >= beginning.first_date
-            order by succession.effective_date
-            limit 1
-        ) as next_one
+        succession.from_agency_code as first_agency_code,
+        decision_day.effective_date as first_date,
+        0 as handover_no,
+        null as from_agency_code,
+        succession.from_agency_code as to_agency_code,
+        decision_day.effective_date - 1 as effective_date,
+        null as decision_no
+    from (select distinct from_agency_code from succession) as succession
+    cross join decision_day
     union all
     select
         way.first_agency_code,
@@ -194,6 +179,7 @@ decided as (
     inner join way
         on
             candidate.first_agency_code = way.first_agency_code
+            and way.handover_no > 0
             and way.first_date = (
                 select min(decision_day.effective_date)
                 from decision_day
@@ -262,6 +248,7 @@ final as (
         told.dossier_key,
         candidate.source_code,
         candidate.dossier_id,
+        candidate.last_agency_code as responsible_agency_code,
         told.handover_no,
         told.from_agency_code,
         told.to_agency_code,

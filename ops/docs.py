@@ -1,0 +1,144 @@
+"""The catalogue of the warehouse: ``python -m ops docs``, two pages below docs/ of the installation that open offline.
+
+`index.html` says in Vietnamese and English what each table and column of marts, ioc and open_data means, the grain
+first, who answers for it, who reads it, where it comes from, how fresh that is and what uses it; `dbt.html` is dbt's
+own site with the lineage. All is read from dbt's artefacts and the list of roles: nothing is written twice.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ops.dbt import MARK
+from ops.roles import ALL_ROWS, read_roles
+from ops.settings import PROJECT, VIETNAM, Settings, SettingsError
+
+SCHEMAS = ("marts", "ioc", "open_data")
+#: How a description begins, so that what a row is stands first.
+GRAIN = ("One row", "Một dòng")
+_TEMPLATES = (PROJECT / "ops" / "templates", PROJECT / "opendata" / "templates")
+
+
+class DocsError(SettingsError):
+    """The catalogue cannot be written, or something in it is not described; every gap is named at once."""
+
+
+def write(settings: Settings) -> Path:
+    """Write the pages of a built warehouse; path of the first. DocsError names what lacks a description."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ops.dbt", json.dumps(["docs", "generate", "--static"])],
+        env=settings.dbt_process_env(), cwd=PROJECT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        told = done.stdout.rpartition(MARK)[2] or done.stderr
+        raise DocsError(f"dbt could not read the warehouse (is it built? make run): {told.strip()[-1000:]}")
+    manifest, catalog = (
+        json.loads((settings.dbt_target / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("manifest", "catalog")
+    )
+    if found := gaps(manifest, catalog):
+        raise DocsError("the catalogue has gaps, mend them in the YAML of dbt/models:\n" + "\n".join(found))
+    with psycopg.connect(settings.login_url("dbt"), connect_timeout=10) as connection:
+        loads = connection.execute(
+            "select source_code, max(origin), max(interval_end), max(loaded_at) from ops.load_log "
+            "group by source_code order by source_code"
+        ).fetchall()
+    page = _page(manifest, read_roles(settings.roles_file).tables).render(
+        tables=tables(manifest),
+        exposures=sorted(manifest["exposures"].values(), key=lambda e: str(e["name"])),
+        loads=[(s, o, *(m.astimezone(VIETNAM) for m in moments)) for s, o, *moments in loads],
+        generated_at=catalog["metadata"]["generated_at"],
+        schemas=SCHEMAS,
+    )
+    folder = settings.home / "docs"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dbt.html").write_bytes((settings.dbt_target / "static_index.html").read_bytes())
+    (folder / "index.html").write_text(page, encoding="utf-8")
+    return folder / "index.html"
+
+
+def tables(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Models of SCHEMAS as dbt's manifest has them, in the order of schemas, then by name."""
+    found = [
+        n for n in manifest["nodes"].values() if n["resource_type"] == "model" and n["schema"] in SCHEMAS
+    ]
+    return sorted(found, key=lambda n: (SCHEMAS.index(n["schema"]), n["name"]))
+
+
+def gaps(manifest: Mapping[str, Any], catalog: Mapping[str, Any] | None = None) -> list[str]:
+    """What is not described in both languages, does not say its grain first, or belongs to nobody.
+
+    With dbt's catalogue of what stands in PostgreSQL, also columns that no model declares.
+    """
+    found = []
+    for node in tables(manifest):
+        name = relation(node)
+        for said, grain, language in zip(both(node), GRAIN, ("description", "meta.vi"), strict=True):
+            if not said.startswith(grain):
+                found.append(f"{name}: {language} does not begin with what a row is ({grain} ...)")
+        if not owner(manifest, node).get("name"):
+            found.append(f"{name}: no owner (a group with an owner, in dbt/models/groups.yml)")
+        for column in node["columns"].values():
+            if not all(both(column)):
+                found.append(f"{name}.{column['name']}: description or meta.vi is missing")
+        stands = ((catalog or {}).get("nodes", {}).get(node["unique_id"]) or {}).get("columns", {})
+        found += [f"{name}.{c}: no model declares it" for c in stands if c not in node["columns"]]
+    for exposure in manifest["exposures"].values():
+        if not all(both(exposure)) or not exposure["owner"].get("name"):
+            found.append(f"exposure {exposure['name']}: description, meta.vi or owner is missing")
+    return found
+
+
+def both(node: Mapping[str, Any]) -> tuple[str, str]:
+    """What dbt says of something, in English and in Vietnamese; empty where it says nothing."""
+    meta = {**(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
+    return str(node.get("description") or "").strip(), str(meta.get("vi") or "").strip()
+
+
+def relation(node: Mapping[str, Any]) -> str:
+    """Name of a model in PostgreSQL."""
+    return f"{node['schema']}.{node.get('alias') or node['name']}"
+
+
+def owner(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
+    """Who answers for a model: the owner of its group; empty without one."""
+    groups = {g["name"]: g["owner"] for g in manifest.get("groups", {}).values()}
+    return dict(groups.get(node["config"].get("group") or node.get("group"), {}))
+
+
+def _page(manifest: Mapping[str, Any], read_by: Mapping[str, Mapping[str, str]]) -> Any:
+    def sources_of(node: Mapping[str, Any]) -> list[str]:
+        seen, found, left = set(), set(), [node["unique_id"]]
+        while left:
+            one = left.pop()
+            if one.startswith("source."):
+                found.add(f"{manifest['sources'][one]['schema']}.{manifest['sources'][one]['name']}")
+            elif one not in seen:
+                seen.add(one)
+                left += manifest["parent_map"].get(one, [])
+        return sorted(found)
+
+    def readers(node: Mapping[str, Any]) -> list[tuple[str, bool]]:
+        return [(role, rows == ALL_ROWS) for role, rows in read_by.get(relation(node), {}).items()]
+
+    def used_by(node: Mapping[str, Any]) -> list[str]:
+        return sorted(
+            e["name"] for e in manifest["exposures"].values() if node["unique_id"] in e["depends_on"]["nodes"]
+        )
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.globals.update(
+        both=both, relation=relation, owner=lambda node: owner(manifest, node), sources_of=sources_of,
+        readers=readers, used_by=used_by,
+    )  # fmt: skip
+    return environment.get_template("docs.html")
