@@ -9,7 +9,7 @@ READY := $(VENV)/.installed-$(shell cat requirements.lock requirements-bootstrap
 BENCH := .venv-bench/.installed-$(shell sha256sum benchmarks/requirements.lock | cut -c1-16)
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help install run up down bench psql url rejects docs clean test lint prove lock logs
+.PHONY: help install run up down bench psql url rejects docs clean test lint .lint-types .lint-sql prove lock logs
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,9 +52,14 @@ docs: $(READY)  ## Write the catalogue of tables and columns (var/docs/index.htm
 
 lint: $(READY)  ## ruff, mypy, sqlfluff, yamllint
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
-	@$(PY) -m mypy connectors vault landing ops opendata expectations sandbox benchmarks
 	@$(VENV)/bin/yamllint --strict .
-	@$(VENV)/bin/sqlfluff lint --processes 2 dbt/models dbt/tests
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync .lint-types .lint-sql
+
+.lint-types:
+	@$(PY) -m mypy connectors vault landing ops opendata expectations sandbox benchmarks
+
+.lint-sql:
+	@$(VENV)/bin/sqlfluff lint --processes 1 dbt/models dbt/tests
 
 test: lint  ## Lint, then all tests but the slow proofs (two files at a time)
 	@$(PY) -m pytest -m "not prove" -q -n 2 --dist loadfile --no-loadscope-reorder

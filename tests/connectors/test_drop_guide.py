@@ -111,7 +111,7 @@ def test_the_guide_followed_leads_from_a_folder_to_raw_without_code(
     assert entry["tables"]["reform_index"]["undeclared"] == {"ghi chú (E)": 1}
     # By which the archived file is found, as the guide says; its name stands in its folder alone.
     (archived,) = (drop / "da-nhan").glob("*/*")
-    sha, _, name = archived.name.partition("_")
+    _, sha, name = archived.name.split("_", 2)
     assert name == "PAR Index 2024.csv"
     assert re.fullmatch(rf"file of [\d/]{{10}} [\d:]{{8}} \(sha256 {sha}\)", entry["windows"][0]["window"])
     assert name not in json.dumps(entry)
