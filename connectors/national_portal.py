@@ -189,7 +189,7 @@ class NationalPortal(Connector):
 
     def _procedures(self, request: Request) -> Iterator[Chunk]:
         ids = self.counted_window("procedure catalogue", self._list)
-        self.report.counts["procedure"].announced = len(ids)
+        self.report.counts["procedure"].announced = self.report.windows[-1]["announced_after"]
         for position in range(0, len(ids), self.chunk_size):
             part = ids[position : position + self.chunk_size]
             # A procedure withdrawn between list and detail is a reject, not the end of the pull.

@@ -264,8 +264,9 @@ def _renew_handles(settings: Settings) -> None:
 def _clean(settings: Settings) -> None:
     """Remove what this project made in its home, and nothing else that may lie there."""
     made = (
-        "airflow", "data-docs", "dbt", "drop", "forms", "landing", "locks", "logs", "open-data", "outcomes",
-        "ports.json", "postgres", "run-summary.json", "secrets", "supervisor", "vault",
+        ".postgres.making", "airflow", "data-docs", "dbt", "docs", "drop", "forms", "landing", "locks", "logs",
+        "open-data", "outcomes", "ports.json", "postgres", "run-summary.json", "run-summary.tmp", "secrets",
+        "supervisor", "vault",
     )  # fmt: skip
     for name in made:
         path = settings.home / name

@@ -10,6 +10,7 @@ import contextlib
 import datetime as dt
 import json
 import os
+import resource
 import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -73,8 +74,16 @@ def recorded(
         raise
     finally:
         outcome.ended_at = _now()
+        outcome.details["peak_mib"] = _peak_mib()
         with contextlib.suppress(OSError):  # a full disk must not hide the failure it caused
             _write(home, outcome)
+
+
+def _peak_mib() -> int:
+    """The most memory this process, or a child it waited for, ever held: never less than what the step took."""
+    return (
+        max(resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) // 1024
+    )
 
 
 def _write(home: Path, outcome: Outcome) -> None:

@@ -18,6 +18,8 @@ ORIGINS = ("real", "simulated")
 AFTER_DOSSIERS = "@dossiers"
 #: Options that are no matter of the connector's.
 _OPTIONS = ("deletions", "table")
+#: How dossiers that a source no longer lists are found, where `deletions` does not say otherwise.
+DELETIONS = {"days": 90, "share": 0.01, "at_least": 5, "confirm_hours": 12}
 _REQUIRED = ("title", "connector", "kind", "connection", "origin", "active_from", "schedule")
 
 
@@ -50,6 +52,11 @@ class Source:
             raise SettingsError(
                 f"source {self.code}: unknown word {', '.join(unknown)} in its options; {self.connector} knows "
                 f"{', '.join(sorted(known))}"
+            )
+        policy = self.options.get("deletions", {})
+        if not isinstance(policy, dict) or not set(policy) <= set(DELETIONS):
+            raise SettingsError(
+                f"source {self.code}: deletions: {policy!r} in its options; it may hold {', '.join(DELETIONS)}"
             )
         if hasattr(found, "tables"):
             return found

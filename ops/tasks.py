@@ -35,7 +35,7 @@ from ops.outcomes import NothingToDo, recorded, store_outcomes
 from ops.persons import watching
 from ops.pseudonyms import renew
 from ops.settings import PROJECT, VIETNAM, Settings, SettingsError
-from ops.sources import Source, read_sources
+from ops.sources import DELETIONS, Source, read_sources
 from vault.client import VaultClient
 
 
@@ -328,10 +328,6 @@ def load(settings: Settings, code: str, folder: str) -> dict[str, Any]:
         total = sum(c.inserted + c.updated for c in done.tables.values())
         _say(f"{code}: load {done.load_number} wrote {total:,} rows")
         return {"load_number": done.load_number, "written": total}
-
-
-#: What a source's `deletions` says where it says nothing else (see the list of sources).
-DELETIONS = {"days": 90, "share": 0.01, "at_least": 5, "confirm_hours": 12}
 
 
 def find_deletions(

@@ -26,6 +26,8 @@ from connectors.base import (
     _retry_after_seconds,
 )
 from connectors.contract import contract
+from ops.settings import PROJECT
+from ops.sources import read_sources
 
 from .conformance import CASES, Case, Pulled, Wire, named, pull, served, taste, wired
 
@@ -79,6 +81,13 @@ def failure(kind: type[SourceError], case: Case, wire: Wire, base_url: str = "",
 
 
 # --- what a pull gives ------------------------------------------------------------------------------
+
+
+def test_no_connector_is_left_out() -> None:
+    mine = {case.source.connector for case in CASES}
+    # Files in a folder are no HTTP: tests/connectors/test_file_drop.py holds them to the same promises.
+    others = {"connectors.file_drop:FileDrop"}
+    assert {s.connector for s in read_sources(PROJECT / "ops" / "sources.yml").values()} == mine | others
 
 
 def test_every_record_announced_is_landed_rejected_or_a_duplicate(case: Case, whole: Pulled) -> None:

@@ -292,3 +292,37 @@ def test_a_list_whose_pages_are_all_the_same_is_not_read_for_ever() -> None:
     connector.content = [{"id": "a", "code": "x", "name": []}]
     with pytest.raises(PagingError, match="page 1 of a list is page 0 again"):
         connector.agencies()
+
+
+@given(
+    count=st.integers(0, 60), size=st.integers(1, 25), announced=st.sampled_from(["right", "none", "low", "high"]),
+    lost=st.booleans(), repeated=st.booleans(),
+)  # fmt: skip
+def test_any_list_in_any_pages_is_read_whole_or_not_at_all(
+    count: int, size: int, announced: str, lost: bool, repeated: bool
+) -> None:
+    ids = [str(n) for n in range(count)]
+    sent = list(ids)
+    if lost and sent:
+        sent.pop(len(sent) // 2)
+    if repeated and sent:
+        sent.insert(0, sent[-1])
+    total = {"right": count, "none": None, "low": count - 1, "high": count + 1}[announced]
+    connector = Listing("igate", Endpoint("http://127.0.0.1:1"))
+
+    def read() -> tuple[int | None, list[str], int | None]:
+        return connector.read_pages(lambda page: (sent[page * size : (page + 1) * size], total))
+
+    whole = len(set(sent)) == len(sent) and total in (None, len(sent))
+    try:
+        found = connector.counted_window("a list", read)
+    except PagingError:
+        assert not whole or any(
+            sent[a : a + size] == sent[a + size : a + 2 * size] for a in range(0, len(sent), size)
+        )
+    else:
+        assert whole
+        assert found == sent
+        assert connector.report.windows == [
+            {"window": "a list", "announced_before": total, "announced_after": total, "received": len(sent)}
+        ]

@@ -88,6 +88,22 @@ def test_one_procedure_can_be_asked_for_under_the_name_each_endpoint_gives_it() 
             )
 
 
+def test_a_catalogue_without_a_total_announces_nothing(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    connector = CASE.connect(wire.url)
+    post = NationalPortal.post
+
+    def without(self: NationalPortal, path: str, *words: Any, **more: Any) -> Any:
+        answer = post(self, path, *words, **more)
+        if path == self.list_path:
+            answer.pop("total")
+        return answer
+
+    monkeypatch.setattr(type(connector), "post", without)
+    next(iter(connector.chunks(Request(CASE.interval))))
+    assert connector.report.windows[0]["received"] > 0
+    assert connector.report.counts["procedure"].announced is None
+
+
 @pytest.mark.parametrize(
     ("endpoint", "period", "root", "said"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import datetime as dt
+import fnmatch
 import logging
 import re
 import socket
@@ -14,6 +15,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ops.__main__ import _clean
 from ops.run import Redacted
 from ops.services import default_connections, sandbox_ports
 from ops.settings import KNOWN, PROJECT, VIETNAM, Settings, SettingsError, parse_period
@@ -373,6 +375,7 @@ def test_what_a_source_would_only_fail_by_later_is_told_before_anything_starts(t
         "no_module": {**entry, "connector": "connectors.opencsp:OpenCPS"},
         "no_cron": {**entry, "schedule": "every day"},
         "no_option": {**entry, "options": {"concurency": 4, "spec": "slice", "deletions": {}}},
+        "no_policy": {**entry, "options": {"deletions": {"shares": 0.5}}},
     }
     path.write_text(yaml.safe_dump({"sources": {"right": entry, **wrong}}, allow_unicode=True))
     with pytest.raises(SettingsError) as caught:
@@ -381,6 +384,7 @@ def test_what_a_source_would_only_fail_by_later_is_told_before_anything_starts(t
     assert str(path) in said
     assert "source no_module: looked for connector connectors.opencsp:OpenCPS" in said
     assert "source no_cron: schedule 'every day' is no cron" in said
+    assert "source no_policy: deletions: {'shares': 0.5} in its options; it may hold days, share" in said
     assert "source no_option: unknown word concurency in its options; connectors.igate:IGate knows" in said
     assert "source right" not in said
     check_sources(PROJECT / "ops" / "sources.yml")
@@ -401,3 +405,32 @@ def test_an_interval_is_clipped_to_when_the_source_held_data(tmp_path):
     assert clip("2025-07-03", "2025-07-04") == "07-03/07-05"
     assert clip("2025-06-01", "2025-06-30") is None
     assert clip("2025-07-10", "2025-07-11") is None
+
+
+def test_clean_takes_away_all_state_and_nothing_else(tmp_path):
+    """What it removes is what commands and services of this project make in a home."""
+    home = tmp_path / "var"
+    code = "".join(p.read_text() for p in (PROJECT / "ops").glob("*.py"))
+    # The officials' agreements are put there by people, and stay.
+    made = set(re.findall(r'\.home / "([^"]+)"', code)) - {"vault.sock", "supervisor.sock", "agreements"}
+    assert {"landing", "docs", "postgres", "run-summary.json"} <= made
+    for name in made:
+        (home / name).mkdir(parents=True)
+        (home / name / "held").write_text("")
+    (home / "mine.txt").write_text("")
+    _clean(settings(home))
+    assert [p.name for p in home.iterdir()] == ["mine.txt"]
+    (home / "mine.txt").unlink()
+    _clean(settings(home))
+    assert not home.exists()
+
+
+def test_the_source_of_every_data_file_is_told():
+    for folder, files in (("dbt/seeds", "*.csv"), ("sandbox/data", "**/*.*")):
+        told = (PROJECT / folder / "README.md").read_text(encoding="utf-8")
+        patterns = [w.strip("`") for w in re.findall(r"`[^`]+`", told)]
+        for path in (PROJECT / folder).glob(files):
+            name = str(path.relative_to(PROJECT / folder))
+            assert name == "README.md" or any(
+                fnmatch.fnmatch(name, p) or fnmatch.fnmatch(path.stem, p) for p in patterns
+            ), path
