@@ -40,6 +40,8 @@ class Outcome:
     status: str = "running"
     error: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    #: The most memory in MiB that the process, or a child it waited for, held by the end of the step.
+    peak_mib: int = 0
 
     @property
     def seconds(self) -> float:
@@ -74,13 +76,13 @@ def recorded(
         raise
     finally:
         outcome.ended_at = _now()
-        outcome.details["peak_mib"] = _peak_mib()
+        outcome.peak_mib = _peak_mib()
         with contextlib.suppress(OSError):  # a full disk must not hide the failure it caused
             _write(home, outcome)
 
 
 def _peak_mib() -> int:
-    """The most memory this process, or a child it waited for, ever held: never less than what the step took."""
+    # Of the process's whole life, so never less than what the step took.
     return (
         max(resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) // 1024
     )

@@ -269,7 +269,12 @@ def write_summary(settings: Settings, run_id: str, period: Period, seconds: floa
 
 
 def _step(o: Outcome) -> dict[str, Any]:
-    step: dict[str, Any] = {"step": o.step, "status": o.status, "seconds": round(o.seconds, 1)}
+    step: dict[str, Any] = {
+        "step": o.step,
+        "status": o.status,
+        "seconds": round(o.seconds, 1),
+        "peak_mib": o.peak_mib,
+    }
     if o.source:
         step["source"] = o.source
     if o.error:

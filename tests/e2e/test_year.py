@@ -59,6 +59,7 @@ def test_the_year_2024_ends_in_the_published_totals(
         "seconds": round(summary["seconds"]), "target seconds": LIMIT,
         "target": "met" if summary["seconds"] < LIMIT else "MISSED", "cores": psutil.cpu_count(),
         "seconds by step": {f"{s} {c or ''}".strip(): round(v["seconds"]) for (s, c), v in steps.items()},
+        "most memory of a step, MiB": (memory := max(s["peak_mib"] for s in summary["steps"])),
         "calls": pull["calls"], "calls made again": pull["retries"], "quota of calls": connector.max_calls,
         "calls at once": connector.concurrency,
         # At most: what the machine did between two calls is in it.
@@ -68,6 +69,7 @@ def test_the_year_2024_ends_in_the_published_totals(
     for name, value in figures.items():
         record_property(name, value)
         print(f"{name}: {value}", flush=True)
+    assert memory < 1024
     assert pull["calls"] <= connector.max_calls
     assert counted["announced"] == counted["landed"] + counted["rejected"] + counted["duplicates"]
     loaded = steps["load", SOURCE]["tables"]["dossier"]

@@ -43,6 +43,7 @@ def test_a_success_is_recorded_with_its_details(tmp_path):
         None,
     )
     assert found.details == {"landed": 7}
+    assert 10 < found.peak_mib < 4096
     assert 0 <= found.seconds < 10
     assert not list(tmp_path.rglob("*.tmp"))
 
