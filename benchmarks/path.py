@@ -44,7 +44,7 @@ def chunks(bodies: list[bytes]) -> Iterator[Chunk]:
 
 def local_sealer() -> Sealer:
     """A sealer in this process, under keys of this run."""
-    return Sealer(os.urandom(32), os.urandom(32), os.urandom(32))
+    return Sealer(os.urandom(32), os.urandom(32))
 
 
 _MASTERS = Masters(FileKeys(Path(tempfile.gettempdir())), {1: AESGCM(os.urandom(32))})

@@ -119,9 +119,9 @@ class TableCount:
 
     announced: int | None = None
     rejected: int = 0
-    #: Of `rejected`, records the source no longer has that were asked for only because the warehouse holds them as
-    #: open. A source may purge: that breaks no contract.
-    purged: int = 0
+    #: Of `rejected`, what says nothing of the interval: records held as open that the source has purged, and those
+    #: that were refused before and are read once more.
+    aside: int = 0
     duplicates: int = 0
     undeclared: Counter[str] = dataclasses.field(default_factory=Counter)
     #: What was dropped on receipt, by path (`connectors.unwanted`); it stands in no other count of values.
@@ -141,11 +141,15 @@ class PullReport:
 
 @dataclass(frozen=True)
 class Request:
-    """What to pull: a half-open interval and the keys of records the warehouse still holds as open."""
+    """What to pull: a half-open interval, and beside it records by their keys.
+
+    `still_open` are those the warehouse holds as open, `not_held` those the source was found to list and it lacks.
+    """
 
     interval: Interval
     still_open: Callable[[], Iterable[str]] = tuple
     on_progress: Callable[[str], None] = lambda _: None
+    not_held: Callable[[], Iterable[str]] = tuple
 
 
 class Connector:
@@ -153,6 +157,8 @@ class Connector:
 
     dialect: ClassVar[str]
     tables: ClassVar[tuple[str, ...]]
+    #: Those of `tables` whose rejects `again` can read by themselves.
+    replayable: ClassVar[tuple[str, ...]] = ()
     #: Statuses of records that may still change; the warehouse's records in them are read again each run.
     open_statuses: ClassVar[tuple[str, ...]] = ()
 

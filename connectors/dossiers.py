@@ -67,6 +67,7 @@ class DossierSystem(Connector):
     """Dossiers, their steps, papers and fees, and the agencies of one installation."""
 
     tables = ("agency", "dossier", "dossier_step", "dossier_paper", "dossier_fee")
+    replayable = tables[1:]
     #: The date windows its list offers, the one by receipt first. A dossier may stand in several; it is read once.
     windows: ClassVar[tuple[str, ...]]
     #: Columns that are null, not missing, where the source leaves their key out.
@@ -79,6 +80,7 @@ class DossierSystem(Connector):
     _layout: Layout | None = None
     #: Asked for because the warehouse holds them as open, and in no window.
     _only_open: frozenset[str] = frozenset()
+    _lacking: frozenset[str] = frozenset()
 
     def __init__(self, source_code: str, endpoint: Endpoint) -> None:
         super().__init__(source_code, endpoint)
@@ -117,7 +119,7 @@ class DossierSystem(Connector):
     # --- pulling -------------------------------------------------------------------------------------
 
     def chunks(self, request: Request) -> Iterator[Chunk]:
-        """Agencies first, then every dossier of the windows and every one still open, each once."""
+        """Agencies first, then every dossier of the windows, still open, or listed and not held, each once."""
         yield self.agencies()
         count = self.report.counts["dossier"]
         wanted: dict[str, None] = {}
@@ -131,12 +133,16 @@ class DossierSystem(Connector):
             )
             announced += len(keys)
             wanted.update(dict.fromkeys(keys))
-        asked = list(request.still_open())
-        announced += len(asked)
-        self._only_open = frozenset(k for k in asked if k not in wanted)
-        wanted.update(dict.fromkeys(asked))
-        if asked:
-            self.report.windows.append({"window": "still open in the warehouse", "asked": len(asked)})
+        for said, asked in (
+            ("still open in the warehouse", list(request.still_open())),
+            ("listed by the source and not held", list(request.not_held())),
+        ):
+            announced += len(asked)
+            beside = frozenset(k for k in asked if k not in wanted)
+            self._only_open, self._lacking = self._only_open | beside, beside
+            wanted.update(dict.fromkeys(asked))
+            if asked:
+                self.report.windows.append({"window": said, "asked": len(asked)})
         count.announced = announced if self.announces() else None
         count.duplicates += announced - len(wanted)
         # As one array, or a year's identifiers would stay in memory beside every chunk.
@@ -271,9 +277,9 @@ class DossierSystem(Connector):
         own_ids = columns["dossier_id"] = _as_text(columns["dossier_id"])
         # A dossier the source no longer has keeps its place, so that the balance stays honest.
         gone = {p: "the source no longer has this dossier" for p, d in enumerate(details) if d is None}
-        if purged := sum(ids[p] in self._only_open for p in gone):
-            self.report.counts["dossier"].purged += purged
-            self._tally("dossiers held as open that the source no longer has", purged)
+        purged = {p for p in gone if ids[p] in self._only_open}
+        if purged:
+            self._tally("dossiers held as open that the source no longer has", len(purged))
         answered = own_ids.to_pylist() if isinstance(own_ids, pa.Array) else own_ids
         gone |= {
             p: "the source answered with another dossier"
@@ -294,6 +300,8 @@ class DossierSystem(Connector):
         origin = _Origin(ids, details, "", owners)
         bad = {r.position for r in self.typed(chunk, "dossier", columns, origin, shape.paths, gone).rejects}
         rejected = {"dossier": bad}
+        again = {p for p in bad if ids[p] in self._lacking}
+        self.report.counts["dossier"].aside += len(purged | again)
         for key, entry in shape.lists.items():
             columns, owners = found[entry.table]
             columns["dossier_id"] = (
@@ -308,6 +316,9 @@ class DossierSystem(Connector):
                 chunk, entry.table, columns, _Origin(ids, details, key, owners), paths, refused
             )
             rejected[entry.table] = {r.position for r in typed.rejects}
+            if self._lacking:
+                of_these = sum(ids[owners[p]] in self._lacking for p in rejected[entry.table])
+                self.report.counts[entry.table].aside += of_these
         return rejected
 
 

@@ -24,7 +24,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -57,7 +57,15 @@ _PASSING = re.compile(
     r"~\$.*|\..*|.*\.(part|partial|tmp|temp|filepart|crdownload|download|!ut)|thumbs\.db|desktop\.ini|.*~",
     re.IGNORECASE,
 )
-_IDENTITY = re.compile(r"(?<![0-9])0[0-9]{11}(?![0-9])")
+#: A citizen's number, in one or in groups; or any paper's number behind its name.
+_IDENTITY = re.compile(
+    r"(?<![0-9])0(?:[ .\u00a0-]?[0-9]){11}(?![0-9])"
+    r"|(?:cccd|cmnd|cmtnd|căn cước|chứng minh|hộ chiếu|định danh)\D{0,20}[A-Z]?(?:[ .]?[0-9]){7}",
+    re.IGNORECASE,
+)
+#: What is left of one where it became a number: no noughts in front. Province, century and sex, year of birth; amounts
+#: of money end in noughts.
+_LEFT_OF_ONE = re.compile(r"(?:[1-9]|[1-9][0-9])(?:[01][0-9]{2}|[23][0-2][0-9])[0-9]{6}(?<!000)")
 #: A file of the archive: which one it was of its day, how many bytes were taken, start of their checksum, its name.
 _KEPT = re.compile(r"(?:(?P<number>[0-9]+)-(?P<size>[0-9]+)_)?(?P<sha>[0-9a-f]{16})_(?P<name>.+)", re.DOTALL)
 _LISTED = 30
@@ -475,8 +483,9 @@ class FileDrop(Connector):
     def _columns(self, reading: Reading, layouts: list[Layout], skipped: list[str]) -> Understood:
         persons = [p for layout in layouts for p in looks_like_persons(layout)]
         sheets = [(layout, records(layout)) for layout in layouts]
+        known = {id(x.sheet): {*x.columns.values(), *x.spread} for x in layouts}
         # Also where no record is read: the whole file would lie in the archive as it is.
-        if persons or any(_has_identity(s) for s in reading.sheets):
+        if persons or any(_has_identity(s, known.get(id(s), ())) for s in reading.sheets):
             where = f" (cột {', '.join(persons)})" if persons else ""
             raise Refused(
                 f"tệp có dữ liệu từng người{where}. Ở đây chỉ nhận số liệu tổng hợp; hãy xóa tệp khỏi thư mục "
@@ -604,9 +613,18 @@ def _placed(
     return {**key, "_file": file.sha256[:16], "_sheet": reading.number_of(sheet), "_row": str(row)}
 
 
-def _has_identity(sheet: Sheet) -> bool:
-    """Whether any text of a sheet looks like a citizen's identity number."""
-    return any(isinstance(c, str) and _IDENTITY.search(c) for row in sheet.rows for c in row)
+def _has_identity(sheet: Sheet, known: Container[int]) -> bool:
+    """Whether a cell looks like a citizen's identity number; those of `known` columns may be large counts."""
+    return any(
+        (isinstance(c, str) and _IDENTITY.search(c))
+        or (p not in known and isinstance(c, str | int | float) and _LEFT_OF_ONE.fullmatch(_digits(c)))
+        for row in sheet.rows
+        for p, c in enumerate(row)
+    )
+
+
+def _digits(cell: str | int | float) -> str:
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell).strip()
 
 
 def _headings_tell(layouts: list[Layout]) -> bool:

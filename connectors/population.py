@@ -322,7 +322,9 @@ class Population(Connector):
                 ) from None
         if isinstance(said, str) and str(answer.get("error_code", "0")) not in ("0", "SUCCESSFUL"):
             cause = SourceRefused(
-                self._say("POST", self._path, f"error {answer['error_code']}{shown(said, fields)}")
+                self._say(
+                    "POST", self._path, f"error {_code(str(answer['error_code']))}{shown(said, fields)}"
+                )
             )
             raise CitizenRefused(cause, str(fields["MaYeuCau"]))
         raise SourceChanged(self._say("POST", self._path, "the answer holds no message with a SOAP envelope"))
@@ -345,8 +347,8 @@ class Population(Connector):
 
     def fault(self, url: str, fault: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
         """Take note of a SOAP fault; CitizenRefused if asking again would change nothing."""
-        code = str(fault.get("faultcode") or "without code").rpartition(":")[2]
-        said = f"SOAP fault {code}{shown(str(fault.get('faultstring') or ''), fields)}"
+        code = str(fault.get("faultcode") or "").rpartition(":")[2]
+        said = f"SOAP fault {_code(code)}{shown(str(fault.get('faultstring') or ''), fields)}"
         if code.partition(".")[0] != "Server":
             cause = SourceRefused(
                 self._say("POST", urlsplit(url).path, said)
@@ -371,15 +373,51 @@ def _letters(text: str) -> str:
     return re.sub(r"[^A-Z0-9]", "", plain(text))
 
 
+#: What a service's text may consist of to be shown. No list holds every name; this one holds none.
+_PHRASES = (
+    "bản ghi|bận|bắt buộc|bị|cán bộ|cho|chưa|của|cơ sở|dữ liệu|dịch vụ|đã|đăng nhập|để|định danh|định dạng|được|đơn vị|"
+    "gián đoạn|giấy phép|hạn mức|hệ thống|hết|hết giờ|hết hạn|hoặc|họ tên|hợp lệ|kết nối|khai thác|không|khớp|là|lỗi|"
+    "mã|máy chủ|năm sinh|ngày sinh|nội bộ|phút|quá|quá tải|quyền|sai|sau|số|số lượng|tạm ngừng|tài khoản|tại|tên|"
+    "tham số|thiếu|thông tin|thời gian|thử lại|tìm thấy|tồn tại|trong|truy cập|truy vấn|trường|từ chối|và|vui lòng|"
+    "vượt|với|xác thực|xử lý|yêu cầu|"
+    "a|access|after|again|allowed|an|at|authorized|bad|be|busy|call|caller|client|code|connection|data|database|denied|"
+    "down|error|exceeded|expected|expired|failed|field|for|format|found|gateway|has|internal|invalid|is|it|later|limit|"
+    "maximum|message|missing|mustunderstand|namespace|not|of|offered|officer|operation|out|overloaded|parameter|"
+    "permission|please|quota|reached|receiver|refused|request|required|schema|sender|server|service|session|stopped|"
+    "successful|system|temporarily|the|this|time|timeout|to|token|too many|try|unauthorized|unavailable|unit|unknown|"
+    "unsuccessful|user|value|version|versionmismatch|wrong"
+)  # fmt: skip
+#: Names of the service's own fields, as they are written.
+_FIELDS = "MaYeuCau|MaDichVu|MaDVC|MaTichHop|MaCanBo|SoDinhDanh|SoCMND|HoVaTen|NgayThangNamSinh"
+_HARMLESS = re.compile(rf"(?:(?:{_PHRASES}|[0-9]{{1,3}})(?: |$))*")
+_UNSHOWN = " (its text is not shown, because it may name somebody)"
+
+
 def shown(text: str, fields: Mapping[str, Any]) -> str:
-    """What a service said, for a message: nothing if it repeats any personal value that was sent, or any number."""
-    flat = _letters(text)
-    sent = [_letters(str(fields[n])) for n in ("SoDinhDanh", "SoCMND", "HoVaTen") if fields.get(n)]
-    if not flat:
+    """What a service said, for a message; nothing of a text that may name anybody, the citizen asked about or another.
+
+    It must consist of `_PHRASES`, `_FIELDS` and short numbers, with no capital but the first letter, and must hold no
+    word of the name that was sent.
+    """
+    words = re.findall(r"\w+", unicodedata.normalize("NFC", text))
+    if not words:
         return ""
-    if any(value in flat for value in sent) or re.search(r"[0-9]{6}", flat):
-        return " (its text is not shown, because it may name the citizen)"
+    sent = set(plain(str(fields.get("HoVaTen") or "")).split())
+    if not _harmless(words) or sent & {plain(w) for w in words}:
+        return _UNSHOWN
     return f": {' '.join(text.split())[:200]}"
+
+
+def _code(text: str) -> str:
+    """A code of a fault, or of an error, if it is of harmless words or a number; a service can write anything there."""
+    words = re.findall(r"\w+", text.lower())
+    return text.strip() if _harmless(words) or re.fullmatch(r"-?[0-9]{1,5}", text) else "of no known code"
+
+
+def _harmless(words: Sequence[str]) -> bool:
+    own = [w for w in words if w not in _FIELDS.split("|")]
+    own[:1] = [w[:1].lower() + w[1:] for w in words[:1] if w in own[:1]]
+    return bool(words) and _HARMLESS.fullmatch(" ".join(own)) is not None
 
 
 class _Soap(requests.adapters.HTTPAdapter):

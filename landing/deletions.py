@@ -3,6 +3,9 @@
 No source says what it deleted. A dossier that is missing from the whole list of keys of its days waits in
 ``raw.dossier_deletion``; missing again, it counts as deleted and the marts leave it out; listed again, it is
 back. Rows of ``raw.dossier`` are not touched. Every mark rings the change log under a load number of its own.
+
+The other way round, what is listed and not held came too late for every pull, or was rejected and may have been
+repaired since: it waits in ``ops.dossier_not_held`` for the next pull.
 """
 
 from __future__ import annotations
@@ -26,8 +29,8 @@ class Comparison:
     held: int = 0
     listed: int = 0
     missing: list[str] = field(default_factory=list)
-    #: Keys the warehouse does not hold: rows to come, or rejected ones.
-    not_held: int = 0
+    #: Keys of days that were pulled which the warehouse does not hold: late dossiers, or rejected ones.
+    not_held: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -58,10 +61,52 @@ def first_received(
     return row[0] if row else None
 
 
+def first_pulled(url: str, source_code: str) -> dt.datetime | None:
+    """From when on the source was pulled; earlier dossiers are here only where they were open later."""
+    with psycopg.connect(url) as connection:
+        row = connection.execute(
+            "select min(interval_start) from ops.load_log where source_code = %s and interval_start < interval_end",
+            (source_code,),
+        ).fetchone()
+    return row[0] if row else None
+
+
+def note_not_held(url: str, source_code: str, keys: Collection[str]) -> None:
+    """Keep `keys`, and no earlier ones, for the source's next pull (`not_held`)."""
+    with psycopg.connect(url) as connection:
+        _copy(connection, "listed", keys)
+        connection.execute("delete from ops.dossier_not_held where source_code = %s", (source_code,))
+        connection.execute(
+            "insert into ops.dossier_not_held select %s, dossier_id from listed", (source_code,)
+        )
+
+
+def not_held(url: str, source_code: str) -> list[str]:
+    """What `note_not_held` kept and no pull has brought since."""
+    with psycopg.connect(url) as connection:
+        if not _exists(connection, "raw.dossier"):
+            return []
+        prepare(connection, [])  # a warehouse older than this table gets it here
+        rows = connection.execute(
+            "select dossier_id from ops.dossier_not_held n where source_code = %s and not exists (select from "
+            "raw.dossier r where r.source_code = n.source_code and r.dossier_id = n.dossier_id) order by 1",
+            (source_code,),
+        ).fetchall()
+    return [r[0] for r in rows]
+
+
 def compare(
-    url: str, source_code: str, start: dt.datetime, end: dt.datetime, keys: Collection[str]
+    url: str,
+    source_code: str,
+    start: dt.datetime,
+    end: dt.datetime,
+    keys: Collection[str],
+    pulled: Collection[str] = (),
 ) -> Comparison:
-    """The dossiers received in ``[start, end)`` and not yet deleted, against the source's list of their keys."""
+    """The dossiers received in ``[start, end)`` and not yet deleted, against the source's list of their keys.
+
+    `pulled` are those keys of days that were pulled, which should be held.
+    """
     with psycopg.connect(url) as connection:
         prepare(connection, [])
         _copy(connection, "listed", keys)
@@ -76,13 +121,14 @@ def compare(
             "select dossier_id from held h where not exists (select from listed l where l.dossier_id = h.dossier_id) "
             "order by 1"
         ).fetchall()
-        not_held = connection.execute(
-            "select count(*) from listed l where not exists (select from raw.dossier r where r.source_code = %s and "
-            "r.dossier_id = l.dossier_id)",
+        _copy(connection, "pulled", pulled)
+        lacking = connection.execute(
+            "select dossier_id from pulled p where not exists (select from raw.dossier r where r.source_code = %s and "
+            "r.dossier_id = p.dossier_id) order by 1",
             (source_code,),
-        ).fetchone()
+        ).fetchall()
     return Comparison(
-        held[0] if held else 0, len(set(keys)), [m[0] for m in missing], not_held[0] if not_held else 0
+        held[0] if held else 0, len(set(keys)), [m[0] for m in missing], [k[0] for k in lacking]
     )
 
 

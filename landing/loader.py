@@ -101,6 +101,8 @@ def prepare(connection: psycopg.Connection, specs: Sequence[TableSpec]) -> None:
         "create table if not exists raw.dossier_deletion (source_code text not null, dossier_id text not null, "
         "missed_at timestamptz not null, deleted_at timestamptz, load_number bigint, "
         "primary key (source_code, dossier_id))",
+        "create table if not exists ops.dossier_not_held (source_code text not null, dossier_id text not null, "
+        "primary key (source_code, dossier_id))",
         handles.SCHEMA,
         *(s for spec in specs for s in spec.ddl),
     )
@@ -290,11 +292,16 @@ def _reader(
 
 
 def load(
-    url: str, folder: Path, specs: Sequence[TableSpec], before_commit: Callable[[], None] | None = None
+    url: str,
+    folder: Path,
+    specs: Sequence[TableSpec],
+    before_commit: Callable[[], None] | None = None,
+    loaded: Callable[[psycopg.Connection, int], None] | None = None,
 ) -> LoadOutcome:
     """Merge the staged batch into ``raw`` in one transaction, log it, drop the staging tables.
 
-    Loading the same batch again changes nothing and says so. `before_commit` is for tests that kill here.
+    Loading the same batch again changes nothing and says so. `loaded` is called in the transaction with the load's
+    number once its rows stand; `before_commit` is for tests that kill here.
     Raises LandingError if a staged table is missing or does not hold the landed rows.
     """
     manifest = Manifest.read(folder)
@@ -331,6 +338,8 @@ def load(
                 json.dumps({t: vars(c) for t, c in outcome.tables.items()}),
             ),
         )
+        if loaded:
+            loaded(connection, number)
         for spec in specs:
             name = staged_name(manifest.batch_id, spec.name)
             connection.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(STAGE, name)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import shlex
 import shutil
@@ -12,6 +13,7 @@ import sys
 from ops import postgres, services
 from ops.settings import LOGINS, PROJECT, Settings, SettingsError, parse_period
 from ops.sources import check_sources
+from ops.trouble import database_trouble
 
 
 def _up(settings: Settings) -> None:
@@ -115,6 +117,7 @@ def _rejects(settings: Settings, given: argparse.Namespace) -> None:
                     f"{r.source} {r.table} of batch {r.replay_of}: {r.repaired:,} of {r.read:,} repaired by "
                     f"{', '.join(r.rules)}{f'; {still}' if still else ''}"
                     + (f"; loaded as batch {r.landed}" if r.landed else "")
+                    + (f"; the rest another day: {r.spent}" if r.spent else "")
                 )
             if not done:
                 print(f"no open reject is covered by a rule of {settings.repairs_file}")
@@ -183,26 +186,29 @@ def _roles(settings: Settings, given: argparse.Namespace) -> None:
             print("\n".join(access.apply(settings)) or "everything is as listed")
 
 
-def _audit(settings: Settings, command: str) -> None:
+def _audit(settings: Settings, command: str) -> int:
     from ops import audit
     from vault.client import VaultClient, VaultRefused, VaultUnavailable
 
     # A socket that was named is a vault somebody else runs (a container of its own).
     if settings.embedded and not settings.get("VAULT_SOCKET"):
         services.Supervisor(settings).start(["postgres", "vault"])
-    vault = VaultClient(settings.vault_socket, settings.vault_token, patience=10)
+    vault = VaultClient(settings.vault_socket, settings.vault_audit_token, patience=10)
     try:
         if command == "audit-verify":
             found = vault.verify_audit(audit.caller())
+            print("\n".join(audit.alerts(found)), file=sys.stderr, end="\n" if found["alerts"] else "")
             if found["trouble"]:
                 raise services.ServiceError(audit.verdict(found))
             print(audit.verdict(found))
-        elif entries := vault.who_looked(audit.identity_number(), audit.caller()):
+            return 2 if found["alerts"] else 0
+        if entries := vault.who_looked(audit.identity_number(), audit.caller()):
             print("\n".join(audit.table(entries)))
         else:
             print("nobody looked: the audit has no entry about this person")
     except (VaultRefused, VaultUnavailable) as e:
         raise services.ServiceError(str(e)) from None
+    return 0
 
 
 def _form(settings: Settings, given: argparse.Namespace) -> None:
@@ -288,7 +294,7 @@ def _docs(settings: Settings) -> None:
 
 
 def main() -> int:
-    """Run one command; a failure is one message and exit code 1."""
+    """Run one command; a failure is one message and exit code 1, an alert of the vault's audit 2."""
     parser = argparse.ArgumentParser(prog="python -m ops")
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("run", help="the main job once")
@@ -329,7 +335,9 @@ def main() -> int:
     commands.add_parser(
         "who-looked", help="who read or tried to read a person's data; the identity number on standard input"
     )
-    commands.add_parser("audit-verify", help="read the vault's whole audit and its copy; tell what is wrong")
+    commands.add_parser(
+        "audit-verify", help="read the vault's whole audit and its copy; tell what is wrong, and alerts (2)"
+    )
     named = commands.add_parser(
         "roles", help="who reads what by a name of his own: show, apply, password LOGIN"
     )
@@ -388,7 +396,7 @@ def main() -> int:
         elif given.command == "rejects":
             _rejects(settings, given)
         elif given.command in ("who-looked", "audit-verify"):
-            _audit(settings, given.command)
+            return _audit(settings, given.command)
         elif given.command == "collect":
             _collect(settings, given.dry_run)
         elif given.command == "renew-handles":
@@ -415,6 +423,21 @@ def main() -> int:
             return services.sandboxes(settings)
     except (SettingsError, services.ServiceError) as e:
         print(f"kho chung: {e}", file=sys.stderr)
+        return 1
+    except OSError as e:
+        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        print(
+            f"kho chung: could not write {e.filename or settings.home}: {e.strerror}. Free space on its disk, or give "
+            "another place (KHOCHUNG_HOME), then do it again; nothing half-done is visible.",
+            file=sys.stderr,
+        )
+        return 1
+    except Exception as e:
+        told = database_trouble(e)
+        if told is None:
+            raise
+        print(f"kho chung: {told}", file=sys.stderr)
         return 1
     return 0
 

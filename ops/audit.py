@@ -55,6 +55,15 @@ def table(entries: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def alerts(found: dict[str, Any]) -> list[str]:
+    """One line for each alert since the audit was read last."""
+    return [
+        f"ALERT {dt.datetime.fromisoformat(a['at']).astimezone(VIETNAM):%d/%m/%Y %H:%M:%S}, entry {a['number']}, "
+        f"{a['who']}: {a['note']}. Ask who did it and why (docs/operations.md, unusual volume)"
+        for a in found["alerts"]
+    ]
+
+
 def verdict(found: dict[str, Any]) -> str:
     """One line for what reading the whole audit came to."""
     copied = (

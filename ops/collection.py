@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from landing.manifest import LandingError, Manifest
 from landing.writer import under_way
+from ops.outcomes import NothingToDo
 from ops.settings import Settings
 from vault.client import VaultClient, VaultRefused
 
@@ -31,8 +32,8 @@ _TEXT_COLUMNS = (
 )
 
 
-class LandingUnderWay(Exception):
-    """A batch that was sealed may be landed any moment; the message names it."""
+class LandingUnderWay(NothingToDo):
+    """A batch that was sealed may be landed any moment; the message names it, and the next collection does the work."""
 
 
 class TooMuchUnused(Exception):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import psycopg
 import pyarrow as pa
+from psycopg import sql
 
 from ops.unlink import unlink
 from vault.client import VaultClient
@@ -106,17 +107,43 @@ def renew(connection: psycopg.Connection, vault: VaultClient) -> Renewed:
     return Renewed(asked, erased, removed, unlinked)
 
 
-def _gone_elsewhere(connection: psycopg.Connection, vault: VaultClient) -> list[str]:
-    """Tokens of erased persons that stand in checks and in no agency's list; others' pseudonyms are thrown away."""
+def unlink_loaded(connection: psycopg.Connection, vault: VaultClient, number: int) -> None:
+    """Have load `number`, in its own transaction, bring nothing back that joins an erased person's rows.
+
+    Landed files keep their tokens for ever: a batch may have been landed before its person was erased.
+    """
     gone: list[str] = []
+    for table, column in (("dossier", "applicant_id_number"), ("citizen_check", "person_token")):
+        if connection.execute("select to_regclass(%s)", (f"raw.{table}",)).fetchone() == (None,):
+            continue
+        with connection.cursor(f"loaded_{table}") as loaded:
+            loaded.execute(
+                sql.SQL("select distinct {0} from {1} where _load_number = %s and {0} is not null").format(
+                    sql.Identifier(column), sql.Identifier("raw", table)
+                ),
+                (number,),
+            )
+            gone += _erased(loaded, vault)
+    if gone:
+        unlink(connection, gone, _handle(vault))
+
+
+def _erased(held: psycopg.ServerCursor, vault: VaultClient) -> list[str]:
+    """The tokens in the one column of `held` that are erased persons'; the pseudonyms of others are thrown away."""
+    gone: list[str] = []
+    while rows := held.fetchmany(MOST_AT_ONCE):
+        given, _ = vault.pseudonyms([(token, "") for (token,) in rows])
+        gone += [token for (token,), pseudonym in zip(rows, given, strict=True) if pseudonym is None]
+    return gone
+
+
+def _gone_elsewhere(connection: psycopg.Connection, vault: VaultClient) -> list[str]:
+    """Tokens of erased persons that stand in checks and in no agency's list."""
     if connection.execute("select to_regclass('raw.citizen_check')").fetchone() == (None,):
-        return gone
+        return []
     with connection.cursor("elsewhere") as held:
         held.execute(_ELSEWHERE)
-        while rows := held.fetchmany(MOST_AT_ONCE):
-            given, _ = vault.pseudonyms([(token, "") for (token,) in rows])
-            gone += [token for (token,), pseudonym in zip(rows, given, strict=True) if pseudonym is None]
-    return gone
+        return _erased(held, vault)
 
 
 def _handle(vault: VaultClient) -> str:

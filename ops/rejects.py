@@ -24,6 +24,7 @@ from ops.outcomes import recorded
 from ops.settings import Settings, SettingsError
 from ops.sources import Source, read_sources
 from vault.client import RejectKey, VaultClient
+from vault.purposes import QuotaSpent
 from vault.repairs import MOST_AT_ONCE, Rule, read_rules
 
 
@@ -65,6 +66,8 @@ class Replay:
     still: dict[str, int]
     landed: str | None = None
     loaded: dict[str, int] = dataclasses.field(default_factory=dict)
+    #: Why not all were read that the rules cover: a rule's quota of the day.
+    spent: str = ""
 
 
 def all_rejects(settings: Settings, vault: VaultClient) -> list[Reject]:
@@ -96,8 +99,15 @@ def checked_rules(settings: Settings) -> dict[str, Rule]:
         if rule.source not in sources:
             wrong.append(f"{rule.name}: there is no source {rule.source}")
             continue
-        if rule.table not in sources[rule.source].connector_class().tables:
+        connector = sources[rule.source].connector_class()
+        if rule.table not in connector.tables:
             wrong.append(f"{rule.name}: {rule.source} has no table {rule.table}")
+            continue
+        if rule.table not in connector.replayable:
+            wrong.append(
+                f"{rule.name}: rejects of {rule.table} of {rule.source} are not replayed; mend the source or the "
+                "contract and pull the interval again"
+            )
             continue
         columns = {c.name: c for c in contract(rule.table).columns}
         named = [rule.field] + [rule.argument] * (rule.repair == "take")
@@ -216,11 +226,11 @@ def _replay(
     """Replay rejects of one table of one batch."""
     table, batch = rejects[0].table, rejects[0].batch
     manifest = Manifest.read(settings.landing / entry.code / batch)
-    given = _read(vault, rejects, rules)
+    given, spent = _read(vault, rejects, rules)
     repaired, still = _repair(entry, table, given, rules)
     result = Replay(
         entry.code, batch, table, tuple(sorted({r.name for r in rules if r.table == table and r.source == entry.code})),
-        len(given), len(repaired), dict(still),
+        len(given), len(repaired), dict(still), spent=spent,
     )  # fmt: skip
     if dry_run or not repaired:
         return result
@@ -251,16 +261,21 @@ class _Given:
     applied: list[Rule]
 
 
-def _read(vault: VaultClient, rejects: Sequence[Reject], rules: Sequence[Rule]) -> list[_Given]:
-    """What the vault still gives of `rejects`, each under the first rule that covers it."""
-    given = []
+def _read(vault: VaultClient, rejects: Sequence[Reject], rules: Sequence[Rule]) -> tuple[list[_Given], str]:
+    """What the vault still gives of `rejects`, each under the first rule that covers it; why it gives no more today."""
+    given: list[_Given] = []
+    spent = ""
     for rule in rules:
         mine = list({r.quarantined: r for r in rejects if covering(rules, r) is rule}.values())
         for start in range(0, len(mine), MOST_AT_ONCE):
             part = mine[start : start + MOST_AT_ONCE]
-            payloads = vault.read_rejects(rule.name, [r.quarantined for r in part])
+            try:
+                payloads = vault.read_rejects(rule.name, [r.quarantined for r in part])
+            except QuotaSpent as e:
+                spent = str(e)
+                break
             given += [_Given(r, p, [rule]) for r, p in zip(part, payloads, strict=True) if p is not None]
-    return given
+    return given, spent
 
 
 def _repair(

@@ -152,7 +152,7 @@ def _run(settings: Settings, period: Period) -> Path:
     try:
         order = _order(settings)
         _dag(order[0][0], settings)
-        with _processes() as pool:
+        with _processes(max(map(len, order))) as pool:
             for together in order:
                 if failed and together[0] in ("build_warehouse", "publish_open_data"):
                     _say(f"{together[0]}: not run, because {', '.join(failed)} failed")
@@ -162,7 +162,9 @@ def _run(settings: Settings, period: Period) -> Path:
     finally:
         supervisor.stop(started)
         summary = write_summary(settings, run_id, period, time.monotonic() - began)
-    if failed:
+    if summary is None:
+        failed.append("writing the summary")
+    if failed or summary is None:
         errors = [o for o in read_outcomes(settings.home, run_id) if o.status == "failed"]
         said = "\n".join(f"  {o.step} {o.source or ''}: {o.error}" for o in errors) or "  see the log above"
         raise RunFailed(f"{', '.join(failed)} failed:\n{said}\nThe last good release is unchanged.")
@@ -184,11 +186,16 @@ def _order(settings: Settings) -> list[list[str]]:
 
 
 @contextlib.contextmanager
-def _processes() -> Iterator[ProcessPoolExecutor]:
-    """Processes made from this one once it has read the DAGs; they end with it, however it ends."""
+def _processes(at_once: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes made from this one once it has read the DAGs; they end with it, however it ends.
+
+    All are made at once, so no more than can be used.
+    """
     context = multiprocessing.get_context("fork")
     try:
-        with ProcessPoolExecutor(os.cpu_count(), context, _die_with, (os.getpid(),)) as pool:
+        with ProcessPoolExecutor(
+            min(os.cpu_count() or 1, at_once), context, _die_with, (os.getpid(),)
+        ) as pool:
             yield pool
     except BrokenProcessPool:
         raise RunFailed(
@@ -251,8 +258,11 @@ def _say(text: str) -> None:
     print(f"{dt.datetime.now():%H:%M:%S} {text}", flush=True)
 
 
-def write_summary(settings: Settings, run_id: str, period: Period, seconds: float) -> Path:
-    """What each step of a run announced, landed, rejected, loaded, checked, published, and how long it took."""
+def write_summary(settings: Settings, run_id: str, period: Period, seconds: float) -> Path | None:
+    """What each step of a run announced, landed, rejected, loaded, checked, published, and how long it took.
+
+    Where it cannot be written that is said, and the path is None: it must not hide what went wrong before.
+    """
     outcomes = read_outcomes(settings.home, run_id)
     body = {
         "run_id": run_id,
@@ -263,8 +273,12 @@ def write_summary(settings: Settings, run_id: str, period: Period, seconds: floa
     }
     path = settings.home / "run-summary.json"
     aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(body, ensure_ascii=False, indent=2) + "\n")
-    aside.rename(path)
+    try:
+        aside.write_text(json.dumps(body, ensure_ascii=False, indent=2) + "\n")
+        aside.rename(path)
+    except OSError as e:
+        _say(f"could not write {path}: {e.strerror}. Free space on its disk; what was loaded stays")
+        return None
     return path
 
 

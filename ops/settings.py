@@ -494,6 +494,20 @@ class Settings:
         return Path("/tmp") / f"khochung-{self.secret('vault-socket-name')[:12]}" / "vault.sock"  # noqa: S108
 
     @property
+    def vault_audit_token(self) -> str:
+        """Bearer token of the vault's calls about its audit; it lies beside the keys, which tasks cannot read."""
+        folder = self._given.get("VAULT_KEYS") or self.home / "vault" / "keys"
+        path = Path(folder) / "audit.token"
+        try:
+            return path.read_text().strip()
+        except OSError as e:
+            raise SettingsError(
+                f"looked for the token of the vault's audit at {path}: {e.strerror}. The vault makes it beside its "
+                "keys when it starts; ask where the keys are, as their owner (compose: docker-compose exec vault "
+                "python -m ops ...)"
+            ) from None
+
+    @property
     def vault_token(self) -> str:
         """Bearer token of the vault's API."""
         path = self.vault_token_file

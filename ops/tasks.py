@@ -33,7 +33,7 @@ from ops.dbt import MARK
 from ops.handles import renewing
 from ops.outcomes import NothingToDo, recorded, store_outcomes
 from ops.persons import watching
-from ops.pseudonyms import renew
+from ops.pseudonyms import renew, unlink_loaded
 from ops.settings import PROJECT, VIETNAM, Settings, SettingsError
 from ops.sources import DELETIONS, Source, read_sources
 from vault.client import VaultClient
@@ -107,7 +107,12 @@ def pull(settings: Settings, code: str, interval: Interval, address: Address) ->
             raise NothingToDo(f"{code} holds no data in this interval; see active_from and active_until")
         connector = entry.connect(address.base_url, address.login, address.secret)
         vault = VaultClient(settings.vault_socket, settings.vault_token)
-        request = Request(clipped, lambda: _still_open(settings, code, type(connector)), _say)
+        request = Request(
+            clipped,
+            lambda: _still_open(settings, code, type(connector)),
+            _say,
+            lambda: deletions.not_held(settings.login_url("loader"), code),
+        )
         try:
             folder = land(settings.landing, entry, connector, request, vault)
         except NothingDropped as e:
@@ -211,7 +216,7 @@ def land_chunks(
             known = contract(table)
             landed = writer.rows(table)
             received = landed + count.rejected
-            broken = count.rejected - count.purged
+            broken = count.rejected - count.aside
             if received and not replay_of and broken / received > known.reject_share:
                 raise BatchRefused(
                     f"{entry.code}: {broken:,} of {received:,} records of {table} broke their contract, more "
@@ -314,11 +319,15 @@ def _stage_again(settings: Settings, code: str, folder: Path) -> Callable[[], bo
 
 
 def load(settings: Settings, code: str, folder: str) -> dict[str, Any]:
-    """Load a staged batch into raw, exactly once; counts by table."""
+    """Load a staged batch into raw, exactly once, without what joins an erased person's rows; counts by table."""
     with recorded(settings.home, "load", code) as outcome:
         connector = source(settings, code).connector_class()
         _stage_again(settings, code, Path(folder))
-        done = loader.load(settings.login_url("loader"), Path(folder), _specs(connector))
+        vault = VaultClient(settings.vault_socket, settings.vault_token)
+        done = loader.load(
+            settings.login_url("loader"), Path(folder), _specs(connector),
+            loaded=lambda connection, number: unlink_loaded(connection, vault, number),
+        )  # fmt: skip
         outcome.details |= {
             "batch_id": done.batch_id,
             "load_number": done.load_number,
@@ -334,6 +343,8 @@ def find_deletions(
     settings: Settings, code: str, interval: Interval, address: Address, just_read: int | None = None
 ) -> dict[str, Any]:
     """Mark the dossiers that the source does not list any more; raises where that looks like an outage.
+
+    Those that it lists and no pull has brought, because they came late or were rejected, are read by the next pull.
 
     What is compared: the days of the interval, and as many before its end as the source's `deletions` says, from
     the first dossier that was there before the load `just_read`.
@@ -355,13 +366,38 @@ def find_deletions(
             raise NothingToDo(f"{code}: no dossier of these days was held before this load")
         # From midnight: some sources list by days.
         window = Interval(dt.datetime.combine(first.astimezone(VIETNAM), dt.time(), VIETNAM), window.end)
-        keys = connector.keys(window)
-        found = deletions.compare(settings.login_url("loader"), code, window.start, window.end, keys)
+        # Of the days before the first pull nothing is lacking.
+        begun = deletions.first_pulled(settings.login_url("loader"), code) or window.end
+        edge = begun.astimezone(VIETNAM) - dt.timedelta(microseconds=1)
+        edge = dt.datetime.combine(edge + dt.timedelta(days=1), dt.time(), VIETNAM)
+        edge = min(max(edge, window.start), window.end)
+        parts = [
+            connector.keys(Interval(start, end)) if start < end else []
+            for start, end in ((window.start, edge), (edge, window.end))
+        ]
+        keys = parts[0] + parts[1]
+        found = deletions.compare(
+            settings.login_url("loader"), code, window.start, window.end, keys, parts[1]
+        )
         outcome.details |= {
             "window": [window.start.isoformat(), window.end.isoformat()],
-            "held": found.held, "listed": found.listed, "missing": len(found.missing), "not_held": found.not_held,
+            "held": found.held, "listed": found.listed, "missing": len(found.missing),
+            "not_held": len(found.not_held),
         }  # fmt: skip
         allowed = max(policy["at_least"], int(policy["share"] * found.held))
+        few = len(found.not_held) <= allowed
+        deletions.note_not_held(settings.login_url("loader"), code, found.not_held if few else [])
+        if found.not_held:
+            days = f"{edge:%d/%m/%Y} to {window.end:%d/%m/%Y}"
+            _say(
+                f"{code}: {len(found.not_held):,} dossiers of {days} are in the source's list and not in the "
+                "warehouse: "
+                + (
+                    "late or rejected; the next pull reads them"
+                    if few
+                    else f"more than {allowed:,}, so days are lacking. Pull these days again (Airflow: backfill)"
+                )
+            )
         if len(found.missing) > allowed or not keys:
             raise MassDeletion(
                 f"{code}: {len(found.missing):,} of {found.held:,} dossiers received from {window.start:%d/%m/%Y} to "
@@ -417,8 +453,15 @@ def build(settings: Settings) -> dict[str, Any]:
         with psycopg.connect(settings.login_url("loader")) as connection:
             # Every raw table exists, also before its first batch: the models read them all.
             loader.prepare(connection, [table_spec(contract(t)) for t in _all_tables()])
-            renewed = renew(connection, VaultClient(settings.vault_socket, settings.vault_token))
-            outcome.details["pseudonyms"] = dataclasses.asdict(renewed)
+            vault = VaultClient(settings.vault_socket, settings.vault_token)
+            outcome.details["pseudonyms"] = dataclasses.asdict(renew(connection, vault))
+        # Whose they are is for those who may ask about the audit; that there are any, for whoever reads the summary.
+        if alerts := vault.health()["alerts"]:
+            outcome.details["vault_alerts"] = alerts
+            _say(
+                f"the vault raised {alerts:,} alerts of unusual volume today; .venv/bin/python -m ops audit-verify "
+                "names them"
+            )
         seeds = _seeds_checksum()
         marker = settings.home / "dbt" / "seeds.sha256"
         # Freshness last: a stale source is worth a warning, not a refused build.

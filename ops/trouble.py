@@ -13,7 +13,7 @@ _KNOWN = (
         "max_connections, or put a pooler in between",
     ),
     (
-        r"No space left on device|could not extend file",
+        r"No space left on device|could not extend file|could not write init file",
         "the disk of the database is full. Free space there, or enlarge it (df -h on the database's machine)",
     ),
     (
@@ -55,7 +55,8 @@ def database_trouble(error: BaseException) -> str | None:
             for pattern, meaning in _KNOWN:
                 if re.search(pattern, said):
                     return (
-                        f"{meaning}. The address is the setting WAREHOUSE_URL{_where(said)}. Nothing half-done is "
+                        f"{meaning}. The address is the setting WAREHOUSE_URL, or the one of the step's own login "
+                        f"(WAREHOUSE_LOADER_URL and the like){_where(said)}. Nothing half-done is "
                         "visible; the task will try again, or clear it once this is mended."
                     )
         cause = cause.__cause__ or cause.__context__

@@ -2,8 +2,8 @@
 
 A row becomes what the vault makes of it when it is pulled again (`vault.sealing.UNLINKED` for each reference), so that
 it changes once. The vault tells by its answer about pseudonyms who is erased (`ops.pseudonyms`); this follows in the
-same transaction, before each build. So what a load of an older landed file, which keeps its tokens for ever, brings
-back goes again before anything is built of it. Rows that change take a load number of their source with an empty
+same transaction: before each build, and in each load, so that an older landed file, which keeps its tokens for ever,
+brings nothing back. Rows that change take a load number of their source with an empty
 interval, as for a changed token key (`landing.handles`): what is built of them sees that they changed.
 """
 

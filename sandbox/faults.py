@@ -150,7 +150,7 @@ class Faults:
         self.dialect = dialect
         self.now = now
         self.armed: dict[str, Armed] = {}
-        self.late: tuple[float, int] = (0.0, 0)
+        self.late: tuple[float, float] = (0.0, 0)
         self.broken: set[str] = set()
         self.page_rows: int | None = None
         self.deleted: set[str] = set()
@@ -197,7 +197,7 @@ class Faults:
                 self.deleted |= set(one.get("ids", ()))
                 self.on_delete()
             elif fault == "late":
-                self.late = (float(one.get("rate", 0.01)), int(one.get("days", 3)))
+                self.late = (float(one.get("rate", 0.01)), float(one.get("days", 3)))
                 self.on_late()
             elif fault == "expire_token" and not {"rate", "after"} & one.keys():
                 self.on_expire()

@@ -108,6 +108,9 @@ def date_forms(record: dict[str, Any], dialect: Dialect, options: dict[str, Any]
             if moment is None:
                 holder[key] = holder[key] if turn % 2 else "--"
                 continue
+            if (moment.hour, moment.minute, moment.second) == (0, 0, 0) and turn % 2:
+                holder[key] = moment.strftime("%Y/%m/%d")  # a form without a time
+                continue
             holder[key] = (
                 moment.strftime("%Y%m%d%H%M%S"),
                 moment.strftime("%Y-%m-%dT%H:%M:%S.000+0700"),

@@ -25,6 +25,7 @@ import requests
 
 from ops import postgres as embedded
 from ops.settings import PROJECT, Settings, free
+from vault.audit import AUDIT_TOKEN
 from vault.client import VaultClient
 
 CLIENT_ID, CLIENT_SECRET = "kho-chung", "sandbox-secret-of-the-tests"
@@ -134,6 +135,11 @@ class Vault:
     home: Path
     process: subprocess.Popen
     environment: dict[str, str]
+
+    @property
+    def auditor(self) -> VaultClient:
+        """Who may ask about the audit."""
+        return VaultClient(self.client.socket, (self.home / "keys" / AUDIT_TOKEN).read_text())
 
 
 def start_vault(database_url: str, home: Path, **settings: str) -> Vault:

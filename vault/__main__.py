@@ -12,7 +12,8 @@ refused to delete, because it is much (`vault.collection`).
 ``python -m vault links --officer ...``: how the papers of one person are linked; identity number on standard input.
 ``python -m vault unlink --link ... --officer ... --basis ...``: part two papers again, for good.
 
-Environment: VAULT_DATABASE_URL, VAULT_SOCKET, VAULT_KEYS (folder), VAULT_TOKEN_FILE (made if absent),
+Environment: VAULT_DATABASE_URL, VAULT_SOCKET, VAULT_KEYS (folder), VAULT_TOKEN_FILE (made if absent; so is the
+token for calls about the audit, ``audit.token`` beside the keys),
 VAULT_AGREEMENTS (folder of agreement records; without it nothing is ever disclosed), VAULT_REPAIRS (file of repair
 rules; without it the project's own), VAULT_ERASURES (journal of decisions on persons; without it erasures.jsonl beside
 the keys), VAULT_KEY_PROVIDER (file or transit; see `vault.keys`), VAULT_OFFICERS (file of officers who may reveal;
@@ -38,7 +39,7 @@ import uvicorn
 from cryptography.exceptions import InvalidTag
 
 from vault import crosswalk
-from vault.audit import Alarm, AuditTrouble
+from vault.audit import AUDIT_TOKEN, Alarm, AuditTrouble
 from vault.collection import CollectionError
 from vault.erasure import DECISIONS, Request, RequestError
 from vault.keys import KeyTrouble, provider
@@ -243,9 +244,11 @@ def main() -> None:
     renaming = commands.add_parser("retoken", help="change the token key")
     renaming.add_argument("--batch", type=int, default=RENAMED, help="rows renamed in one transaction")
     erasing = commands.add_parser("erase", help="a decision on a person; identity number on standard input")
-    erasing.add_argument("--request", required=True, help="number of the citizen's request")
+    erasing.add_argument("--request", required=True, help="number of the citizen's request in the register")
     erasing.add_argument("--decision", required=True, choices=DECISIONS)
-    erasing.add_argument("--basis", required=True, help="document and law it rests on")
+    erasing.add_argument(
+        "--basis", required=True, help="document and law it rests on; no name or number of a person"
+    )
     erasing.add_argument("--officer", required=True, help="code of who decided")
     erasing.add_argument("--decided-at", help="moment with its zone; now if left out")
     erasing.add_argument("--term", help="last day of a restriction, or of what stands against erasing")
@@ -295,7 +298,9 @@ def _serve() -> None:
     # Reviewed with the code, so its place is known.
     repairs = Path(os.environ.get("VAULT_REPAIRS", "") or Path(__file__).parents[1] / "ops" / "repairs.yml")
     officers = os.environ.get("VAULT_OFFICERS", "")
-    served = application(store, token, agreements, repairs, Path(officers) if officers else None)
+    # Beside the keys: whoever seals can read neither.
+    audit_token = _bearer(Path(_setting("VAULT_KEYS")) / AUDIT_TOKEN)
+    served = application(store, token, agreements, repairs, Path(officers) if officers else None, audit_token)
     uvicorn.run(served, uds=str(socket), log_level="warning", access_log=False)
 
 

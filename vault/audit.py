@@ -56,6 +56,8 @@ from vault.keys import derive
 from vault.repairs import PURPOSE as REPAIR
 
 COPY = "audit.jsonl"
+#: File beside the vault's keys with the bearer token of the two calls about the audit.
+AUDIT_TOKEN = "audit.token"  # noqa: S105 - a file's name
 #: Of a clear value that was given; quotas and alerts count these.
 GIVEN = "disclosed"
 _CHUNK = 5_000
@@ -459,6 +461,28 @@ class Audit:
             return Verdict(entries, None, trouble)
         copied, copy_trouble = self._verify_copy()
         return Verdict(entries, copied, trouble or copy_trouble)
+
+    def alerts_today(self) -> int:
+        """How many alerts were raised since midnight in Vietnam."""
+
+        def read(cursor: adbc.Cursor) -> int:
+            cursor.execute(f"select count(*) from audit where action = 'alert' and at >= {MIDNIGHT}")  # noqa: S608
+            return int(cursor.fetchall()[0][0])
+
+        return int(self._do(read))
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """Alerts of the last 24 hours and all since the audit was verified last: number, at (ISO), who, note."""
+
+        def read(cursor: adbc.Cursor) -> list[dict[str, Any]]:
+            cursor.execute(
+                "select number, at, who, note from audit where action = 'alert' and at > least(now() - interval '24 "
+                "hours', (select coalesce(max(at), '-infinity') from audit where action = 'verify' and "
+                "outcome <> 'refused')) order by number"
+            )
+            return list(cursor.fetch_arrow_table().to_pylist())
+
+        return [row | {"at": _moment(row["at"])} for row in self._do(read)]
 
     def about(
         self, cursor: adbc.Cursor, token: str, dossiers: Sequence[tuple[str, str]]

@@ -115,7 +115,7 @@ class VaultClient:
     def read_rejects(self, rule: str, rejects: Sequence[RejectKey]) -> list[bytes | None]:
         """Payloads of at most 200 rejects that a rule of the repairs' file covers; None if replayed, or not held.
 
-        Every reading is recorded under the rule.
+        Every reading is recorded under the rule. Raises QuotaSpent where that is more than the rule's day still allows.
         """
         answer = self._call("POST", "/v1/rejects/read", _rejects(rejects, {"rule": rule}))
         (given,) = streams.tables(answer.content)
@@ -140,12 +140,18 @@ class VaultClient:
         return self._call("POST", "/v1/reveal", json.dumps(asked).encode()).json()["values"]
 
     def who_looked(self, identity_number: str, by: str) -> list[dict[str, Any]]:
-        """Entries of the audit about one person, oldest first (`vault.server` lists what each has)."""
+        """Entries of the audit about one person, oldest first (`vault.server` lists what each has).
+
+        `token` must be the audit's own (`vault.audit.AUDIT_TOKEN`).
+        """
         asked = json.dumps({"identity_number": identity_number, "by": by}).encode()
         return self._call("POST", "/v1/audit/person", asked).json()["entries"]
 
     def verify_audit(self, by: str) -> dict[str, Any]:
-        """Read the whole audit and its copy: entries, copied (None without a copy), trouble (None if whole)."""
+        """Read the whole audit and its copy: entries, copied (None without a copy), trouble (None if whole), alerts.
+
+        Alerts are those since it was read last, and of 24 hours. `token` as in `who_looked`.
+        """
         return self._call("POST", "/v1/audit/verify", json.dumps({"by": by}).encode()).json()
 
     def begin_collecting(self) -> int:
@@ -176,25 +182,32 @@ class VaultClient:
                 return done
 
     def _call(self, method: str, path: str, body: bytes) -> httpx.Response:
-        deadline = time.monotonic() + self.patience
+        deadline, trouble, told = time.monotonic() + self.patience, "", ""
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": streams.ARROW}
         while True:
             try:
                 answer = self._http.request(method, path, content=body, headers=headers)
             except httpx.TransportError as e:
-                trouble = type(e).__name__
+                trouble, told = type(e).__name__, ""
             else:
                 if answer.status_code == 200:
                     return answer
                 if answer.status_code < 500:
                     said = str(answer.json().get("error"))
-                    if path == "/v1/disclose" and answer.status_code in (403, 429):
-                        raise NoAgreement(said) if answer.status_code == 403 else QuotaSpent(said)
+                    if path == "/v1/disclose" and answer.status_code == 403:
+                        raise NoAgreement(said)
+                    if path in ("/v1/disclose", "/v1/rejects/read") and answer.status_code == 429:
+                        raise QuotaSpent(said)
                     raise VaultRefused(f"the vault refused {path}: {said}")
-                trouble = f"HTTP {answer.status_code}"
+                trouble, told = f"HTTP {answer.status_code}", ""
                 if answer.headers.get("content-type") == "application/json":
-                    trouble += f": {answer.json().get('error')}"
+                    told = str(answer.json().get("error")).rstrip(".")
             # Sealing the same batch again gives the same references, so a repeat does no harm.
+            if told and time.monotonic() > deadline:
+                raise VaultUnavailable(
+                    f"the vault could not answer {path} for {self.patience:.0f} s ({trouble}): {told}. Nothing was "
+                    "landed; once that is mended, clear the failed task."
+                )
             if time.monotonic() > deadline:
                 raise VaultUnavailable(
                     f"the vault did not answer {path} at its socket {self.socket} for {self.patience:.0f} s "

@@ -3,10 +3,11 @@
 Luật 91/2025/QH15 gives the right; archive law may stand against it, so every request is recorded with its decision:
 
 - ``erase``: the person's key is destroyed, and with it every sealed value in every copy of the database but those kept
-  before; the ciphertexts and quarantined records are deleted, and the person's dossiers lose the token that joins
-  them. The row of the key stays, empty: what is sealed for that person later gets no token and no reference of its own
-  (`vault.sealing.UNLINKED`), and is stored nowhere; nor is a record of that person which is rejected later. Each
-  dossier has such an empty row, too, under its group: its papers may come without their applicant.
+  before; so are the keys of the person's quarantined records. The ciphertexts and these records are deleted, and the
+  person's dossiers lose the token that joins them. The row of the key stays, empty: what is sealed for that person
+  later gets no token and no reference of its own (`vault.sealing.UNLINKED`), and is stored nowhere; nor is a record of
+  that person which is rejected later. Each dossier has such an empty row, too, under its group: its papers may come
+  without their applicant.
 - ``restrict``: until the term (its last day; for good without one) no clear value is given. Sealing goes on.
 - ``refuse``: nothing follows but the record. The latest decision about a person counts: this also ends a restriction.
 
@@ -36,7 +37,7 @@ from cryptography.exceptions import InvalidTag
 from vault import crosswalk
 from vault.audit import dossier_of
 from vault.keys import KeyTrouble
-from vault.persons import alone
+from vault.persons import Masters, alone, opened_record
 from vault.reveal import message_of
 from vault.sealing import Sealer
 
@@ -53,6 +54,10 @@ _RESTRICTED = (
     "order by holder, decided_at desc, request_id desc) latest where decision = 'restrict' and "
     "(term is null or term >= (now() at time zone 'Asia/Ho_Chi_Minh')::date)"
 )
+_REFERENCE = re.compile(r"[\w./-]{1,64}")
+_OFFICER = re.compile(r"[\w.@-]{1,64}", re.ASCII)
+#: A CCCD, a CMND, a telephone; also in groups of three, as people write them.
+_NUMBER = re.compile(r"\d{9}|\d{3,4}[ .-]\d{3}[ .-]\d{3}")
 #: Between values in a quarantined record that is no JSON.
 _BETWEEN = re.compile(r"[,;|\t\r\n\"']")
 
@@ -134,10 +139,22 @@ def read(journal: Path | None) -> list[Request]:
 
 
 def check(cursor: adbc.Cursor, request: Request) -> None:
-    """RequestError if another decision has the request's number.
+    """RequestError if another decision has the request's number, or what is said of the decision may name somebody.
 
-    The same decision on another paper of the person is none, where the two are linked.
+    The same decision on another paper of the person is none, where the two are linked. Journal, audit and its copy keep
+    number, basis and officer in clear for ever; those of before stay readable, so `Request` itself takes anything.
     """
+    if not _REFERENCE.fullmatch(request.request_id) or _NUMBER.search(request.request_id):
+        raise RequestError(
+            "the request is to be named by its number in the register (letters, digits and . / _ -, no blank, fewer "
+            "than nine digits in a row), never by a person"
+        )
+    if _NUMBER.search(request.basis):
+        raise RequestError(
+            "the basis holds a number of nine digits or more, as of a person or a telephone; name document and law"
+        )
+    if not _OFFICER.fullmatch(request.officer):
+        raise RequestError("the officer is to be a code or an account (letters, digits and . @ _ -), no name")
     cursor.execute(
         "select holder, decision from erasure_request where request_id = $1", (request.request_id,)
     )
@@ -186,31 +203,33 @@ def unknown(cursor: adbc.Cursor, requests: Sequence[Request]) -> list[Request]:
     ]  # fmt: skip
 
 
-def finish(cursor: adbc.Cursor, sealer: Sealer) -> int:
-    """Delete what is left of the persons to erase: ciphertexts and quarantined records; how many values."""
+def finish(cursor: adbc.Cursor, sealer: Sealer, masters: Masters) -> int:
+    """Delete what is left of the persons to erase: ciphertexts, quarantined records and their keys; how many values."""
     cursor.execute("select distinct holder from erasure_request where decision = 'erase' and done_at is null")
     holders = {h for (h,) in cursor.fetchall()}
     if not holders:
         _unlink_dossiers(cursor, sealer)
         return 0
     listed = ", ".join("'" + h.replace("'", "") + "'" for h in holders)
-    old = [group for group, owner in _old_groups(cursor, sealer) if owner in holders]
-    groups = ", ".join(f"'\\x{group.hex()}'::bytea" for group in old) or "null"
     cursor.execute(
-        f"with gone as (delete from sealed_group where holder in ({listed}) or id in ({groups}) "  # noqa: S608
+        f"with gone as (delete from sealed_group where holder in ({listed}) "  # noqa: S608
         "returning id), left_over as (delete from sealed_value where group_id in (select id from gone) "
         f"or reference in ({listed}) returning 1) select count(*) from left_over"
     )
     deleted = int(cursor.fetchall()[0][0])
     # Steps and papers do not hold their applicant's number; their dossier's row stays, which tells whose they are.
     cursor.execute(
-        "delete from quarantine q using sealed_dossier d where q.source_code = d.source_code and "  # noqa: S608
+        "with gone as (delete from quarantine q using sealed_dossier d where q.source_code = d.source_code and "  # noqa: S608
         "case when q.key like '{%' then q.key::jsonb ->> 'dossier_id' end = d.dossier_id "
-        f"and d.token in ({listed})"
+        f"and d.token in ({listed}) returning q.holder) "
+        "delete from person_key k using gone where k.holder = gone.holder"
     )
     crosswalk.forget(cursor, holders)
-    for row_id in list(_quarantined(cursor, sealer, holders)):
-        cursor.execute(f"delete from quarantine where id = {int(row_id)}")  # noqa: S608
+    for row_id in list(_quarantined(cursor, sealer, masters, holders)):
+        cursor.execute(
+            f"with gone as (delete from quarantine where id = {int(row_id)} returning holder) "  # noqa: S608
+            "delete from person_key k using gone where k.holder = gone.holder"
+        )
     deleted += _unlink_dossiers(cursor, sealer)
     cursor.execute("update erasure_request set done_at = now() where decision = 'erase' and done_at is null")
     return deleted
@@ -253,21 +272,16 @@ def unlink(cursor: adbc.Cursor, groups: set[str]) -> int:
     return int(cursor.fetchall()[0][0])
 
 
-def _old_groups(cursor: adbc.Cursor, sealer: Sealer) -> Iterator[tuple[bytes, str | None]]:
-    """Groups that an earlier version encrypted under one key for all, and whose they are."""
-    cursor.execute("select id, payload from sealed_group where holder is null")
-    for part in cursor.fetch_record_batch():
-        for row in part.to_pylist():
-            yield row["id"], sealer.open(row["payload"], row["id"], None)[0]
-
-
-def _quarantined(cursor: adbc.Cursor, sealer: Sealer, holders: set[str]) -> Iterator[int]:
+def _quarantined(cursor: adbc.Cursor, sealer: Sealer, masters: Masters, holders: set[str]) -> Iterator[int]:
     """Quarantined records that hold an identity number of one of `holders`."""
-    cursor.execute("select id, table_name, key, payload from quarantine")
+    cursor.execute(
+        "select q.id, q.table_name, q.key, q.payload, k.holder, k.master_version, k.wrapped from quarantine q "
+        "join person_key k on k.holder = q.holder"
+    )
     for part in cursor.fetch_record_batch():
         for row in part.to_pylist():
             try:
-                plain = sealer.decrypt(row["payload"], f"{row['table_name']}/{row['key']}".encode())
+                plain = opened_record(masters, row)
             except InvalidTag:
                 continue  # nobody can read it, so there is nothing to erase
             if any(sealer.token(text) in holders for text in _texts(plain)):

@@ -1,8 +1,9 @@
 """A key for each person: made before its first value is stored, wrapped by the master encryption key, destroyed alone.
 
-A *holder* is whose a value is (`vault.sealing`): a person's token, a group, or nobody in particular. Its key is 32
-random bytes and stands in the table ``person_key``, wrapped by AES-GCM under a version of the master encryption key and
-bound to its holder. An erased holder keeps its row, without a key: nothing is ever stored for it again. Keys are
+A *holder* is whose a value is (`vault.sealing`): a person's token, a group, or nobody in particular. Each record of the
+quarantine is a holder, too: whose it is is not always known. Its key is 32 random bytes and stands in the table
+``person_key``, wrapped by AES-GCM under a version of the master encryption key and bound to its holder. An erased
+holder keeps its row, without a key: nothing is ever stored for it again; a record's key goes with the record. Keys are
 unwrapped for one batch and kept no longer.
 
 Two things must not happen while values are on their way into the database: the erasure of their holder, or the end of
@@ -12,8 +13,10 @@ the master key they were wrapped under. Sealing therefore shares an advisory loc
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import adbc_driver_postgresql.dbapi as adbc
 import numpy as np
@@ -23,7 +26,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vault.keys import KEY_BYTES, KeyProvider, KeyTrouble, derive, fingerprint, joint_fingerprint
-from vault.sealing import ciphertexts
+from vault.sealing import ciphertexts, decrypt
 
 SCHEMA = """
 create table if not exists person_key (holder text primary key, master_version smallint not null, wrapped bytea,
@@ -32,7 +35,7 @@ create table if not exists person_key (holder text primary key, master_version s
 alter table sealed_group add column if not exists holder text;
 alter table sealed_group drop column if exists key_version
 """
-#: Holder of the key for whole records (the quarantine), and of what an earlier version encrypted under that one key.
+#: Holder of the one key under which earlier versions encrypted; `vault.earlier` takes it away.
 DATA_KEY = "data_key:1"
 _NONCE = 12
 _LOCK = 6_904_721
@@ -75,8 +78,8 @@ class Masters:
         return self._wrappers[version]
 
 
-def set_up(cursor: adbc.Cursor, masters: Masters, token_key: bytes) -> bytes:
-    """Compare the keys with those the database belongs to; the key for whole records. KeyTrouble if they differ.
+def set_up(cursor: adbc.Cursor, masters: Masters, token_key: bytes) -> None:
+    """Compare the keys with those the database belongs to; KeyTrouble if they differ.
 
     A database of an earlier version gets its fingerprints and its one data key in the present form.
     """
@@ -99,7 +102,6 @@ def set_up(cursor: adbc.Cursor, masters: Masters, token_key: bytes) -> bytes:
         cursor.execute("insert into meta values ($1, $2) on conflict (name) do nothing", (name, value))
     cursor.execute("delete from meta where name = 'key_fingerprint'")
     _move_data_key(cursor, masters, version)
-    return holder_keys(cursor, masters, [DATA_KEY])[DATA_KEY]
 
 
 def _move_data_key(cursor: adbc.Cursor, masters: Masters, version: int) -> None:
@@ -187,7 +189,7 @@ def holder_keys(cursor: adbc.Cursor, masters: Masters, holders: Sequence[str]) -
     found = {h: (v, w) for h, v, w in zip(*columns, strict=True)}
     keys = {h: masters.unwrap(v, h, w) for h, (v, w) in found.items() if w is not None}
     if missing := [h for h in holders if h not in found]:
-        made = _made(cursor, masters, missing)
+        made = store_keys(cursor, masters, new_keys(missing))
         # Another process may have been first with some of them.
         rest = [h for h in missing if h not in made]
         keys |= made | (holder_keys(cursor, masters, rest) if rest else {})
@@ -200,10 +202,23 @@ def new_keys(holders: Sequence[str]) -> dict[str, bytes]:
     return {h: random[n * KEY_BYTES : (n + 1) * KEY_BYTES] for n, h in enumerate(holders)}
 
 
-def _made(cursor: adbc.Cursor, masters: Masters, holders: Sequence[str]) -> dict[str, bytes]:
+def new_record() -> str:
+    """A holder for one record of the quarantine."""
+    return f"record:{uuid.uuid4().hex}"
+
+
+def opened_record(masters: Masters, row: Mapping[str, Any]) -> bytes:
+    """Payload of a row of the quarantine beside its row of ``person_key``; InvalidTag if either was changed."""
+    key = masters.unwrap(row["master_version"], row["holder"], row["wrapped"])
+    return decrypt(key, row["payload"], f"{row['table_name']}/{row['key']}".encode())
+
+
+def store_keys(cursor: adbc.Cursor, masters: Masters, keys: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Store new keys by holder; those that were stored, for another process may have been first with some."""
+    if not keys:
+        return {}
     cursor.execute("select value from meta where name = 'master_version'")
     version = int(cursor.fetchall()[0][0])
-    keys = new_keys(holders)
     wrapped = masters.wrap(version, keys)
     temporary(cursor, "made_key", pa.table({"holder": list(keys), "wrapped": pa.array(wrapped, pa.binary())}))
     cursor.execute(

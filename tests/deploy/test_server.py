@@ -130,7 +130,7 @@ def test_secrets_are_where_they_are_needed_and_nowhere_else(
     allowed = {
         "POSTGRES_PASSWORD": {"postgres", "prepare"},
         "WAREHOUSE_PASSWORD": {"prepare"},
-        "LOADER_PASSWORD": {"prepare", "airflow-worker"},
+        "LOADER_PASSWORD": {"prepare", "airflow-worker", "watchdog"},
         "DBT_PASSWORD": {"prepare", "airflow-worker"},
         "PUBLISHER_PASSWORD": {"prepare", "airflow-worker"},
         "ANALYST_PASSWORD": {"prepare"},

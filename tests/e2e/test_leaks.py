@@ -32,6 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from psycopg.rows import dict_row
 
 from ops.services import SERVICES
 from ops.settings import PROJECT, VIETNAM, Settings
@@ -41,6 +42,7 @@ from sandbox.reference import rows
 from tests.conftest import CLIENT_ID, CLIENT_SECRET, stop, wait_for
 from tests.e2e.canaries import CANARIES, DROPPED, GOOD, canary_server
 from vault.keys import FileKeys
+from vault.persons import opened_record
 from vault.store import Setup, Store
 
 #: A whole cell that is a token or a reference holds nothing else.
@@ -432,11 +434,12 @@ def test_what_nobody_may_keep_is_dropped_on_receipt_and_counted(sealed):
     store = Store(
         Setup(sealed.settings.vault_database_url, FileKeys(sealed.settings.home / "vault" / "keys"))
     )
-    with psycopg.connect(sealed.settings.vault_database_url) as connection:
+    with psycopg.connect(sealed.settings.vault_database_url, row_factory=dict_row) as connection:
         rows = connection.execute(
-            "select table_name, key, payload from quarantine where source_code like 'canary%'"
+            "select q.table_name, q.key, q.payload, k.* from quarantine q join person_key k on k.holder = q.holder "
+            "where source_code like 'canary%'"
         ).fetchall()
-    opened = {store.sealer.decrypt(p, f"{t}/{k}".encode()).decode() for t, k, p in rows}
+    opened = {opened_record(store.masters, row).decode() for row in rows}
     needles = Needles()
     for kind, value in DROPPED.items():
         needles.add(kind, [value])

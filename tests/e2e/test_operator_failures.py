@@ -13,6 +13,7 @@ import os
 import shutil
 import ssl
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -34,7 +35,8 @@ from landing.manifest import MANIFEST, LandingError, Manifest
 from ops import postgres as embedded
 from ops import tasks
 from ops.outcomes import read_outcomes
-from ops.settings import VIETNAM, Settings
+from ops.run import write_summary
+from ops.settings import PROJECT, VIETNAM, Settings, parse_period
 from ops.trouble import DatabaseTrouble
 from tests.conftest import CLIENT_ID, CLIENT_SECRET, Sandbox, Vault, free_port, stop, wait_for
 
@@ -95,10 +97,18 @@ def place(tmp_path: Path, database: str, vault: Vault, tien_giang: Sandbox) -> P
 # --- the landing folder -----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def disk(place: Place) -> Iterator[Callable[[str], None]]:
-    """A small disk under the landing folder; called with other options, it is mounted anew with them."""
-    folder = place.settings.landing
+def fill(folder: Path) -> Path:
+    """Write into a folder until its disk is full; the file to delete again."""
+    filler = folder / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as out:
+        while True:
+            out.write(bytes(4096))
+    return filler
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[Callable[[str], None]]:
+    """A small disk under a folder; called with other options, it is mounted anew with them."""
     folder.mkdir()
 
     def mount(options: str) -> bool:
@@ -112,6 +122,36 @@ def disk(place: Place) -> Iterator[Callable[[str], None]]:
     finally:
         # Lazily: a file just read may be open until the collector comes by.
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def disk(place: Place) -> Iterator[Callable[[str], None]]:
+    with small_disk(place.settings.landing) as mounted:
+        yield mounted
+
+
+def test_a_full_disk_of_the_home_is_one_message(tmp_path):
+    home = tmp_path / "home"
+    with small_disk(home):
+        fill(home)
+        given = {"KHOCHUNG_HOME": str(home), "PYTHONPATH": str(PROJECT), "PATH": os.environ["PATH"]}
+        command = [sys.executable, "-m", "ops", "run", "--period", "2025-06-30"]
+        done = subprocess.run(command, env=given, cwd=PROJECT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert f"kho chung: could not write {home}" in done.stderr
+    assert "No space left on device. Free space on its disk" in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_a_summary_that_cannot_be_written_hides_no_failure(tmp_path, capsys):
+    folder = tmp_path / "full"
+    with small_disk(folder):
+        fill(folder)
+        assert (
+            write_summary(Settings({"KHOCHUNG_HOME": str(folder)}), "r", parse_period("2025-06-30"), 1.0)
+            is None
+        )
+    assert f"could not write {folder}/run-summary.json: No space left on device" in capsys.readouterr().out
 
 
 def test_a_full_disk_is_told_and_the_next_run_lands(place, disk):
@@ -376,10 +416,7 @@ def test_a_full_disk_of_the_database_is_told_and_heals(tmp_path, server, vault, 
                 tien_giang.base_url,
             )  # fmt: skip
             folder = place.pull()
-            filler = disk / "filler"
-            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as out:
-                while True:
-                    out.write(bytes(4096))
+            filler = fill(disk)
             with pytest.raises(DatabaseTrouble) as failure:
                 place.load(folder)
             assert "the disk of the database is full. Free space there" in str(failure.value)

@@ -6,7 +6,7 @@ import datetime as dt
 from pathlib import Path
 
 from landing import loader
-from landing.deletions import Marked, compare, first_received, mark
+from landing.deletions import Marked, compare, first_received, mark, not_held, note_not_held
 
 from .samples import NOON, SOURCE, SPECS, bring, content, dossier, query, write
 
@@ -40,8 +40,12 @@ def test_a_list_is_compared_with_the_dossiers_of_its_days_and_source_alone(tmp_p
     early = [dossier(n, received_at=START - dt.timedelta(minutes=1)) for n in (20, 21)]
     late = [dossier(22, received_at=END)]
     bring(database, write(tmp_path, [*(dossier(n) for n in range(10)), *early, *late]))
-    found = compare(database, SOURCE, START, END, [*(KEYS - {"d3", "d7"}), "x1"])
-    assert (found.held, found.listed, found.missing, found.not_held) == (10, 9, ["d3", "d7"], 1)
+    found = compare(database, SOURCE, START, END, [*(KEYS - {"d3", "d7"}), "x1"], ["d1", "x1"])
+    assert (found.held, found.listed, found.missing, found.not_held) == (10, 9, ["d3", "d7"], ["x1"])
+    note_not_held(database, SOURCE, ["x1", "d1"])
+    assert not_held(database, SOURCE) == ["x1"], "what is held since is not asked for"
+    note_not_held(database, SOURCE, [])
+    assert not_held(database, SOURCE) == []
     assert compare(database, "igate_dong_thap", START, END, []).held == 0
     assert first_received(database, SOURCE, START, END) == NOON - dt.timedelta(hours=9)
     assert first_received(database, SOURCE, START, END, just_read=1) is None, "the source has just given them"

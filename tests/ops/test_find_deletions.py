@@ -220,6 +220,55 @@ def test_a_deleted_dossier_is_not_asked_for_any_more(made: Chain) -> None:
     assert json.loads((folder / "manifest.json").read_text())["tables"]["dossier"]["rejected"] == 0
 
 
+def test_what_came_later_than_the_margin_or_was_damaged_is_read_when_the_list_shows_it(
+    server: Server, tien_giang: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    early, later = span("2025-06-26", "2025-06-26T08:10"), span("2025-06-26T08:10", "2025-06-26T08:30")
+    tien_giang.clock("2025-06-26T08:10:00+07:00")
+    tien_giang.fault(fault="late", rate=0.3, days=0.01)
+    with loaded(server, "igate_tien_giang", tien_giang, early) as made:
+        tien_giang.clock("2025-06-26T08:30:00+07:00")
+        made.interval = later
+        made.load()
+        write_policy(made, share=0.5)
+        found = made.look()
+        late = [r[0] for r in made.rows("select dossier_id from ops.dossier_not_held order by 1")]
+        assert len(late) == found["not_held"] > 3
+        told = capsys.readouterr().out
+        assert (
+            f"{len(late)} dossiers of 26/06/2025 to 26/06/2025 are in the source's list and not in the"
+            in told
+        )
+        assert "late or rejected; the next pull reads them" in told
+
+        def held() -> set[str]:
+            return {k for k in late if made.rows(f"select 1 from raw.dossier where dossier_id = '{k}'")}
+
+        assert held() == set()
+        # One of them is damaged: it is rejected alone, however few the interval has beside.
+        tien_giang.fault(fault="impossible_date", ids=late[:1])
+        made.interval = span("2025-06-26T08:29", "2025-06-26T08:30")
+        made.load()
+        assert held() == set(late[1:])
+        tien_giang.fault(fault="clear")
+        made.load()
+        assert held() == set(late)
+        folder = Path(tasks.pull(made.settings, made.code, made.interval, made.address))
+        windows = json.loads((folder / "manifest.json").read_text())["windows"]
+        assert not [w for w in windows if w["window"] == "listed by the source and not held"]
+    tien_giang.clock("2025-12-31T23:59:59+07:00")
+
+
+def test_days_that_were_never_pulled_are_told_and_not_pulled_as_late_ones(
+    made: Chain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_policy(made, days=3)
+    made.rows("update ops.load_log set interval_start = '2025-06-29 00:00+07' returning 1")
+    assert made.look()["not_held"] > 100
+    assert "more than 2, so days are lacking. Pull these days again" in capsys.readouterr().out
+    assert made.rows("select count(*) from ops.dossier_not_held") == [(0,)]
+
+
 def test_a_source_that_lists_no_keys_is_told_so(made: Chain) -> None:
     with pytest.raises(tasks.TaskError, match="lists no keys"):
         tasks.find_deletions(made.settings, "national_portal", made.interval, made.address)

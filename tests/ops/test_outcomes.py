@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -200,6 +201,12 @@ def test_two_at_once_store_each_record_once(tmp_path, database):
     assert len(held(database)) == 30
 
 
+def summary(settings: Settings, run_id: str, period: str, seconds: float) -> dict[str, Any]:
+    written = write_summary(settings, run_id, parse_period(period), seconds)
+    assert written is not None
+    return json.loads(written.read_text())
+
+
 def test_the_summary_tells_each_step_of_its_run_and_no_other(tmp_path):
     with recorded(tmp_path, "pull", "s", "r1") as outcome:
         outcome.details["tables"] = {"dossier": {"announced": "unknown", "landed": 7}}
@@ -208,12 +215,12 @@ def test_the_summary_tells_each_step_of_its_run_and_no_other(tmp_path):
     with recorded(tmp_path, "build", None, "r2"):
         pass
     found = settings(tmp_path)
-    body = json.loads(write_summary(found, "r1", parse_period("2025-06-30"), 12.34).read_text())
+    body = summary(found, "r1", "2025-06-30", 12.34)
     assert (body["run_id"], body["period"], body["seconds"]) == ("r1", "2025-06-30/2025-06-30", 12.3)
     assert body["succeeded"] is False
     assert [s["step"] for s in body["steps"]] == ["pull", "load"]
     assert body["steps"][0]["tables"] == {"dossier": {"announced": "unknown", "landed": 7}}
     assert body["steps"][1]["error"] == "ValueError: x"
-    assert json.loads(write_summary(found, "r2", parse_period("2024"), 1).read_text())["succeeded"] is True
-    assert json.loads(write_summary(found, "r3", parse_period("2024"), 1).read_text())["succeeded"] is False
+    assert summary(found, "r2", "2024", 1)["succeeded"] is True
+    assert summary(found, "r3", "2024", 1)["succeeded"] is False
     assert not list(tmp_path.glob("*.tmp"))

@@ -28,7 +28,7 @@ from ops import rejects, tasks
 from ops.outcomes import read_outcomes
 from ops.services import SERVICES
 from ops.settings import PROJECT, VIETNAM, Settings, SettingsError
-from tests.conftest import CLIENT_ID, CLIENT_SECRET, Sandbox, forget_readings, stop, wait_for
+from tests.conftest import CLIENT_ID, CLIENT_SECRET, Sandbox, a_day_later, forget_readings, stop, wait_for
 from vault.client import VaultClient, VaultRefused
 
 SOURCE = "igate_tien_giang"
@@ -364,11 +364,30 @@ def test_the_vault_gives_only_what_the_rule_covers(place, whole):
         place.vault.read_rejects("date_with_dots", keys[:1] * 201)
 
 
+def test_what_a_rules_day_no_longer_allows_is_replayed_another_day(place, whole, monkeypatch):
+    """Calls of one record each, so that the quota ends between two."""
+    monkeypatch.setattr(rejects, "MOST_AT_ONCE", 1)
+    damaged = list(whole)[:2]
+    place.run(**dict.fromkeys(damaged, dots))
+    place.rule(date_with_dots=RULES["date_with_dots"] | {"daily_quota": 1})
+    (done,) = place.replay()
+    assert (done.read, done.repaired, done.landed is None) == (1, 1, False)
+    assert "0 of the 1 rejects a day of the repair rule date_with_dots are left" in done.spent
+    assert len([r for r in place.open() if r.table == "dossier"]) == 1
+    (done,) = place.replay()
+    assert (done.read, done.landed) == (0, None)
+    a_day_later(place.settings.vault_database_url)
+    (done,) = place.replay()
+    assert (done.repaired, done.spent) == (1, "")
+    assert place.open() == []
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"source": "nowhere"}, "there is no source nowhere"),
         ({"table": "procedure"}, "has no table procedure"),
+        ({"table": "agency"}, "rejects of agency of .* are not replayed; mend the source"),
         ({"field": "due"}, "has no column due"),
         ({"field": "dossier_id"}, "is of the key"),
         ({"field": "status_code", "then": {"set": None}}, "may not be empty"),

@@ -25,7 +25,7 @@ from tests.conftest import start_vault, stop, unguarded
 from tests.vault.test_purposes import RECORD, agree, landed, pair
 from tests.vault.test_sealing import PERSON, batch
 from vault.audit import COPY, Alarm, Asking, AuditCut, AuditTrouble, Entry, Verdict
-from vault.client import VaultRefused
+from vault.client import VaultClient, VaultRefused
 from vault.keys import FileKeys
 from vault.store import Setup, Store
 
@@ -361,13 +361,13 @@ def test_nothing_is_given_while_the_copy_cannot_be_written(running, away):
         assert rows(running)[-1]["note"] == "cannot be copied", "it was tried, and that is kept"
         # Landing needs no audit.
         landed(running, {})
-        assert running.client.verify_audit("root")["trouble"], "and the proof says so"
+        assert running.auditor.verify_audit("root")["trouble"], "and the proof says so"
     finally:
         if copy.is_file():
             copy.unlink()
         aside.rename(copy)
     running.client.disclose("citizen_check", [pair(row)])
-    found = running.client.verify_audit("root")
+    found = running.auditor.verify_audit("root")
     assert found["trouble"] is None
     assert found["entries"] == found["copied"]
 
@@ -376,24 +376,24 @@ def test_who_looked_at_a_person_is_told_and_recorded_itself(running):
     person = {"applicant_id_number": "003077000042", "dossier_id": "looked-at"}
     (row,) = landed(running, person)
     (got,), _ = running.client.disclose("citizen_check", [pair(row)])
-    found = running.client.who_looked("003 077 000 042", "lan.nt")
+    found = running.auditor.who_looked("003 077 000 042", "lan.nt")
     assert [(e["who"], e["purpose"], e["basis"], e["outcome"], e["request_id"]) for e in found] == [
         (RECORD["officer_code"], "citizen_check", RECORD["document"], "disclosed", got.request_id)
     ]
     assert not {"subject", "hash", "previous"} & found[0].keys(), "a person's token stays inside"
-    again = running.client.who_looked("003077000042", "lan.nt")
+    again = running.auditor.who_looked("003077000042", "lan.nt")
     assert [(e["action"], e["who"]) for e in again[1:]] == [("who_looked", "operator:lan.nt")]
-    assert running.client.who_looked("003077000043", "lan.nt") == []
+    assert running.auditor.who_looked("003077000043", "lan.nt") == []
     with pytest.raises(VaultRefused, match="placeholder"):
-        running.client.who_looked("000000001", "lan.nt")
+        running.auditor.who_looked("000000001", "lan.nt")
     for by in ("Nguyễn Văn A", "003077000042", ""):
         with pytest.raises(VaultRefused, match="none this call knows"):
-            running.client.who_looked("003077000042", by)
+            running.auditor.who_looked("003077000042", by)
     assert rows(running)[-1]["note"] == "malformed"
 
 
 def command(vault: Any, name: str, given: str = "") -> subprocess.CompletedProcess[str]:
-    names = ("PATH", "PYTHONPATH", "VAULT_SOCKET", "VAULT_TOKEN_FILE")
+    names = ("PATH", "PYTHONPATH", "VAULT_SOCKET", "VAULT_KEYS")
     environment = {n: vault.environment[n] for n in names} | {"KHOCHUNG_HOME": str(vault.home)}
     return subprocess.run(
         [sys.executable, "-m", "ops", name], env=environment, cwd=PROJECT, input=given,
@@ -456,12 +456,36 @@ def test_the_commands_tell_people_and_are_recorded(running):
 def test_a_question_that_is_no_utf8_is_refused_and_recorded(running):
     for path in ("/v1/audit/person", "/v1/audit/verify"):
         with pytest.raises(VaultRefused, match="none this call knows"):
-            running.client._call("POST", path, b'{"by": "\xff"}')
+            running.auditor._call("POST", path, b'{"by": "\xff"}')
     with psycopg.connect(running.database_url) as connection:
         last = connection.execute(
             "select action, outcome, note from audit order by number desc limit 2"
         ).fetchall()
     assert last == [("verify", "refused", "malformed"), ("who_looked", "refused", "malformed")]
+
+
+def test_an_alert_reaches_whoever_verifies_and_ends_with_2(running):
+    """Last of those that ask `audit-verify`: the alert stays for a day."""
+    before = running.client.health()["alerts"]
+    for _ in range(21):
+        with pytest.raises(VaultRefused, match="no valid bearer token"):
+            VaultClient(running.client.socket, "guessed", patience=0).pseudonyms()
+    assert running.client.health()["alerts"] == before + 1
+    done = command(running, "audit-verify")
+    assert done.returncode == 2, done.stderr
+    assert done.stdout.startswith("the audit is whole: ")
+    (line,) = [line for line in done.stderr.splitlines() if "refusals of a caller today" in line]
+    assert line.startswith("ALERT ")
+    assert ", unknown: " in line
+    # Older than a day, and told: not again. Not told yet: told, however old.
+    with unguarded(running.database_url) as connection:
+        connection.execute("update audit set at = at - interval '2 days'")
+    assert [a["note"] for a in running.auditor.verify_audit("root")["alerts"]] == []
+    with unguarded(running.database_url) as connection:
+        connection.execute("update audit set at = at - interval '3 days' where action = 'verify'")
+    assert "21 refusals of a caller today" in [
+        a["note"] for a in running.auditor.verify_audit("root")["alerts"]
+    ]
 
 
 def test_a_repair_of_a_persons_dossier_is_among_who_looked(running):
@@ -473,9 +497,9 @@ def test_a_repair_of_a_persons_dossier_is_among_who_looked(running):
     store.audit.record(
         Entry("read_reject", "service", "disclosed", source_code="igate_tien_giang", dossier_id="repaired")
     )
-    found = running.client.who_looked("003077000044", "root")
+    found = running.auditor.who_looked("003077000044", "root")
     assert [(e["action"], e["dossier_id"]) for e in found] == [("read_reject", "repaired")]
-    assert running.client.who_looked("003077000045", "root") == []
+    assert running.auditor.who_looked("003077000045", "root") == []
 
 
 def test_unusual_volume_is_told_once_a_day(server, tmp_path):

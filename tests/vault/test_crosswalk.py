@@ -421,21 +421,21 @@ def test_who_looked_tells_of_all_papers_of_the_person_until_they_are_parted(vaul
     sealed = vault.client.seal(batch(record(CCCD), record(CMND), record("003085777"))).to_pylist()
     vault.client.disclose("citizen_check", [pair(r) for r in sealed])
     one, other = sealed[0]["applicant_id_number"], sealed[1]["applicant_id_number"]
-    assert len(vault.client.who_looked(CCCD, "lan.nt")) == 1
+    assert len(vault.auditor.who_looked(CCCD, "lan.nt")) == 1
     # The third paper is another one of the same kind.
     assert match(vault)["apart"] == {"not_unique": 1}
     vault.client.seal(batch(record("003085777", dossier_id="x", applicant_birth_year=dt.date(1985, 3, 18))))
     seal(vault, record(CCCD, **{OTHER: CMND}))
     assert match(vault)["linked"] == {"record": 1}
     for number in (CCCD, CMND):
-        found = vault.client.who_looked(number, "lan.nt")
+        found = vault.auditor.who_looked(number, "lan.nt")
         assert [e["action"] for e in found[:3]] == ["disclose", "disclose", "who_looked"]
         assert [e["action"] for e in found].count("link") == 2
     told = [e["subject"] for e in entries(vault) if e["action"] == "who_looked"]
     assert Counter(told) == {one: 3, other: 2}, "recorded for each paper it answered for"
     (link,) = links(vault).values()
     crosswalk.undo(store_of(vault), str(link["link_id"]), "lan.nt", "BB 1")
-    found = vault.client.who_looked(CMND, "lan.nt")
+    found = vault.auditor.who_looked(CMND, "lan.nt")
     assert [e["action"] for e in found].count("disclose") == 1
 
 

@@ -11,6 +11,7 @@ import msgspec
 import psycopg
 import pyarrow as pa
 import pytest
+from cryptography.exceptions import InvalidTag
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,10 +20,11 @@ from tests.vault.test_process import again, refused
 from tests.vault.test_purposes import agree, pair
 from tests.vault.test_rotation import run
 from tests.vault.test_sealing import PAPER, PERSON, batch, clear_forms, of
-from vault.erasure import Request, RequestError, note, read
+from vault import persons
+from vault.erasure import Request, RequestError, erased, note, read
 from vault.keys import FileKeys, KeyTrouble
 from vault.repairs import Rule
-from vault.sealing import UNLINKED
+from vault.sealing import UNLINKED, decrypt, encrypt
 from vault.store import Setup, Store
 
 OTHER = PERSON | {"dossier_id": "d2", "applicant_id_number": "003099000002", "applicant_phone": "0400000009"}
@@ -133,6 +135,51 @@ def test_what_was_quarantined_of_an_erased_person_goes_with_it(vault):
     ]  # fmt: skip
 
 
+def test_a_backup_opens_no_record_of_an_erased_person_under_the_keys_of_today(vault):
+    """Neither his values nor what was quarantined of him, once the master key has changed and the old one is gone."""
+    row = {"source_code": "s", "table_name": "dossier", "field": "due_at", "kind": "reject", "batch_id": "b"}
+    sealed = vault.client.seal(batch(PERSON, OTHER))
+    vault.client.quarantine(
+        [
+            row | {"key": str(n), "payload": b'{"n": "%s"}' % p}
+            for n, p in enumerate((b"003099000001", b"003099000002"))
+        ]
+    )
+    backup = {t: rows(vault, f"select * from {t}") for t in ("quarantine", "sealed_group", "person_key")}
+    keys = [wrapped for _, _, wrapped, *_ in backup["person_key"]]
+    assert erase(vault).returncode == 0
+    # What a copy of the disk holds of it: rows that were deleted are no longer in the file.
+    (path,) = rows(
+        vault, "select current_setting('data_directory') || '/' || pg_relation_filepath('person_key')"
+    )[0]
+    with psycopg.connect(vault.database_url, autocommit=True) as connection:
+        connection.execute("checkpoint")
+    on_disk = Path(path).read_bytes()
+    assert sum(wrapped in on_disk for wrapped in keys) == len(keys) - 2, "his key and his record's are gone"
+    assert run(vault, "rotate").returncode == 0
+    (vault.home / "keys" / "encryption.key").unlink()
+    store = store_of(vault)
+
+    def everything(cursor: Any) -> list[Any]:
+        cursor.execute("select holder, master_version, wrapped from person_key where wrapped is not null")
+        return cursor.fetchall()
+
+    today = [store.masters.unwrap(v, h, w) for h, v, w in store._do(everything)]
+    opened = [
+        plain for _, _, table, key, _, _, payload, *_ in backup["quarantine"]
+        for plain in [tried(k, payload, f"{table}/{key}".encode()) for k in today] if plain
+    ]  # fmt: skip
+    assert opened == [b'{"n": "003099000002"}']
+    assert set(store.reveal([*references(sealed), *references(sealed, 1)])) == set(references(sealed, 1))
+
+
+def tried(key: bytes, payload: bytes, bound_to: bytes) -> bytes | None:
+    try:
+        return decrypt(key, payload, bound_to)
+    except InvalidTag:
+        return None
+
+
 def test_what_is_rejected_of_an_erased_person_later_is_stored_nowhere(vault):
     row = {"source_code": PERSON["source_code"], "table_name": "dossier", "field": "due_at", "kind": "reject"}
     vault.client.seal(batch(PERSON, OTHER))
@@ -235,6 +282,39 @@ def request(**changes: Any) -> Request:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"request": "003099000001"}, "in the register"), ({"request": "Nguyễn Thị Bưởi"}, "in the register"),
+        ({"request": "YC/003.099.000.001"}, "in the register"), ({"basis": "CMND 310123456"}, "nine digits or more"),
+        ({"basis": "Đơn của công dân 003 099 000 001"}, "nine digits or more"), ({"officer": "Lê Thị Nhận"}, "no name"),
+    ],
+)  # fmt: skip
+def test_what_may_name_somebody_is_recorded_nowhere(place, words, said):
+    store, journal = place
+    given = {"request_id": words.get("request", "YC-1"), **{k: v for k, v in words.items() if k != "request"}}
+    with pytest.raises(RequestError, match=said) as refused:
+        store.decide(request(**given))
+    assert not any(value in str(refused.value) for value in words.values())
+    assert not journal.exists()
+    assert (store.count("erasure_request"), store.count("audit")) == (0, 0)
+
+
+def test_what_a_journal_of_before_says_in_clear_still_counts(database, tmp_path):
+    journal = tmp_path / "erasures.jsonl"
+    token = "id1_" + "0" * 32
+    note(journal, request(holder=token, request_id="003099000001", basis="CMND 310123456"))
+    store = Store(Setup(database, FileKeys(tmp_path / "keys", create=True), erasures=journal))
+    assert store._do(erased) == {token}
+
+
+@pytest.fixture(scope="module")
+def place(server: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Path]:
+    home: Path = tmp_path_factory.mktemp("decisions")
+    journal = home / "erasures.jsonl"
+    return Store(Setup(server.new_database(), FileKeys(home, create=True), erasures=journal)), journal
+
+
 def test_a_line_of_the_journal_cut_short_is_ended_and_another_is_told(tmp_path):
     journal = tmp_path / "keys" / "erasures.jsonl"
     note(journal, request())
@@ -270,6 +350,9 @@ def test_a_person_sealed_by_an_earlier_version_is_erased_too(database, tmp_path)
     store.keep(values)
     with psycopg.connect(database) as connection:
         # As it stood then: under the one key for all.
+        (data_key,) = persons.new_keys(["x"]).values()
+        wrapped = store.masters.wrap(1, {persons.DATA_KEY: data_key})[0]
+        connection.execute("insert into person_key values (%s, 1, %s)", (persons.DATA_KEY, wrapped))
         for group, payload, holder in connection.execute(
             "select id, payload, holder from sealed_group"
         ).fetchall():
@@ -277,11 +360,13 @@ def test_a_person_sealed_by_an_earlier_version_is_erased_too(database, tmp_path)
                 "select wrapped from person_key where holder = %s", (holder,)
             ).fetchone()[0]  # type: ignore[index]
             owner, plain = store.sealer.open(payload, group, store.masters.unwrap(1, holder, wrapped))
-            old = store.sealer.encrypt(msgspec.msgpack.encode((owner, plain)), group)
+            old = encrypt(data_key, msgspec.msgpack.encode((owner, plain)), group)
             connection.execute(
                 "update sealed_group set holder = null, payload = %s where id = %s", (old, group)
             )
+        connection.execute("delete from person_key where holder <> %s", (persons.DATA_KEY,))
     mine, other = references(sealed), references(sealed, 1)
+    store = Store(Setup(database, FileKeys(tmp_path)))
     assert set(store.reveal([*mine, *other])) == {*mine, *other}
     # And the birth date, whose reference stands in no row.
     assert store.decide(request(holder=mine[0])) == len(mine) + 1

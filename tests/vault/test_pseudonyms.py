@@ -137,7 +137,7 @@ def test_a_call_is_one_entry_and_the_state_alone_is_none(vault):
     vault.client.pseudonyms()
     said = "90 pseudonyms of 30 persons for 3 agencies"
     assert entries(vault)[len(before) :] == [("service", "answered", "", "", said, "")]
-    assert vault.client.verify_audit("tester")["trouble"] is None
+    assert vault.auditor.verify_audit("tester")["trouble"] is None
 
 
 def test_an_erased_person_has_none_and_earlier_answers_become_void(vault):

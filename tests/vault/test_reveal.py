@@ -86,7 +86,7 @@ def test_an_officer_reads_what_was_asked_of_a_dossier_of_the_own_agency(vault):
     )  # fmt: skip
     assert entry["subject"] == seal(vault, {})[0]["applicant_id_number"]
     assert "Bằng Lăng" not in str(entry), "a reason may name a person, so it is encrypted"
-    (told,) = vault.client.who_looked(PERSON["applicant_id_number"], "root")
+    (told,) = vault.auditor.who_looked(PERSON["applicant_id_number"], "root")
     assert (told["who"], told["dossier_id"], told["reason"]) == ("H58.14-0042", "d1", REASON)
 
 
@@ -108,7 +108,7 @@ def test_the_dossier_of_another_agency_is_refused_and_both_are_kept(vault):
         ("refused", "other agency", "theirs", True),
         ("refused", "not held", "", False),
     ]
-    tried = vault.client.who_looked(PERSON["applicant_id_number"], "root")
+    tried = vault.auditor.who_looked(PERSON["applicant_id_number"], "root")
     assert [(e["who"], e["outcome"]) for e in tried] == [("H58.14-0042", "refused")]
 
 

@@ -1,23 +1,4 @@
-{{
-    config(
-        materialized='incremental',
-        incremental_strategy='delete+insert',
-        unique_key='change_key',
-        on_schema_change='fail',
-        pre_hook=[
-            '{{ add_agency_of_the_dossier() }}',
-            '{{ delete_rows_of_relinked_records() }}',
-        ],
-        post_hook='{{ index_of_this_version(["responsible_agency_code"]) }}',
-        indexes=[
-            {'columns': ['change_key'], 'unique': true},
-            {'columns': ['dossier_key']},
-            {'columns': ['source_code', 'dossier_id']},
-            {'columns': ['responsible_agency_code']},
-            {'columns': ['load_number']},
-        ]
-    )
-}}
+{{ kept_by_dossier('change_key') }}
 
 -- What the systems still tell: a step that ended leaves the dossier in its status then, one that runs holds it from its
 -- beginning. A status taken and left again within one step (waiting for papers that came since) is told by no source.
