@@ -80,7 +80,8 @@ class Column:
     @property
     def holds_handle(self) -> bool:
         """Whether it lands tokens or references: of its own seal or, with the property ``handle``, of another's."""
-        return self.seal in ("token", "reference") or self.custom.get("handle") is True
+        kinds = ("token", "reference")
+        return self.seal in kinds or self.custom.get("handle") in kinds
 
 
 @dataclass(frozen=True)
