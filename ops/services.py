@@ -36,6 +36,8 @@ SANDBOXES = {
     "national_portal": ["portal"],
     "population": ["population"],
     "opencps_dong_thap": ["opencps"],
+    # No source: the national portal's side that dossiers are sent to (`national/`).
+    "national_exchange": ["exchange"],
 }
 #: Sources whose stand-in drops files: the module that writes them.
 DROPS = {"population_counts": "sandbox.population_counts"}

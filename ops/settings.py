@@ -93,7 +93,7 @@ KNOWN: dict[str, tuple[str, str]] = {
     "KHOCHUNG_SITE_PORT": ("", "port of the published site; empty: the first free one from 8090"),
     "KHOCHUNG_SANDBOX_PORT": (
         "",
-        "first of five ports of the sandbox; empty: the first free ones from 9101",
+        "first of six ports of the sandbox; empty: the first free ones from 9101",
     ),
     "PERIOD": (DEFAULT_PERIOD, "what `make run` pulls: 2024-06, 2024, or 2025-06-16/2025-07-15"),
 }
@@ -102,7 +102,7 @@ LOGINS = ("loader", "dbt", "publisher", "analyst", "auditor")
 #: Those that tasks enter by.
 TASK_LOGINS = ("loader", "dbt", "publisher")
 #: Settings that stand for several ports in a row.
-_PORTS_OF = {"KHOCHUNG_SANDBOX_PORT": 5}
+_PORTS_OF = {"KHOCHUNG_SANDBOX_PORT": 6}
 
 
 class SettingsError(Exception):
@@ -334,7 +334,7 @@ class Settings:
 
     @cached_property
     def sandbox_port(self) -> int:
-        """First of the sandbox's five ports."""
+        """First of the sandbox's six ports."""
         return self.port("KHOCHUNG_SANDBOX_PORT", 9101, _PORTS_OF["KHOCHUNG_SANDBOX_PORT"])
 
     @property

@@ -5,6 +5,7 @@
     python -m sandbox portal --port 9103
     python -m sandbox population --port 9104
     python -m sandbox opencps --port 9105
+    python -m sandbox exchange --port 9106
 
 All but the portal take the client's credentials from SANDBOX_CLIENT_ID and SANDBOX_CLIENT_SECRET.
 """
@@ -21,9 +22,11 @@ def main() -> int:
     """Read the command line and serve until stopped; 2 when a setting is missing."""
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("system", choices=["igate", "opencps", "portal", "population"])
+    parser.add_argument("system", choices=["igate", "opencps", "portal", "population", "exchange"])
     parser.add_argument("--world", choices=["tien_giang", "dong_thap"])
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--database", default=os.environ.get("SANDBOX_EXCHANGE_FILE") or ":memory:",
+                        help="exchange: file of its copy (or SANDBOX_EXCHANGE_FILE); none: in memory")  # fmt: skip
     parser.add_argument("--now", type=datetime.fromisoformat, default=os.environ.get("SANDBOX_NOW") or None,
                         help="the server's clock, such as 2025-07-15T23:59:59+07:00 (or SANDBOX_NOW)")  # fmt: skip
     options = parser.parse_args()
@@ -50,6 +53,10 @@ def main() -> int:
         from sandbox.population import create_app as create_population
 
         app = create_population(*client)
+    elif options.system == "exchange":
+        from sandbox.exchange import create_app as create_exchange
+
+        app = create_exchange(*client, options.database)
     else:
         from sandbox.portal import create_app as create_portal
 

@@ -14,6 +14,13 @@ Calls, spoiled `calls` times (default 1) or, with `rate`, that share of all call
     {"fault": "expire_token", "after": 20}                    every token given so far is refused, now or after calls
     {"fault": "drop_rows", "mode": "lose" | "repeat" | "null_key"}   a page lacks a row, repeats one, or one has no key
 
+Calls of those who send to the portal (`exchange`), the same way; drop_connection and truncate lose an answer there
+whose change was applied:
+
+    {"fault": "late_answer", "ms": 3000}                      the change is applied, its answer comes late
+    {"fault": "refuse_items"}                                 an item is refused because the portal is busy
+    {"fault": "message_json"}                                 a catalogue comes as JSON in the text `message`
+
 Dossiers (`ids`, or a share `rate` of all, always the same ones), changed in their detail until cleared; damage with
 `repaired_after` is put right at the source so many days after reception:
 
@@ -45,6 +52,7 @@ Habits, which a system has from the start and after `clear`, until {"fault": "cr
     applicant_words             OpenCPS says citizen and business; off: 1 and 2
     one_name_field              the population database has the whole name in Ten; off: parted
     old_districts               its records keep districts; off: they do not
+    item_results                the portal says of each item it refused why; off: only how many of them
     national_copy               the portal counts what reached it, and as it was rewritten; off: what the province holds
 """
 
@@ -78,11 +86,14 @@ CALLS = (
     "truncate",
     "expire_token",
     "drop_rows",
+    "late_answer",
+    "refuse_items",
+    "message_json",
 )
 SWITCHES = ("unit_names", "error_code_number")
 HABITS = (
     "created", "json_in_string", "page_limit", "other_national_code", "dummy_identity", "zero_denominators",
-    "provisional_denominators", "applicant_words", "one_name_field", "old_districts", "national_copy",
+    "provisional_denominators", "applicant_words", "one_name_field", "old_districts", "national_copy", "item_results",
 )  # fmt: skip
 KNOWN = (*CALLS, *CHANGES, *SWITCHES, *HABITS, "late", "delete", "profile", "clear")
 #: Number in the platform notes' section of irregularities -> the switches that play it.

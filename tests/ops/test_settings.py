@@ -260,7 +260,7 @@ def test_the_sandbox_stands_in_only_where_no_connection_was_given(tmp_path):
     )
     assert sandbox_ports(given) == {
         "igate_tien_giang": 29301, "igate_dong_thap": 29302, "national_portal": 29303, "population": 29304,
-        "opencps_dong_thap": 29305}  # fmt: skip
+        "opencps_dong_thap": 29305, "national_exchange": 29306}  # fmt: skip
     made = default_connections(given)
     secret = given.secret("sandbox-client")
     assert made == {
@@ -268,6 +268,7 @@ def test_the_sandbox_stands_in_only_where_no_connection_was_given(tmp_path):
         "AIRFLOW_CONN_NATIONAL_PORTAL": f"http://kho-chung:{secret}@127.0.0.1:29303/api/v1",
         "AIRFLOW_CONN_POPULATION": f"http://kho-chung:{secret}@127.0.0.1:29304",
         "AIRFLOW_CONN_OPENCPS_DONG_THAP": f"http://kho-chung:{secret}@127.0.0.1:29305",
+        "AIRFLOW_CONN_NATIONAL_EXCHANGE": f"http://kho-chung:{secret}@127.0.0.1:29306",
         "AIRFLOW_CONN_POPULATION_COUNTS": (given.home / "drop" / "population_counts").as_uri(),
     }
     assert default_connections(settings(tmp_path, KHOCHUNG_SANDBOX="0")) == {}
