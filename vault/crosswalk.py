@@ -85,7 +85,7 @@ _LINKS_AT_ONCE = 500
 #: Under which matching and undoing stand in the audit.
 PURPOSE = "crosswalk"
 #: Kinds of `normalised_identity` that are a person's papers; any other number is a slip of the keyboard.
-KINDS = ("cccd", "cmnd", "paper", "tax")  # in this order they are linked
+KINDS = ("cccd", "cmnd", "passport", "techid", "paper", "tax")  # in this order they are linked
 
 SCHEMA = """
 create table if not exists identity_link (link_id uuid primary key default gen_random_uuid(),

@@ -26,7 +26,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vault.keys import KEY_BYTES, KeyProvider, KeyTrouble, derive, fingerprint, joint_fingerprint
-from vault.sealing import ciphertexts, decrypt
+from vault.sealing import FIRST_FORMS, FORMS, ciphertexts, decrypt
 
 SCHEMA = """
 create table if not exists person_key (holder text primary key, master_version smallint not null, wrapped bytea,
@@ -37,6 +37,7 @@ alter table sealed_group drop column if exists key_version
 """
 #: Holder of the one key under which earlier versions encrypted; `vault.earlier` takes it away.
 DATA_KEY = "data_key:1"
+_IDENTITY_FORMS = "identity_forms"
 _NONCE = 12
 _LOCK = 6_904_721
 _OLD_WRAP = b"kho-chung/data-key"
@@ -78,8 +79,8 @@ class Masters:
         return self._wrappers[version]
 
 
-def set_up(cursor: adbc.Cursor, masters: Masters, token_key: bytes) -> None:
-    """Compare the keys with those the database belongs to; KeyTrouble if they differ.
+def set_up(cursor: adbc.Cursor, masters: Masters, token_key: bytes) -> int:
+    """Compare the keys with those the database belongs to; KeyTrouble if they differ. Returns its forms of papers.
 
     A database of an earlier version gets its fingerprints and its one data key in the present form.
     """
@@ -95,13 +96,16 @@ def set_up(cursor: adbc.Cursor, masters: Masters, token_key: bytes) -> None:
     version = int(meta.get("master_version", 1))
     cursor.execute("select distinct master_version from person_key where wrapped is not null")
     names = {f"fingerprint:encryption:{v}": v for v in {version, *(v for (v,) in cursor.fetchall())}}
-    told = {"fingerprint:token": mine, "master_version": str(version)} | {
+    # Tokens are made for good with the kinds of papers that were told apart when the first one was.
+    forms = FIRST_FORMS if "fingerprint:token" in meta or joint else FORMS
+    told = {"fingerprint:token": mine, "master_version": str(version), _IDENTITY_FORMS: str(forms)} | {
         name: masters.load(v, meta.get(name)) for name, v in names.items()
     }
     for name, value in told.items():
         cursor.execute("insert into meta values ($1, $2) on conflict (name) do nothing", (name, value))
     cursor.execute("delete from meta where name = 'key_fingerprint'")
     _move_data_key(cursor, masters, version)
+    return int(meta.get(_IDENTITY_FORMS, forms))
 
 
 def _move_data_key(cursor: adbc.Cursor, masters: Masters, version: int) -> None:

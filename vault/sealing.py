@@ -45,6 +45,10 @@ NOBODY = "nobody"
 UNLINKED = PREFIX + "0" * 32
 _NONCE, _DIGEST, _GROUP = 12, 16, 16
 _KINDS = {12: "cccd", 9: "cmnd", 10: "tax", 13: "tax"}
+_TECH_ID, _PASSPORT = re.compile("[0-9A-F]{32}"), re.compile("[0-9A-Z]{6,9}")
+#: Kinds with which tokens are made: a vault keeps those of its first start, for another prefix is another token. In
+#: `FIRST_FORMS` passports and TechIDs were papers, and a TechID of digits alone a number.
+FIRST_FORMS, FORMS = 1, 2
 #: Numbers typed where none is known: they must never make two people one (irregularity 8).
 #: A word ("không có") is none either: every paper's number has a digit.
 _PLACEHOLDER = re.compile(r"\D*|0*\d?|(\d)\1+|0?123456789(0|012)?|1234(5(6(7(8)?)?)?)?")
@@ -76,14 +80,13 @@ class Ciphertexts:
 def normalised_identity(value: str) -> str | None:
     """An identity number with its type in front, or None for a placeholder that identifies nobody.
 
-    12 digits are a CCCD, 9 a CMND, 10 or 13 a tax code, other digits a number; what has a letter is a paper of another
-    kind (a passport, a TechID) and keeps its letters in upper case. Digits of full width are digits, any dash is a
-    hyphen, and what cannot be seen (a zero-width space) is nothing.
+    12 digits are a CCCD, 9 a CMND, 10 or 13 a tax code, other digits a number. 32 hexadecimal digits are a TechID,
+    six to nine characters with a letter among them a passport (ICAO 9303), anything else a paper; letters are in upper
+    case. Digits of full width are digits, any dash is a hyphen, and what cannot be seen (a zero-width space) is
+    nothing.
 
-    The form alone tells the kind, for sources say none, and that has limits: a foreigner's passport of nine digits is
-    taken for the CMND of that number, a passport and a TechID written alike for one paper. No contract has a column of
-    TechIDs; one that gets it must say so, and the kind is told here. Another prefix is another token, so prefixes
-    change together with the token key alone (`vault.retoken`), never for numbers that were landed under this one.
+    The form alone tells the kind, for sources say none: a foreigner's passport of nine digits is taken for the CMND of
+    that number.
     """
     if not value.isascii():
         plain = unicodedata.normalize("NFKC", value).replace("\u2212", "-")  # the minus sign
@@ -91,9 +94,11 @@ def normalised_identity(value: str) -> str | None:
     bare = value if value.isdigit() else re.sub(r"[\s.\-/]", "", value).upper()
     if _PLACEHOLDER.fullmatch(bare):
         return None
+    if _TECH_ID.fullmatch(bare):
+        return f"techid:{bare}"
     if bare.isdigit():
         return f"{_KINDS.get(len(bare), 'number')}:{bare}"
-    return f"paper:{bare}"
+    return f"passport:{bare}" if _PASSPORT.fullmatch(bare) else f"paper:{bare}"
 
 
 def _check_types(schema: pa.Schema) -> None:
@@ -114,8 +119,11 @@ def _is_subjects(spec: pa.Field) -> bool:
 class Sealer:
     """Seals batches under two derived keys; holds no state about persons."""
 
-    def __init__(self, token_key: bytes, reference_key: bytes, handles: Handles | None = None) -> None:
+    def __init__(
+        self, token_key: bytes, reference_key: bytes, handles: Handles | None = None, forms: int = FORMS
+    ) -> None:
         self.handles = handles or Handles()
+        self._forms = forms
         # Copies of a keyed state spare each value the key's own round.
         self._token_state = HMAC(token_key, SHA256())
         self._reference_state = hashlib.blake2b(key=reference_key, digest_size=_DIGEST)
@@ -238,6 +246,10 @@ class Sealer:
         normal = normalised_identity(identity)
         if normal is None:
             return None
+        if self._forms == FIRST_FORMS:
+            kind, _, bare = normal.partition(":")
+            if kind in ("passport", "techid"):
+                normal = f"{'number' if bare.isdigit() else 'paper'}:{bare}"
         state = self._token_state.copy()
         state.update(normal.encode())
         return f"id{TOKEN_VERSION}_{state.finalize()[:16].hex()}"

@@ -121,7 +121,7 @@ class Store:
                 self._execute(statement)
             self.masters = Masters(setup.keys)
             token_key = setup.keys.token_key()
-            self._transact(lambda cursor: persons.set_up(cursor, self.masters, token_key))
+            forms = self._transact(lambda cursor: persons.set_up(cursor, self.masters, token_key))
             later = self._transact(lambda cursor: retoken.keys_of(cursor, setup.keys, setup.finishing))
             made = later
             # In the copy there may be entries under a key that a database put back does not know yet.
@@ -131,7 +131,7 @@ class Store:
         if recovered := self.audit.recover():
             _log.warning("%d entries of the audit were taken back from its copy into the database", recovered)
         keys = derive(token_key, "token"), derive(token_key, "reference")
-        self._sealer_of = lambda handles: Sealer(*keys, handles)
+        self._sealer_of = lambda handles: Sealer(*keys, handles, forms)
         self._pseudonyms_of = lambda key, handles: Pseudonyms(self._do, key or token_key, self.audit, handles)
         self._under(made)
         self.collection = collection.Collection(

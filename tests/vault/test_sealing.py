@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import hashlib
+import hmac
 import re
 import string
 import tempfile
@@ -22,7 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.contract import contract, contract_names
+from connectors.contract import contract
 from tests.conftest import start_vault, stop
 from vault.client import VaultClient, VaultRefused
 from vault.keys import FileKeys, KeyTrouble, derive, joint_fingerprint
@@ -116,8 +118,9 @@ def test_a_placeholder_in_disguise_is_one(written):
     [
         ("003 099 000 001", "cccd:003099000001"), ("310.099.001", "cmnd:310099001"),
         ("1400123456", "tax:1400123456"), ("1400123456-001", "tax:1400123456001"),  # an office of it
-        ("b 1234567", "paper:B1234567"), ("E01234567", "paper:E01234567"), ("1234567a", "paper:1234567A"),  # passports
-        ("8f14e45f-ceea-467f-a0e6-0b1c2d3e4f5a", "paper:8F14E45FCEEA467FA0E60B1C2D3E4F5A"),  # a TechID
+        ("b 1234567", "passport:B1234567"), ("E01234567", "passport:E01234567"), ("1234567a", "passport:1234567A"),
+        ("8f14e45f-ceea-467f-a0e6-0b1c2d3e4f5a", "techid:8F14E45FCEEA467FA0E60B1C2D3E4F5A"),
+        ("DN-0123456789/2024", "paper:DN01234567892024"), ("12A", "paper:12A"),
         ("20250630123456", "number:20250630123456"), ("12345670", "number:12345670"),
         ("518273645", "cmnd:518273645"),  # the limit: also where it is a foreigner's passport
     ],
@@ -127,10 +130,22 @@ def test_the_form_of_a_number_tells_its_kind(written, normal):
     assert normalised_identity(normal.partition(":")[2]) == normal
 
 
-def test_no_contract_has_a_number_of_a_kind_that_is_not_told_yet():
-    """A TechID has no prefix of its own: a column of it must not come unseen (`normalised_identity` says why)."""
-    found = {(t, c.name) for t in contract_names() for c in contract(t).columns if c.seal == "token"}
-    assert found == {("dossier", "applicant_id_number")}
+@pytest.mark.parametrize(
+    ("written", "first"),
+    [("B1234567", "paper:B1234567"), ("8f14e45f-ceea-467f-a0e6-0b1c2d3e4f5a", "paper:8F14E45FCEEA467FA0E60B1C2D3E4F5A"),
+     ("1" * 31 + "2", "number:" + "1" * 31 + "2"), ("003099000001", "cccd:003099000001")],
+)  # fmt: skip
+def test_a_vault_keeps_the_kinds_its_tokens_were_made_with(database, tmp_path, written, first):
+    keys = FileKeys(tmp_path / "keys", create=True)
+    made = hmac.digest(derive(keys.token_key(), "token"), first.encode(), hashlib.sha256)[:16].hex()
+    now = Store(Setup(database, keys)).sealer.token(written)
+    assert (now == f"id1_{made}") == (normalised_identity(written) == first)
+    assert Store(Setup(database, keys)).sealer.token(written) == now
+    with psycopg.connect(database) as connection:
+        # What a database of the version before has not.
+        connection.execute("delete from meta where name = 'identity_forms'")
+    for _ in range(2):
+        assert Store(Setup(database, keys)).sealer.token(written) == f"id1_{made}"
 
 
 @given(st.text(st.characters(codec="ascii"), max_size=14))
