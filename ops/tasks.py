@@ -572,8 +572,14 @@ def _need_first_loads(settings: Settings) -> None:
     if (settings.home / "open-data" / "current").exists():
         return
     with psycopg.connect(settings.login_url("publisher")) as connection:
-        for table, what in (("fct_dossier", "dossiers"), ("dim_procedure", "catalogue of procedures")):
-            query = sql.SQL("select 1 from marts.{} limit 1").format(sql.Identifier(table))
+        for table, rows, what in (
+            ("fct_dossier", "true", "dossiers"),
+            # Codes of dossiers that no catalogue knows have rows, too.
+            ("dim_procedure", "is_known", "catalogue of procedures"),
+        ):
+            query = sql.SQL("select 1 from marts.{} where {} limit 1").format(
+                sql.Identifier(table), sql.SQL(rows)
+            )
             if connection.execute(query).fetchone() is None:
                 raise NothingToDo(
                     f"the warehouse was built before any {what} was loaded (marts.{table} has no row); nothing to "

@@ -125,7 +125,8 @@ class Catalogue:
     def _built(self, r: dict[str, str], identifier: str) -> dict[str, Any]:
         body, body_name = MINISTRIES[r["ministry_dir"]]
         category = {"id": made_id(f"category:{r['sector']}"), "name": r["sector"],
-                    "code": f"{body}-{made_id(r['sector'])[:4].upper()}"}  # fmt: skip
+                    # The crawl holds no code of a sector; whoever reads it sees that this one was made up.
+                    "code": f"{body}-SIM{made_id(r['sector'])[:4].upper()}"}  # fmt: skip
         result, result_code = result_of(r["result"])
         agencies = [a.strip() for a in r["executing_agency"].replace(";", ",").split(",") if a.strip()]
         online = "online" in r["channels"]

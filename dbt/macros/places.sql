@@ -69,3 +69,9 @@
         else split_part({{ agency_code }}, '.', 1)
     end
 {%- endmacro %}
+
+
+{#- What a dimension calls a code that no list knows; the code stays readable for whoever repairs it. -#}
+{% macro name_of_unknown_code(code) -%}
+    'Không rõ (' || {{ code }} || ')'
+{%- endmacro %}

@@ -90,7 +90,7 @@ counted as (
     union all
     select
         'taken over' as what,
-        coalesce(handover.to_agency_code, '{{ var("unknown_agency_code") }}') || ' '
+        coalesce(handover.to_agency_code, '{{ var("unknown_code") }}') || ' '
         || to_char(handover.handover_date, 'YYYY-MM') as cell,
         count(*) as by_hand,
         0 as by_form

@@ -95,7 +95,10 @@ def test_until_all_is_built_once_it_is_too_early_and_after_a_release_it_is_a_fau
     with psycopg.connect(database) as connection:
         connection.execute("create schema marts")
         for table, rows in (("fct_dossier", dossiers), ("dim_procedure", procedures)):
-            connection.execute(f"create table marts.{table} as select generate_series(1, {rows}) as number")
+            connection.execute(
+                f"create table marts.{table} as select n as number, true as is_known "
+                f"from generate_series(1, {rows}) as n"
+            )
     here = settings(tmp_path, WAREHOUSE_URL=database)
     for step in (tasks.check_warehouse, tasks.publish):
         with pytest.raises(NothingToDo, match=said):

@@ -53,7 +53,7 @@ stretch as (
     select
         dossier_key,
         handover_no as holding_no,
-        coalesce(to_agency_code, '{{ var("unknown_agency_code") }}') as agency_code,
+        coalesce(to_agency_code, '{{ var("unknown_code") }}') as agency_code,
         handover_date as since_date,
         next_date as handed_over_date,
         'handover' as came_by

@@ -1,41 +1,15 @@
 -- Facts keep the codes as they are and drop no row; what the dimensions do not know is listed here for repair.
 
-with dossier as (
-
-    select * from {{ ref('fct_dossier') }}
-
-),
-
-used as (
+with commune as (
 
     select
-        'procedure' as code_kind,
-        procedure_code as code,
-        null::date as as_of_date,
-        source_code
-    from dossier
-    union all
-    select
-        'receiving_agency' as code_kind,
-        receiving_agency_code as code,
-        null::date as as_of_date,
-        source_code
-    from dossier
-    union all
-    select
-        'responsible_agency' as code_kind,
-        responsible_agency_code as code,
-        null::date as as_of_date,
-        source_code
-    from dossier
-    union all
-    select
-        'applicant_commune' as code_kind,
         applicant_commune_code as code,
         received_date as as_of_date,
-        source_code
-    from dossier
+        source_code,
+        count(*) as dossier_count
+    from {{ ref('fct_dossier') }}
     where applicant_commune_code is not null
+    group by applicant_commune_code, received_date, source_code
 
 ),
 
@@ -44,11 +18,18 @@ counted as (
     select
         code_kind,
         code,
+        null::date as as_of_date,
+        source_code,
+        dossier_count
+    from {{ ref('int_dossiers__used_code') }}
+    union all
+    select
+        'applicant_commune' as code_kind,
+        code,
         as_of_date,
         source_code,
-        count(*) as dossier_count
-    from used
-    group by code_kind, code, as_of_date, source_code
+        dossier_count
+    from commune
 
 ),
 
@@ -61,9 +42,15 @@ unknown as (
             as is_before_known_from
     from counted
     left join {{ ref('dim_procedure') }} as known_procedure
-        on counted.code_kind = 'procedure' and counted.code = known_procedure.procedure_code
+        on
+            counted.code_kind = 'procedure'
+            and counted.code = known_procedure.procedure_code
+            and known_procedure.is_known
     left join {{ ref('dim_agency') }} as agency
-        on counted.code_kind in ('receiving_agency', 'responsible_agency') and counted.code = agency.agency_code
+        on
+            counted.code_kind in ('receiving_agency', 'responsible_agency')
+            and counted.code = agency.agency_code
+            and agency.is_known
     left join {{ ref('dim_administrative_unit') }} as unit
         on
             counted.code_kind = 'applicant_commune'

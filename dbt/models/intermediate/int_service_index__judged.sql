@@ -43,6 +43,7 @@ catalogue as (
             coalesce(time_limit_online::text, '-'), coalesce(time_limit_online_unit, '-')
         ) as procedure_facts
     from {{ ref('dim_procedure') }}
+    where is_known
 
 ),
 

@@ -86,7 +86,7 @@ placed as (
     union all
     select
         'applicant_commune' as place_kind,
-        coalesce(dossier.applicant_commune_code, '{{ var("unknown_agency_code") }}') as place_code,
+        coalesce(dossier.applicant_commune_code, '{{ var("unknown_code") }}') as place_code,
         dossier.received_date < '{{ var("reorganisation_date") }}'::date as is_before_reorganisation,
         dossier.dossier_key,
         dossier.received_date,

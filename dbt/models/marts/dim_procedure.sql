@@ -1,67 +1,81 @@
-with catalogue as (
+with known as (
 
-    select * from {{ ref('stg_national_portal__procedure') }}
+    select * from {{ ref('int_procedures__one_per_code') }}
 
 ),
 
-method as (
+-- Facts keep codes that the catalogue lacks; a row of theirs keeps them in every join.
+unknown as (
 
     select
-        source_code,
-        procedure_id,
-        bool_or(channel = 1) as is_offered_in_person,
-        bool_or(channel = 2) as is_offered_online,
-        bool_or(channel = 3) as is_offered_by_post,
-        (array_agg(duration order by method_no) filter (where channel = 1))[1] as time_limit_in_person,
-        (array_agg(duration_unit order by method_no) filter (where channel = 1))[1] as time_limit_in_person_unit,
-        (array_agg(duration order by method_no) filter (where channel = 2))[1] as time_limit_online,
-        (array_agg(duration_unit order by method_no) filter (where channel = 2))[1] as time_limit_online_unit,
-        max(fee_vnd) as highest_fee_vnd
-    from {{ ref('stg_national_portal__procedure_method') }}
-    group by source_code, procedure_id
-
-),
-
--- The catalogue may hold a withdrawn and a current entry of one code.
-one_per_code as (
-
-    select distinct on (procedure_code) *
-    from catalogue
-    order by
-        procedure_code asc,
-        coalesce(procedure_state, '') = 'INACTIVE' asc,
-        source_updated_at desc nulls last,
-        source_code asc,
-        procedure_id asc
+        used.code as procedure_code,
+        min(used.source_code) as source_code,
+        max(used.origin) as origin
+    from {{ ref('int_dossiers__used_code') }} as used
+    left join known on used.code = known.procedure_code
+    where used.code_kind = 'procedure' and known.procedure_code is null
+    group by used.code
 
 )
 
 select
-    one_per_code.procedure_code,
-    one_per_code.procedure_name,
-    one_per_code.procedure_state,
-    one_per_code.procedure_type,
-    one_per_code.sector_code,
-    one_per_code.sector_name,
-    one_per_code.issuing_agency_code,
-    one_per_code.issuing_agency_name,
-    one_per_code.is_ministry_level,
-    one_per_code.is_province_level,
-    one_per_code.is_commune_level,
-    coalesce(method.is_offered_in_person, false) as is_offered_in_person,
-    coalesce(method.is_offered_online, false) as is_offered_online,
-    coalesce(method.is_offered_by_post, false) as is_offered_by_post,
-    method.time_limit_in_person,
-    method.time_limit_in_person_unit,
-    method.time_limit_online,
-    method.time_limit_online_unit,
-    method.highest_fee_vnd,
-    one_per_code.result_names,
-    one_per_code.decision_number,
-    one_per_code.source_updated_at,
-    one_per_code.source_code,
-    one_per_code.procedure_id,
-    one_per_code.origin
-from one_per_code
-left join method
-    on one_per_code.source_code = method.source_code and one_per_code.procedure_id = method.procedure_id
+    procedure_code,
+    procedure_name,
+    procedure_state,
+    procedure_type,
+    sector_code,
+    sector_name,
+    issuing_agency_code,
+    issuing_agency_name,
+    is_ministry_level,
+    is_province_level,
+    is_commune_level,
+    is_offered_in_person,
+    is_offered_online,
+    is_offered_by_post,
+    time_limit_in_person,
+    time_limit_in_person_unit,
+    time_limit_online,
+    time_limit_online_unit,
+    highest_fee_vnd,
+    result_names,
+    decision_number,
+    source_updated_at,
+    source_code,
+    procedure_id,
+    generator_assigned,
+    true as is_known,
+    procedure_code as member_code,
+    origin
+from known
+union all
+select
+    procedure_code,
+    {{ name_of_unknown_code('procedure_code') }} as procedure_name,
+    null as procedure_state,
+    null as procedure_type,
+    null as sector_code,
+    null as sector_name,
+    null as issuing_agency_code,
+    null as issuing_agency_name,
+    null as is_ministry_level,
+    null as is_province_level,
+    null as is_commune_level,
+    null as is_offered_in_person,
+    null as is_offered_online,
+    null as is_offered_by_post,
+    null as time_limit_in_person,
+    null as time_limit_in_person_unit,
+    null as time_limit_online,
+    null as time_limit_online_unit,
+    null as highest_fee_vnd,
+    null as result_names,
+    null as decision_number,
+    null as source_updated_at,
+    source_code,
+    null as procedure_id,
+    null as generator_assigned,
+    false as is_known,
+    '{{ var("unknown_code") }}' as member_code,
+    origin
+from unknown

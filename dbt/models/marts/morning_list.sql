@@ -18,7 +18,7 @@ holder as (
 
     select distinct on (dossier_key)
         dossier_key,
-        coalesce(to_agency_code, '{{ var("unknown_agency_code") }}') as agency_code
+        coalesce(to_agency_code, '{{ var("unknown_code") }}') as agency_code
     from {{ ref('fct_handover') }}
     order by dossier_key asc, handover_no desc
 

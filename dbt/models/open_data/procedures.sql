@@ -18,3 +18,4 @@ select
     source_updated_at,
     origin
 from {{ ref('dim_procedure') }}
+where is_known

@@ -13,6 +13,7 @@ renamed as (
         origin,
         interval_start,
         interval_end,
+        pulled_at,
         loaded_at
 
     from source

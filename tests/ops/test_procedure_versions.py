@@ -1,0 +1,115 @@
+"""What the catalogue said of a procedure on a day, from the first snapshot on, as dbt builds it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from typing import Any
+
+import psycopg
+import pytest
+
+from connectors.contract import contract, contract_names
+from landing import loader
+from ops import tasks
+from ops.pseudonyms import renew
+from ops.settings import VIETNAM, Settings
+from tests.conftest import Server
+from vault.client import VaultClient
+
+CHANGED, SAME, LATER = "1.000001", "1.000002", "1.000003"
+#: By the clock of Vietnam; in UTC the first is a day earlier.
+FIRST, SECOND = (dt.datetime(2026, 7, day, 3, 30, tzinfo=VIETNAM) for day in (2, 5))
+
+
+@pytest.fixture(scope="module")
+def warehouse(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    home = tmp_path_factory.mktemp("home")
+    settings = Settings(
+        {"KHOCHUNG_HOME": str(home), "WAREHOUSE_URL": server.new_database(), "PATH": os.environ["PATH"]},
+        dotenv=home / "no.env",
+    )
+    with psycopg.connect(settings.login_url("loader")) as connection:
+        loader.prepare(connection, [tasks.table_spec(contract(t)) for t in contract_names()])
+        renew(connection, VaultClient(home / "no.sock", ""))  # without dossiers no vault is asked
+    return settings
+
+
+def read(settings: Settings, number: int, at: dt.datetime, *changes: str, again: bool = False) -> None:
+    """The catalogue is read once more, with `changes` to what raw holds of it, and the warehouse built."""
+    with psycopg.connect(settings.login_url("loader")) as connection:
+        connection.execute(
+            "insert into ops.load_log (load_number, batch_id, source_code, origin, interval_start, interval_end, "
+            "pulled_at, counts) values (%s, %s, 'national_portal', 'real', %s, %s, %s, '{}')",
+            (number, f"b{number}", at - dt.timedelta(days=1), at, at),
+        )
+        for change in changes:
+            connection.execute(change)  # type: ignore[call-overload]
+    words = ["build", "--select", "+dim_procedure_version", "--indirect-selection", "cautious"]
+    # A second build changes nothing, and a full refresh keeps the history: nothing else holds it.
+    tasks._dbt(settings, [words, [*words, "--full-refresh"]] if again else [words])
+
+
+def entry(code: str, number: str, sector: str = "G15-TP03") -> str:
+    return (
+        "insert into raw.procedure (source_code, procedure_id, procedure_code, procedure_name, state, sector_code, "
+        "_origin, _batch_id, _load_number, _pulled_at) values ('national_portal', "
+        f"'{number}', '{code}', 'Thủ tục {code}', 'UPDATED', '{sector}', 'real', 'b', 1, now())"
+    )
+
+
+def rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(settings.login_url("dbt")) as connection:
+        return connection.execute(query).fetchall()  # type: ignore[call-overload]
+
+
+def as_of(settings: Settings, code: str, day: dt.date) -> list[tuple[Any, ...]]:
+    return rows(
+        settings,
+        "select procedure_name from marts.dim_procedure_version where "
+        f"procedure_code = '{code}' and valid_from <= '{day}' and (valid_to is null or '{day}' < valid_to)",
+    )
+
+
+def test_history_begins_with_the_first_snapshot_and_a_changed_procedure_gets_a_version(
+    warehouse: Settings,
+) -> None:
+    of_portal, made = "019d2bfd-8e22-77ef-819f-e49460350904", "7c1de3a0-11f2-8a07-b3c4-0123456789ab"
+    read(warehouse, 1, FIRST, entry(CHANGED, of_portal), entry(SAME, made, "G15-SIM1A2B"))
+    read(
+        warehouse,
+        2,
+        SECOND,
+        f"update raw.procedure set procedure_name = 'Tên mới', _load_number = 2 where procedure_code = '{CHANGED}'",
+        # Says nothing of the procedure: no version.
+        f"update raw.procedure set source_updated_at = now() where procedure_code = '{SAME}'",
+        entry(LATER, "later"),
+        again=True,
+    )
+
+    days = [m.date() for m in (FIRST, SECOND)]
+    assert rows(
+        warehouse,
+        "select procedure_code, version_no, procedure_name, valid_from, valid_to, known_from, is_valid_from_exact "
+        "from marts.dim_procedure_version order by 1, 2",
+    ) == [
+        (CHANGED, 1, f"Thủ tục {CHANGED}", days[0], days[1], days[0], False),
+        (CHANGED, 2, "Tên mới", days[1], None, days[0], True),
+        (SAME, 1, f"Thủ tục {SAME}", days[0], None, days[0], False),
+        (LATER, 1, f"Thủ tục {LATER}", days[1], None, days[0], True),
+    ]
+    assert as_of(warehouse, CHANGED, days[0] - dt.timedelta(days=1)) == []  # not known, never the nearest
+    assert as_of(warehouse, CHANGED, days[0]) == as_of(warehouse, CHANGED, days[1] - dt.timedelta(days=1))
+    assert as_of(warehouse, CHANGED, days[1]) == [("Tên mới",)]
+    assert as_of(warehouse, LATER, days[0]) == []
+
+
+def test_what_the_generator_assigned_is_marked(warehouse: Settings) -> None:
+    found = dict(
+        rows(warehouse, "select distinct procedure_code, generator_assigned from marts.dim_procedure_version")
+    )
+    assert found == {
+        CHANGED: None,
+        SAME: "procedure_state, procedure_type, sector_code, procedure_id",
+        LATER: None,
+    }
