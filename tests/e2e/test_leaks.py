@@ -14,6 +14,7 @@ import pickle
 import pickletools
 import re
 import shutil
+import string
 import subprocess
 import sys
 import tempfile
@@ -48,6 +49,8 @@ from vault.store import Setup, Store
 #: A whole cell that is a token or a reference holds nothing else.
 SEALED = re.compile(r"(id1|ref1)_[0-9a-f]{32}")
 PREFIX = 8
+#: So many hexadecimal digits in a row are a digest: its digits are random.
+DIGEST = 24
 GZIP, ZSTD, ZIP, PARQUET, PICKLE = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04", b"PAR1", b"\x80"
 PACKED = (GZIP, ZSTD, ZIP, PARQUET, PICKLE)
 
@@ -141,11 +144,24 @@ class Needles:
         for at in range(len(folded) - PREFIX + 1):
             for kind, value in self.by_start.get(folded[at : at + PREFIX], ()):
                 end = at + len(value)
-                if folded[at:end] == value and not (
-                    folded[at - 1 : at].isalnum() or folded[end : end + 1].isalnum()
-                ):
+                if folded[at:end] == value and not within_more(folded, at, end):
                     found.add((kind, value))
         return found
+
+
+def within_more(text: str, at: int, end: int) -> bool:
+    """Whether what stands here is but a part of a longer word, number or digest.
+
+    A number beside letters (``id003099000001``) is one all the same.
+    """
+    for inside, outside in ((text[at], text[max(at - 1, 0) : at]), (text[end - 1], text[end : end + 1])):
+        if (inside.isdigit() and outside.isdigit()) or (inside.isalpha() and outside.isalpha()):
+            return True
+    while at and text[at - 1] in string.hexdigits:
+        at -= 1
+    while end < len(text) and text[end] in string.hexdigits:
+        end += 1
+    return end - at >= DIGEST and all(c in string.hexdigits for c in text[at:end])
 
 
 def forms(kind: str, value: str) -> Iterator[str]:
@@ -502,6 +518,16 @@ def test_the_search_sees_through_every_wrapping(written):
     ):  # fmt: skip
         assert search(needles, [("here", {written.format(form)})]), form
     assert not search(needles, [("here", {written.format("Nguyễn Thị Chim Khuyênh")})])
+
+
+def test_a_number_is_found_beside_letters_but_not_in_a_longer_number_or_a_digest():
+    number = CANARIES["identity number"]
+    needles = Needles()
+    needles.add("identity number", [number])
+    for form in (number, f"id{number}", f"{number}x", f"tel{number}mail", f"{number}_{number}"):
+        assert search(needles, [("here", {form})]), form
+    for form in (f"1{number}", f"{number}0", f"{'a' * 10}{number}{'b' * 10}"):
+        assert not search(needles, [("here", {form})]), form
 
 
 def workbook(text: str) -> bytes:
