@@ -1,4 +1,4 @@
-"""The vault's own database without connections, full, or away: said by meaning, nothing kept by half, and it heals."""
+"""The vault's own database without connections, full, read-only, or away: said by meaning, nothing kept by half, and it heals."""
 
 from __future__ import annotations
 
@@ -123,6 +123,22 @@ def test_a_full_disk_is_said_and_heals(own):
         filler.unlink()
     assert held(own) == before, "nothing of the batch was kept"
     seal(own.client, 2)
+    assert held(own) > before
+
+
+def test_a_database_that_takes_no_changes_is_said_and_heals(own):
+    """As on a standby."""
+    before = held(own)
+    with psycopg.connect(own.admin, autocommit=True) as connection:
+        for setting in ("set default_transaction_read_only = on", "reset default_transaction_read_only"):
+            connection.execute(f"alter role keeper {setting}")
+            connection.execute(
+                "select pg_terminate_backend(pid, 20000) from pg_stat_activity where usename = 'keeper'"
+            )
+            if "on" in setting.split():
+                told(own, 4, "the vault's database takes no changes", "give it the primary")
+    assert held(own) == before
+    seal(own.client, 4)
     assert held(own) > before
 
 
