@@ -8,6 +8,7 @@ known licence. Every gap found is reported at once, with the file to mend.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -19,6 +20,21 @@ import yaml
 SCHEMA = "open_data"
 APPROVALS = Path(__file__).parent / "approvals"
 ORIGIN_COLUMNS = ("origin", "_origin")
+EU = "http://publications.europa.eu/resource/authority"
+# Authority lists of the EU's Publications Office, and ADMS's types of publishers, which DCAT-AP 3.0.1 prescribes.
+THEMES = frozenset(
+    ["AGRI", "ECON", "EDUC", "ENER", "ENVI", "GOVE", "HEAL", "INTR", "JUST", "REGI", "SOCI", "TECH", "TRAN"]
+)
+FREQUENCIES = frozenset(
+    ["ANNUAL", "ANNUAL_2", "ANNUAL_3", "BIENNIAL", "BIMONTHLY", "BIWEEKLY", "CONT", "DAILY", "DAILY_2", "IRREG",
+     "MONTHLY", "MONTHLY_2", "MONTHLY_3", "NEVER", "OTHER", "QUARTERLY", "TRIENNIAL", "UPDATE_CONT", "WEEKLY",
+     "WEEKLY_2", "WEEKLY_3"]
+)  # fmt: skip
+PUBLISHER_TYPES = frozenset(
+    ["Academia-ScientificOrganisation", "LocalAuthority", "NationalAuthority", "NonGovernmentalOrganisation",
+     "NonProfitOrganisation", "RegionalAuthority", "StandardisationBody", "SupraNationalAuthority"]
+)  # fmt: skip
+EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
 class CatalogueError(Exception):
@@ -27,11 +43,12 @@ class CatalogueError(Exception):
 
 @dataclass(frozen=True)
 class Licence:
-    """A licence the public can rely on: SPDX or Open Definition id, title and address."""
+    """A licence the public can rely on: SPDX or Open Definition id, title, address and ADMS licence type."""
 
     id: str
     title: str
     url: str
+    type: str = "Attribution"
 
 
 # Anything else is refused: a licence nobody can look up gives the public no right.
@@ -47,6 +64,7 @@ LICENCES = {
             "CC0-1.0",
             "Creative Commons Zero 1.0 Universal",
             "https://creativecommons.org/publicdomain/zero/1.0/",
+            "PublicDomain",
         ),
         Licence(
             "ODC-By-1.0",
@@ -57,6 +75,7 @@ LICENCES = {
             "ODbL-1.0",
             "Open Data Commons Open Database License 1.0",
             "https://opendatacommons.org/licenses/odbl/1-0/",
+            "ViralEffect-ShareAlike",
         ),
         # Ours is to pass on, with the source named, what an authority publishes without a licence; not to license it.
         Licence(
@@ -78,13 +97,32 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Code:
+    """One value a column may hold, and what it means."""
+
+    value: str
+    label: Text
+
+
+@dataclass(frozen=True)
 class Column:
-    """A published column; `data_type` is the PostgreSQL type of the enforced contract."""
+    """A published column; `data_type` is the PostgreSQL type of the enforced contract.
+
+    `codes` is the whole list of its values where it has one (dbt's accepted_values and meta.codes), else empty.
+    """
 
     name: str
     data_type: str
     description: Text
     unit: str | None = None
+    codes: tuple[Code, ...] = ()
+    required: bool = False
+
+
+ORIGIN_CODES = (
+    Code("real", Text("số liệu thật", "real")),
+    Code("simulated", Text("số liệu mô phỏng, do máy sinh ra", "simulated, generated for trial runs")),
+)
 
 
 @dataclass(frozen=True)
@@ -116,6 +154,7 @@ class Resource:
     small_cell: SmallCell | None
     origin_column: str | None
     origin: str | None
+    period_column: str | None = None
 
     @property
     def read_columns(self) -> tuple[str, ...]:
@@ -163,6 +202,14 @@ class Approval:
     owner: Text
     owner_consent: str | None
     sources: tuple[Source, ...]
+    frequency: str
+    themes: tuple[str, ...]
+    keywords: tuple[Text, ...]
+    contact_email: str
+    owner_type: str
+    starts_on: date
+    ends_on: date | None = None
+    place_code: str | None = None
     as_published: AsPublished | None = None
 
 
@@ -184,6 +231,7 @@ def read_catalogue(manifest: Path, approvals: Path = APPROVALS, today: date | No
     unknown licence, and so on. A dataset with a gap stops the release; it is never left out in silence.
     """
     document = _read_manifest(manifest)
+    accepted = _accepted_values(document)
     on_day = today or date.today()
     gaps: list[str] = []
     datasets: list[Dataset] = []
@@ -199,7 +247,9 @@ def read_catalogue(manifest: Path, approvals: Path = APPROVALS, today: date | No
                 gaps.append(
                     f"{where}: depends on {_relation(model)}; only models of schema {SCHEMA} are published"
                 )
-        resources = [_resource(model, where, gaps) for model in models if model.get("schema") == SCHEMA]
+        resources = [
+            _resource(model, accepted, where, gaps) for model in models if model.get("schema") == SCHEMA
+        ]
         # The model that carries the dataset's name stands first and lends it title and description.
         resources.sort(key=lambda resource: (resource.name != dataset_id, resource.name))
         approval = _approval(approvals / f"{dataset_id}.yml", dataset_id, on_day, resources, gaps)
@@ -248,7 +298,46 @@ def _strings(value: object) -> tuple[str, ...]:
     return tuple(str(item) for item in value) if isinstance(value, Iterable) else (str(value),)
 
 
-def _resource(model: Mapping[str, Any], where: str, gaps: list[str]) -> Resource:
+def _accepted_values(document: Mapping[str, Any]) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return {(model's unique id, column): values} of dbt's accepted_values tests."""
+    found = {}
+    for node in document["nodes"].values():
+        test = node.get("test_metadata") or {}
+        if test.get("name") == "accepted_values":
+            given = test.get("kwargs") or {}
+            values = given.get("values") or (given.get("arguments") or {}).get("values") or ()
+            found[str(node.get("attached_node")), str(given.get("column_name"))] = tuple(map(str, values))
+    return found
+
+
+def _codes(column: str, declared: object, accepted: tuple[str, ...], found: list[str]) -> tuple[Code, ...]:
+    """Return the code list of a column: each accepted value (or each labelled one) with labels in both languages."""
+    if column in ORIGIN_COLUMNS and not declared:
+        return ORIGIN_CODES
+    labels = declared if isinstance(declared, Mapping) else {}
+    labels = {str(value): label for value, label in labels.items()}
+    codes = []
+    for value in accepted or tuple(labels):
+        label = labels.get(value)
+        if not isinstance(label, Mapping) or not label.get("vi") or not label.get("en"):
+            found.append(
+                f"column {column}: code {value!r} has no label; write it in meta.codes with vi and en"
+            )
+        else:
+            codes.append(Code(value, Text(str(label["vi"]), str(label["en"]))))
+    if accepted and (unknown := [value for value in labels if value not in accepted]):
+        found.append(
+            f"column {column}: meta.codes labels what accepted_values does not hold: {', '.join(unknown)}"
+        )
+    return tuple(codes)
+
+
+def _resource(
+    model: Mapping[str, Any],
+    accepted: Mapping[tuple[str, str], tuple[str, ...]],
+    where: str,
+    gaps: list[str],
+) -> Resource:
     """Return what of a model may leave; gaps are appended to `gaps`."""
     meta = _meta(model)
     place = f"{where}: model {model['name']} ({model.get('original_file_path', '')}'s YAML)"
@@ -263,9 +352,19 @@ def _resource(model: Mapping[str, Any], where: str, gaps: list[str]) -> Resource
             found.append(f"column {column['name']} is published without meta.vi or description")
         if not column.get("data_type"):
             found.append(f"column {column['name']} has no data_type; the contract must be enforced")
+        if str(column.get("data_type")).lower() in ("numeric", "decimal"):
+            found.append(f"column {column['name']} is numeric without precision; write such as numeric(18,4)")
         unit = column_meta.get("unit")
+        values = accepted.get((str(model.get("unique_id")), column["name"]), ())
         columns.append(
-            Column(column["name"], str(column.get("data_type")), text, str(unit) if unit else None)
+            Column(
+                column["name"],
+                str(column.get("data_type")),
+                text,
+                str(unit) if unit else None,
+                _codes(column["name"], column_meta.get("codes"), values, found),
+                any(item.get("type") == "not_null" for item in column.get("constraints") or ()),
+            )
         )
     published = {column.name for column in columns}
     if not columns:
@@ -287,6 +386,9 @@ def _resource(model: Mapping[str, Any], where: str, gaps: list[str]) -> Resource
     if not str(model.get("description") or "").strip():
         found.append("description is missing")
 
+    period = meta.get("period_column")
+    if period is not None and period not in published:
+        found.append(f"meta.period_column {period!r} is not published")
     small_cell = _small_cell(meta.get("small_cell"), columns, keys, found)
     gaps += [f"{place}: {gap}" for gap in found]
     return Resource(
@@ -299,6 +401,7 @@ def _resource(model: Mapping[str, Any], where: str, gaps: list[str]) -> Resource
         small_cell=small_cell,
         origin_column=origin_column,
         origin=None if origin_column else str(origin),
+        period_column=str(period) if period else None,
     )
 
 
@@ -337,7 +440,7 @@ def _small_cell(
 
 
 def _approval(
-    path: Path, dataset_id: str, today: date, resources: list[Resource], gaps: list[str]
+    path: Path, dataset_id: str, on_day: date, resources: list[Resource], gaps: list[str]
 ) -> Approval | None:
     """Return the approval of a dataset, or None after appending what is missing to `gaps`."""
     if not path.exists():
@@ -367,15 +470,15 @@ def _approval(
         value = record.get(name)
         if not isinstance(value, date):
             found.append(f"{name} is missing or not a date (YYYY-MM-DD)")
-            return today
+            return on_day
         return value
 
     if text("dataset") != dataset_id:
         found.append(f"dataset must be `{dataset_id}`, as in the file's name")
     decided_on, expires_on = day("decided_on"), day("expires_on")
-    if decided_on > today:
+    if decided_on > on_day:
         found.append(f"decided_on {decided_on} is in the future")
-    if expires_on < today:
+    if expires_on < on_day:
         found.append(f"expired on {expires_on}; renew the decision or withdraw the dataset")
     licence = LICENCES.get(text("licence"))
     if licence is None:
@@ -402,6 +505,40 @@ def _approval(
                 f"as_published.captured_column {as_published.captured_column!r} is not published by any of its models"
             )
     approved_by, role = text("approved_by"), text("role")
+
+    def part(name: str) -> Mapping[str, Any]:
+        value = record.get(name)
+        return value if isinstance(value, Mapping) else {}
+
+    def known(name: str, value: object, values: frozenset[str]) -> str:
+        if value not in values:
+            found.append(f"{name} {value!r} is not one of {', '.join(sorted(values))}")
+        return str(value)
+
+    frequency = known("update_frequency.code", part("update_frequency").get("code"), FREQUENCIES)
+    owner_type = known("owner.type", part("owner").get("type"), PUBLISHER_TYPES)
+    themes = tuple(known("themes", theme, THEMES) for theme in _strings(record.get("themes")))
+    if not themes:
+        found.append(f"themes is missing (of {', '.join(sorted(THEMES))})")
+    keywords = tuple(
+        Text(str(word.get("vi") or ""), str(word.get("en") or ""))
+        for word in record.get("keywords") or []
+        if isinstance(word, Mapping)
+    )
+    if not keywords or not all(word.vi and word.en for word in keywords):
+        found.append("keywords need vi and en each")
+    email = str(part("contact").get("email") or "")
+    if not EMAIL.fullmatch(email):
+        found.append("contact.email is missing or no e-mail address")
+    starts_on, ends_on = part("temporal").get("start"), part("temporal").get("end")
+    if not isinstance(starts_on, date) or not (ends_on is None or isinstance(ends_on, date)):
+        found.append("temporal.start is missing or not a date (YYYY-MM-DD); temporal.end may be left out")
+        starts_on, ends_on = on_day, None
+    elif ends_on and ends_on < starts_on:
+        found.append("temporal.end lies before temporal.start")
+    place = part("spatial").get("code")
+    if place is not None and not re.fullmatch(r"\d{2}|\d{5}", str(place)):
+        found.append(f"spatial.code {place!r} is no statistical code (2 or 5 digits, as text)")
     pairs = {
         name: pair(name)
         for name in ("update_frequency", "spatial", "temporal", "contact", "disclosure_policy", "owner")
@@ -421,6 +558,14 @@ def _approval(
         owner_consent=str(consent) if consent else None,
         sources=sources,
         as_published=as_published,
+        frequency=frequency,
+        themes=themes,
+        keywords=keywords,
+        contact_email=email,
+        owner_type=owner_type,
+        starts_on=starts_on,
+        ends_on=ends_on,
+        place_code=str(place) if place is not None else None,
         **pairs,
     )
 

@@ -25,8 +25,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from opendata import site
-from opendata.catalogue import APPROVALS, SCHEMA, Column, Dataset, Resource, frictionless_type, read_catalogue
+from opendata import dcat, site, tabular
+from opendata.catalogue import APPROVALS, SCHEMA, Column, Dataset, Resource, read_catalogue
 from opendata.disclosure import WITHHELD_COLUMN, Withheld, withhold_small_cells
 from opendata.files import (
     BUSINESS_ZONE,
@@ -38,9 +38,12 @@ from opendata.files import (
     scan_files,
     write_files,
 )
+from opendata.periods import days_of
 
 # Long enough for a release being built beside us, short enough to be told within the task's timeout.
 LOCK_SECONDS = 600
+# For trial runs; a province gives its own, which then stands in every record.
+DEFAULT_ADDRESS = "http://127.0.0.1:8090"
 
 Gate = Callable[[Path], Mapping[str, Any] | None]
 
@@ -61,6 +64,7 @@ class Table:
     files: list[FileRecord]
     preview: list[list[str]]
     captured: tuple[date, date] | None = None
+    period: tuple[date, date] | None = None
 
 
 @dataclass
@@ -76,6 +80,14 @@ class Build:
         """First and last day of capture, where the dataset repeats what another body published."""
         days = [day for table in self.tables if table.captured for day in table.captured]
         return (min(days), max(days)) if days else None
+
+    @property
+    def period(self) -> tuple[date, date | None]:
+        """First and last day the rows speak of; where no column tells, as approved (None: open)."""
+        days = [day for table in self.tables if table.period for day in table.period]
+        if days:
+            return min(days), max(days)
+        return self.dataset.approval.starts_on, self.dataset.approval.ends_on
 
 
 @dataclass(frozen=True)
@@ -100,12 +112,13 @@ def publish(
     *,
     approvals: Path = APPROVALS,
     today: date | None = None,
+    address: str = DEFAULT_ADDRESS,
 ) -> ReleaseOutcome:
     """Build, verify, gate and switch in a release under `<home>/open-data`.
 
     `gate` is called with the folder built aside, before readers see it; raising stops the release, and a mapping
-    it returns is kept in release.json. Unchanged content makes no new release. Raises CatalogueError or
-    ReleaseError; either way `current` is as before.
+    it returns is kept in release.json. `address` is where the public finds the site, for records that leave it.
+    Unchanged content makes no new release. Raises CatalogueError or ReleaseError; either way `current` is as before.
     """
     started = time.monotonic()
     datasets = read_catalogue(manifest, approvals, today)
@@ -120,7 +133,7 @@ def publish(
         building.mkdir()
         try:
             builds = _build(building, datasets, url)
-            digest = _content_digest(builds)
+            digest = _content_digest(builds, address)
             newest = _newest(releases)
             rows = {build.dataset.id: sum(table.rows for table in build.tables) for build in builds}
             withheld = {
@@ -142,7 +155,7 @@ def publish(
                 done = "switched in, it was complete" if switched else "content unchanged, no new release"
                 return outcome(newest, switched, f"Release {newest:06d}: {done}")
             number = newest + 1
-            document = _describe(building, builds, number, load_number, digest)
+            document = _describe(building, builds, number, load_number, digest, address)
             _verify(building, builds, document)
             if gate is not None:
                 document["gate"] = gate(building)
@@ -306,6 +319,7 @@ def _write(resource: Resource, table: pa.Table, origin: str, folder: Path, datas
         if len(days):
             extremes = pc.min_max(days).as_py()
             captured = (_day(extremes["min"]), _day(extremes["max"]))
+    period = _period(table, resource)
     table = table.select([column.name for column in resource.columns])
     columns = resource.columns
     withheld = Withheld()
@@ -319,7 +333,22 @@ def _write(resource: Resource, table: pa.Table, origin: str, folder: Path, datas
     files = write_files(table, folder, stem)
     head = as_text(table.slice(0, site.PREVIEW_ROWS))
     preview = [[_shown(value) for value in row.values()] for row in head.to_pylist()]
-    return Table(resource, origin, columns, table.num_rows, withheld, files, preview, captured)
+    return Table(resource, origin, columns, table.num_rows, withheld, files, preview, captured, period)
+
+
+def _period(table: pa.Table, resource: Resource) -> tuple[date, date] | None:
+    """Return the first and last day that the column of periods speaks of, if the model names one."""
+    if resource.period_column is None:
+        return None
+    spans = [days_of(value) for value in pc.unique(pc.drop_null(table[resource.period_column])).to_pylist()]
+    if not spans:
+        return None
+    if None in spans:
+        raise ReleaseError(
+            f"{SCHEMA}.{resource.table}: column {resource.period_column} (meta.period_column) holds what is no day, "
+            "month, quarter, year or first/last day; mend the model"
+        )
+    return min(span[0] for span in spans if span), max(span[1] for span in spans if span)
 
 
 def _day(value: datetime | date) -> date:
@@ -332,92 +361,21 @@ def _shown(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-MEDIA_TYPES = {"csv": "text/csv", "excel.csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
-
-
-def _datapackage(build: Build) -> dict[str, Any]:
-    """Return the Frictionless descriptor of a dataset, without number and time of the release."""
-    dataset, approval = build.dataset, build.dataset.approval
-    resources: list[dict[str, Any]] = []
-    for table in build.tables:
-        fields = [
-            {
-                "name": column.name,
-                "type": frictionless_type(column.data_type),
-                "description": column.description.vi,
-                "description_en": column.description.en,
-                **({"unit": column.unit} if column.unit else {}),
-                **({"constraints": {"required": True}} if column.name in table.resource.keys else {}),
-            }
-            for column in table.columns
-        ]
-        for file in table.files:
-            described: dict[str, Any] = {
-                "name": f"{table.resource.name}-{file.format.replace('.', '-')}",
-                "title": table.resource.title.vi,
-                "title_en": table.resource.title.en,
-                "description": table.resource.description.vi,
-                "description_en": table.resource.description.en,
-                "path": Path(file.path).name,
-                "format": file.format.rpartition(".")[2],
-                "mediatype": MEDIA_TYPES[file.format],
-                "bytes": file.bytes,
-                "hash": f"sha256:{file.sha256}",
-            }
-            if file.format == "csv":
-                described |= {
-                    "type": "table",
-                    "profile": "tabular-data-resource",
-                    "encoding": "utf-8",
-                    "rows": table.rows,
-                    "schema": {
-                        "fields": fields,
-                        "primaryKey": list(table.resource.keys),
-                        "missingValues": [""],
-                    },
-                }
-            else:
-                # The same rows in other clothes: size and checksum are enough, the schema stands above.
-                described |= {"type": "file", "profile": "data-resource"}
-            resources.append(described)
-    return {
-        "name": dataset.id,
-        "title": dataset.title.vi,
-        "title_en": dataset.title.en,
-        "description": dataset.description.vi,
-        "description_en": dataset.description.en,
-        "origin": build.origin,
-        "licenses": [
-            {"name": approval.licence.id, "title": approval.licence.title, "path": approval.licence.url}
-        ],
-        "sources": [
-            {"title": source.title, "terms": source.terms, **({"path": source.url} if source.url else {})}
-            for source in approval.sources
-        ],
-        "contributors": [{"title": approval.owner.vi, "role": "publisher"}],
-        "owner": asdict(approval.owner),
-        "spatial": asdict(approval.spatial),
-        "temporal": asdict(approval.temporal),
-        "updateFrequency": asdict(approval.update_frequency),
-        "contact": asdict(approval.contact),
-        "legalBasis": list(approval.legal_basis),
-        "resources": resources,
-    }
-
-
-def _content_digest(builds: Sequence[Build]) -> str:
+def _content_digest(builds: Sequence[Build], address: str) -> str:
     """Return the SHA-256 of all that readers would see but the number and time of the release."""
-    content = [(_datapackage(build), asdict(build.dataset.approval)) for build in builds]
+    content = [(tabular.datapackage(build), asdict(build.dataset.approval)) for build in builds]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False, default=str).encode())
-    digest.update(site.template_digest().encode())
+    digest.update((site.template_digest() + address).encode())
+    digest.update(dcat.PORTAL.read_bytes())
     return digest.hexdigest()
 
 
 def _describe(
-    building: Path, builds: Sequence[Build], number: int, load_number: int, digest: str
+    building: Path, builds: Sequence[Build], number: int, load_number: int, digest: str, address: str
 ) -> dict[str, Any]:
     """Write descriptors, pages and release.json; return the content of release.json."""
     created_at = datetime.now(UTC).replace(microsecond=0)
+    edition, portal = tabular.Edition(number, created_at, address), dcat.read_portal()
     document: dict[str, Any] = {
         "number": number,
         "created_at": created_at.isoformat(),
@@ -428,15 +386,21 @@ def _describe(
     }
     for build in builds:
         folder = building / build.dataset.id
-        package = {**_datapackage(build), "created": created_at.isoformat(), "version": f"{number}.0.0"}
-        _write_json(folder / "datapackage.json", package)
+        _write_json(folder / "datapackage.json", tabular.datapackage(build, edition))
         described = record(folder / "datapackage.json", building, "datapackage")
+        (folder / tabular.DICTIONARY).write_bytes(tabular.dictionary(build))
+        for table in build.tables:
+            plain = next(file for file in table.files if file.format == "csv")
+            _write_json(building / f"{plain.path}-metadata.json", tabular.csvw(build, table, edition))
+        dcat.write(dcat.dataset_graph(build, edition, portal), folder, "dcat")
+        _write_json(folder / "schema-org.jsonld", dcat.schema_org(build, edition, portal))
         document["datasets"].append(
             {
                 "id": build.dataset.id,
                 "title": build.dataset.title.vi,
                 "title_en": build.dataset.title.en,
                 "origin": build.origin,
+                "period": [day and day.isoformat() for day in build.period],
                 "tables": [
                     {
                         "name": table.resource.name,
@@ -456,6 +420,7 @@ def _describe(
                 "datapackage": asdict(described),
             }
         )
+    dcat.write(dcat.catalogue_graph(builds, edition, portal), building, "catalog")
     site.write_pages(building, builds, number, created_at, load_number)
     _write_json(building / "release.json", document)
     return document

@@ -90,6 +90,11 @@ KNOWN: dict[str, tuple[str, str]] = {
     ),
     "KHOCHUNG_POSTGRES_PORT": ("", "port of the embedded server; empty: the first free one from 54329"),
     "KHOCHUNG_AIRFLOW_PORT": ("", "port of Airflow's page; empty: the first free one from 8080"),
+    "KHOCHUNG_SITE_URL": (
+        "",
+        "where the public finds the site, such as https://dulieu.example.gov.vn; it stands in every record that "
+        "leaves it; empty: the site's port on loopback",
+    ),
     "KHOCHUNG_SITE_PORT": ("", "port of the published site; empty: the first free one from 8090"),
     "KHOCHUNG_SANDBOX_PORT": (
         "",
@@ -331,6 +336,19 @@ class Settings:
     def site_port(self) -> int:
         """Port of the published site."""
         return self.port("KHOCHUNG_SITE_PORT", 8090)
+
+    @property
+    def site_url(self) -> str:
+        """Address of the site for its readers, without a final slash."""
+        given = self.get("KHOCHUNG_SITE_URL").rstrip("/")
+        if not given:
+            return f"http://127.0.0.1:{self.site_port}"
+        parts = urlsplit(given)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise SettingsError(
+                f"KHOCHUNG_SITE_URL={given!r}: expected such as https://dulieu.example.gov.vn (environment or .env)"
+            )
+        return given
 
     @cached_property
     def sandbox_port(self) -> int:

@@ -5,22 +5,32 @@ For one machine; a province puts the same folder behind its own web server.
 
 from __future__ import annotations
 
+import posixpath
 import sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 _NONE_YET = "<!doctype html><meta charset=utf-8><title>Kho Chung</title><p>Chưa có bản phát hành. / No release yet.</p>"
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Files of ``<open-data>/current``, read through the link at every request."""
+    """Files of ``<open-data>``: ``/releases/000001/`` each release, ``/latest/`` and ``/`` the current one.
+
+    The link is followed at every request. What stands elsewhere in the folder is not public.
+    """
 
     extensions_map = {  # noqa: RUF012 - as the base class has it
         **SimpleHTTPRequestHandler.extensions_map,
         ".csv": "text/csv; charset=utf-8",
         ".parquet": "application/vnd.apache.parquet",
         ".json": "application/json; charset=utf-8",
+        ".jsonl": "application/x-ndjson; charset=utf-8",
+        ".jsonld": "application/ld+json; charset=utf-8",
+        ".rdf": "application/rdf+xml",
+        ".ttl": "text/turtle; charset=utf-8",
+        ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
         ".html": "text/html; charset=utf-8",
     }
 
@@ -28,10 +38,22 @@ class Handler(SimpleHTTPRequestHandler):
         """Answer the health check and the empty start; everything else is a file."""
         if self.path == "/__health__":
             self._text("ok")
-        elif self.path == "/" and not (Path(self.directory) / "index.html").exists():
+        elif self.path == "/" and not (Path(self.directory) / "current" / "index.html").exists():
             self._text(_NONE_YET)
         else:
             super().do_GET()
+
+    def translate_path(self, path: str) -> str:
+        """The file behind an address."""
+        # Brought to its plain form first, so that no `..` leads past the two public folders.
+        plain = posixpath.normpath("/" + unquote(urlsplit(path).path).lstrip("/"))
+        parts = plain.strip("/").split("/")
+        if any(part.startswith(".") for part in parts):  # a release being built is not public yet
+            return str(Path(self.directory) / "releases" / "none")
+        if parts[0] != "releases":
+            parts = ["current", *parts[parts[0] == "latest" :]]
+        found = str(Path(self.directory).joinpath(*parts))
+        return found + "/" if path.endswith("/") else found
 
     def _text(self, text: str) -> None:
         body = text.encode()
@@ -45,7 +67,7 @@ class Handler(SimpleHTTPRequestHandler):
 def main() -> None:
     """Serve until stopped."""
     folder, port = Path(sys.argv[1]), int(sys.argv[2])
-    handler = partial(Handler, directory=str(folder / "current"))
+    handler = partial(Handler, directory=str(folder))
     ThreadingHTTPServer(("127.0.0.1", port), handler).serve_forever()
 
 

@@ -608,6 +608,7 @@ def publish(settings: Settings) -> dict[str, Any]:
             settings.login_url("publisher"),
             number,
             gate,
+            address=settings.site_url,
         )
         outcome.details |= {"load_number": number, **_plain(done)}
         _say(f"open data: {done.message}")

@@ -53,9 +53,10 @@ class Warehouse:
             yaml.safe_dump({k: v for k, v in record.items() if v is not None}, allow_unicode=True)
         )
 
-    def publish(self, gate: Gate | None = None) -> ReleaseOutcome:
+    def publish(self, gate: Gate | None = None, **options: Any) -> ReleaseOutcome:
+        manifest = self.write_manifest()
         return publish(
-            self.home, self.write_manifest(), self.url, 7, gate, approvals=self.approvals, today=TODAY
+            self.home, manifest, self.url, 7, gate, approvals=self.approvals, today=TODAY, **options
         )
 
     @property
@@ -89,6 +90,7 @@ def _manifest() -> dict[str, Any]:
             for column, (kind, publish, *extra) in model["columns"].items()
         }
         nodes[f"model.kho_chung.{name}"] = {
+            "unique_id": f"model.kho_chung.{name}",
             "resource_type": "model",
             "name": name,
             "alias": name,

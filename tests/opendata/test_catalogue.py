@@ -42,6 +42,24 @@ def test_the_word_true_is_not_enough(warehouse: Warehouse) -> None:
         ({"owner_consent": None}, "owner_consent is missing"),
         ({"contact": {"vi": "chỉ tiếng Việt"}}, "contact needs both vi and en"),
         ({"sources": []}, "sources need a title and terms"),
+        ({"themes": ["GOVERNMENT"]}, "themes 'GOVERNMENT' is not one of AGRI"),
+        ({"themes": None}, "themes is missing"),
+        ({"keywords": [{"vi": "chỉ tiếng Việt"}]}, "keywords need vi and en each"),
+        ({"contact": {"vi": "a", "en": "a", "email": "nobody"}}, "contact.email is missing"),
+        (
+            {"update_frequency": {"vi": "a", "en": "a", "code": "SOMETIMES"}},
+            "update_frequency.code 'SOMETIMES'",
+        ),
+        ({"owner": {"vi": "a", "en": "a"}}, "owner.type None is not one of"),
+        (
+            {"temporal": {"vi": "a", "en": "a", "start": "last year"}},
+            "temporal.start is missing or not a date",
+        ),
+        (
+            {"temporal": {"vi": "a", "en": "a", "start": date(2026, 7, 2), "end": date(2026, 7, 1)}},
+            "temporal.end lies before temporal.start",
+        ),
+        ({"spatial": {"vi": "a", "en": "a", "code": "H20"}}, "spatial.code 'H20' is no statistical code"),
         ({"dataset": "another"}, "dataset must be `procedures`"),
         (
             {"as_published": {"body": {"vi": "a", "en": "a"}, "captured_column": "nope"}},
@@ -77,6 +95,39 @@ def test_a_gap_in_an_approval_is_named_with_its_file(
 def test_a_gap_in_a_model_is_named(warehouse: Warehouse, meta: dict[str, Any], message: str) -> None:
     warehouse.model("procedures")["config"]["meta"].update(meta)
     assert message in refusal(warehouse)
+
+
+def accept(warehouse: Warehouse, column: str, values: list[str]) -> None:
+    """As dbt's manifest holds an accepted_values test of administrative_units."""
+    warehouse.manifest["nodes"][f"test.kho_chung.accepted_values_{column}"] = {
+        "resource_type": "test",
+        "schema": "dbt_test",
+        "attached_node": "model.kho_chung.administrative_units",
+        "test_metadata": {
+            "name": "accepted_values",
+            "kwargs": {"column_name": column, "arguments": {"values": values}},
+        },
+    }
+
+
+def test_a_code_without_a_label_is_named(warehouse: Warehouse) -> None:
+    accept(warehouse, "level", ["province", "commune", "district"])
+    assert "column level: code 'district' has no label; write it in meta.codes" in refusal(warehouse)
+
+
+def test_a_label_of_what_no_row_may_hold_is_named(warehouse: Warehouse) -> None:
+    accept(warehouse, "level", ["province"])
+    assert "column level: meta.codes labels what accepted_values does not hold: commune" in refusal(warehouse)
+
+
+def test_a_number_without_precision_is_named(warehouse: Warehouse) -> None:
+    warehouse.model("procedures")["columns"]["fee_vnd"]["data_type"] = "numeric"
+    assert "column fee_vnd is numeric without precision" in refusal(warehouse)
+
+
+def test_a_period_column_must_be_published(warehouse: Warehouse) -> None:
+    warehouse.model("procedures")["config"]["meta"]["period_column"] = "internal_note"
+    assert "meta.period_column 'internal_note' is not published" in refusal(warehouse)
 
 
 def test_all_gaps_are_reported_at_once(warehouse: Warehouse) -> None:

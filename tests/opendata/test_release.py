@@ -46,9 +46,20 @@ def test_a_release_holds_every_dataset_in_every_format(warehouse: Warehouse) -> 
         "service-index-766/service-index-766.real",
     )
     expected = {f"{table}{ending}" for table in tables for ending in (".csv", ".excel.csv", ".parquet")}
+    expected |= {f"{table}.csv-metadata.json" for table in tables}
     folders = {table.split("/")[0] for table in tables}
-    expected |= {f"{folder}/{name}" for folder in folders for name in ("datapackage.json", "index.html")}
-    assert names == expected | {"index.html", "release.json"}
+    records = (
+        "datapackage.json",
+        "dcat.jsonld",
+        "dcat.rdf",
+        "dcat.ttl",
+        "dictionary.csv",
+        "index.html",
+        "schema-org.jsonld",
+    )
+    expected |= {f"{folder}/{name}" for folder in folders for name in records}
+    whole = {"catalog.jsonld", "catalog.rdf", "catalog.ttl", "index.html", "release.json"}
+    assert names == expected | whole
 
 
 def test_only_columns_marked_for_publishing_leave(warehouse: Warehouse) -> None:

@@ -8,10 +8,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from opendata.catalogue import APPROVALS, read_catalogue
 from ops import docs
 from ops.settings import PROJECT, Settings
 
@@ -46,6 +48,15 @@ def test_everything_that_others_read_is_described(manifest: dict[str, Any]) -> N
 
 def _fee(manifest: dict[str, Any]) -> dict[str, Any]:
     return manifest["nodes"]["model.kho_chung.fct_dossier_fee"]
+
+
+def test_every_open_dataset_may_be_released(manifest: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    catalogue = read_catalogue(path)
+    assert {item.id for item in catalogue} == {file.stem for file in APPROVALS.glob("*.yml")}
+    columns = [column for item in catalogue for table in item.resources for column in table.columns]
+    assert any(column.codes for column in columns)
 
 
 @pytest.mark.parametrize(
