@@ -183,3 +183,22 @@
             )
     {% endif %}
 {%- endmacro %}
+
+
+{#- Not a clause: the row of a dossier taken apart, one for each indicator: its code, whether it counts procedures, and
+    what was decided. -#}
+{% macro outcomes_of_the_index(judged) -%}
+    values
+    ('DOSSIER_SYNC', false, {{ judged }}.dossier_sync),
+    ('PROGRESS_ON_TIME', false, {{ judged }}.progress_on_time),
+    ('ONLINE_DOSSIER', false, {{ judged }}.online_dossier),
+    ('ONLINE_DOSSIER_BY_NOTE', false, {{ judged }}.online_dossier_by_note),
+    ('ONLINE_SERVICE_USED', true, {{ judged }}.online_service_used),
+    ('PAYMENT_SERVICE_USED', true, {{ judged }}.payment_service_used),
+    ('PAYMENT_DOSSIER', false, {{ judged }}.payment_dossier),
+    ('ORIGINAL_RESULT_AVAILABLE', false, {{ judged }}.original_result_available),
+    ('SO_HOA_GIAY_TO_GIAI_QUYET', false, {{ judged }}.papers_and_result_digitised),
+    ('REUSED_DIGITIZED_DATA', false, {{ judged }}.reused_digitised_data),
+    ('SYNCED_WITH_DVCQG_PERSONAL_STORAGE', false, {{ judged }}.synced_with_personal_storage),
+    ('CITIZEN_DATA_CONNECTED_DOSSIER', false, {{ judged }}.citizen_data_connected)
+{%- endmacro %}

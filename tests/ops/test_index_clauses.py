@@ -22,7 +22,7 @@ from vault.client import VaultClient
 # Some twenty dbt processes: a slow proof.
 pytestmark = [pytest.mark.prove, pytest.mark.timeout(3600)]
 CLAUSES = PROJECT / "dbt" / "macros" / "service_index_counting.sql"
-MODELS = ["int_service_index__judged", "int_service_index__counted_total"]
+MODELS = ["fct_service_index_dossier", "int_service_index__counted_total"]
 #: What each clause says once it is dropped: as if the note had no such sentence.
 WITHOUT = {
     "index_is_received": "true",

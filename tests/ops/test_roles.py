@@ -34,11 +34,11 @@ TODAY = dt.datetime.now(VIETNAM).date()
 #: Tables of which agencies see their own rows, and those of them that hold dossiers by their keys.
 DOSSIERS = (
     "fct_dossier", "fct_dossier_step", "fct_dossier_paper", "fct_dossier_fee", "fct_dossier_status_history",
-    "fct_dossier_wrong_data", "fct_handover",
+    "fct_dossier_wrong_data", "fct_handover", "fct_service_index_dossier",
 )  # fmt: skip
 FACTS = (*DOSSIERS, "fct_citizen_check")
 #: Views over these, which show each reader what he sees of them.
-VIEWS = ("bridge_dossier_commune", "morning_list")
+VIEWS = ("bridge_dossier_commune", "morning_list", "service_index_trace")
 #: Of old Tiền Giang the departments of justice and of trade, and the province, which the new one has taken over.
 JUSTICE, TRADE, OLD_PROVINCE, PROVINCE = "000.00.19.H58", "000.00.07.H58", "000.00.00.H58", "H20"
 #: Of the new province the department of justice.
@@ -332,6 +332,59 @@ def test_a_view_of_the_marts_shows_what_its_reader_sees_of_dossiers(place: Place
     assert "permission denied" in place.said("centre", f"select from {view}")
 
 
+def test_each_number_of_the_index_is_the_sum_of_dossiers_its_agency_sees(place: Place):
+    """Every period and indicator: what the warehouse counted, against the rows that the number's own officer reads."""
+    for person, unit, column in (
+        ("justice", JUSTICE, "responsible_agency_code"),
+        ("trade", TRADE, "responsible_agency_code"),
+        ("province", OLD_PROVINCE, "root_department_code"),
+    ):
+        listed = {
+            (period, indicator): (procedures if counts_procedures else met, cases)
+            for period, indicator, counts_procedures, procedures, met, cases in place.rows(
+                person,
+                "select period, indicator_code, counts_procedures, "
+                "count(distinct procedure_code) filter (where is_in_numerator), "
+                "count(*) filter (where is_in_numerator), count(*) filter (where is_in_denominator) "
+                f"from service_index_trace where {column} = '{unit}' group by 1, 2, 3",
+            )
+        }
+        counted = place.rows(
+            person,
+            "select period, indicator_code, numerator, denominator from fct_service_index_score "
+            f"where counted_by = 'warehouse' and department_code = '{unit}' and numerator is not null",
+        )
+        assert {len(period) for period, *_ in counted} == {4, 7}, "years, months and quarters"
+        assert sum(cases for _, cases in listed.values()) > 0
+        for period, indicator, numerator, denominator in counted:
+            met, cases = listed[period, indicator]
+            assert (numerator, denominator) == (met, None if denominator is None else cases), (
+                period, indicator, unit,
+            )  # fmt: skip
+
+
+def test_officers_read_the_form_of_their_agency(place: Place):
+    for table in ("fct_form_06a", "fct_open_dossier_monthly"):
+        seen = place.rows("justice", f"select distinct agency_code from {table}")
+        assert seen == [(JUSTICE,)]
+        assert len(place.rows("province", f"select distinct agency_code from {table}")) > 1
+        assert place.rows("nobody", f"select count(*) from {table}") == [(0,)]
+        assert place.rows("reader", f"select count(*) from {table}") == [(everything(place, table),)]
+
+
+def test_the_cookbook_leads_from_a_number_to_its_dossiers(place: Place):
+    text = (PROJECT / "docs" / "cookbook.md").read_text(encoding="utf-8")
+    behind, beside = re.findall(r"```sql\n(.*?);\n```", text[text.index("## From a number") :], re.DOTALL)[:2]
+    numbers = place.rows("justice", beside)
+    assert numbers
+    assert all(r[1] == r[2] and r[3] == r[4] for r in numbers)
+    (progress,) = [r for r in numbers if r[0] == "PROGRESS_ON_TIME"]
+    dossiers = place.rows("justice", behind)
+    assert len(dossiers) == progress[3] > 0
+    assert sum(outcome == "met" for _, outcome, *_ in dossiers) == progress[1]
+    assert place.rows("trade", behind) == []
+
+
 def test_the_rows_of_an_abolished_body_are_its_successors(place: Place):
     """By the decisions from which handovers follow: the new province's department of the same name has taken over."""
     before = place.rows("justice", "select count(*) from fct_dossier")[0][0]
@@ -542,6 +595,7 @@ def test_what_was_granted_by_hand_is_taken_back(place: Place):
         f'drop policy "{group}" on marts.fct_dossier_paper',
         "alter table marts.fct_dossier_status_history disable row level security",
         "grant select on marts.fct_dossier_wrong_data to public",
+        f'create policy more on marts.fct_service_index_dossier for select to "{group}" using (true)',
     )
     assert set(access.protect(place.settings).changed) == {f"marts.{t}" for t in (*FACTS, "dim_agency")}
     assert place.state() == before

@@ -9,7 +9,7 @@ with agency as (
 
     select
         *,
-        lower({{ agency_title('agency_name') }}) as title
+        lower({{ in_one_spelling(agency_title('agency_name')) }}) as title
     from {{ ref('int_agencies__one_per_code') }}
 
 ),
@@ -76,14 +76,14 @@ by_department as (
         on
             decision.scope = 'department'
             and department.agency_level = 'DEPARTMENT'
-            and department.title = lower(decision.from_agency)
+            and department.title = lower({{ in_one_spelling('decision.from_agency') }})
             and (department.valid_from is null or department.valid_from < decision.effective_date)
     left join agency as successor
         on
             department.province_agency_code = successor.province_agency_code
             and department.code_form = successor.code_form
             and successor.agency_level = 'DEPARTMENT'
-            and lower(decision.to_agency) = successor.title
+            and lower({{ in_one_spelling('decision.to_agency') }}) = successor.title
 
 ),
 

@@ -51,7 +51,7 @@ combined as (
         {{ national_procedure_code('dossier.procedure_code_as_written') }} as procedure_code,
         dossier.procedure_name,
         dossier.sector_code,
-        dossier.sector_name,
+        {{ in_one_spelling('dossier.sector_name') }} as sector_name,
         dossier.service_level,
         coalesce(dossier.channel, {{ var('channel_when_missing') }})::smallint as channel,
 

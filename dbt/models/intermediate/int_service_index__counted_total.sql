@@ -24,14 +24,14 @@ open_dossier as (
     select
         counted_month,
         first_source_code as source_code,
-        department_code,
+        responsible_agency_code as department_code,
         open_limit_date,
         count(*) as dossier_count,
         max(origin) as origin,
         max(load_number) as load_number
-    from {{ ref('int_service_index__judged') }}
+    from {{ ref('fct_service_index_dossier') }}
     where open_limit_date is not null
-    group by counted_month, first_source_code, department_code, open_limit_date
+    group by counted_month, first_source_code, responsible_agency_code, open_limit_date
 
 ),
 
@@ -135,23 +135,41 @@ unit as (
 
 ),
 
-summed as (
+-- Each cell once for its month, quarter and year, and for its agency and province.
+counted_in_period as (
 
     select
         unit.unit_code,
         period.period,
         counted.indicator_code,
-        case
-            when max(counted.procedure_code) is null then coalesce(sum(counted.numerator), 0)
-            else count(distinct counted.procedure_code) filter (where counted.numerator > 0)
-        end as numerator,
-        case when max(counted.procedure_code) is null then coalesce(sum(counted.denominator), 0) end as denominator,
+        counted.procedure_code,
+        sum(counted.numerator) as numerator,
+        sum(counted.denominator) as denominator,
         max(counted.origin) as origin,
         max(counted.load_number) as load_number
     from counted
     inner join period on counted.counted_month = period.counted_month
     inner join unit on counted.source_code = unit.source_code and counted.department_code = unit.department_code
-    group by unit.unit_code, period.period, counted.indicator_code
+    group by unit.unit_code, period.period, counted.indicator_code, counted.procedure_code
+
+),
+
+-- What counts procedures has one row for each of them by now, so that none need be sorted to be counted once.
+summed as (
+
+    select
+        unit_code,
+        period,
+        indicator_code,
+        case
+            when max(procedure_code) is null then coalesce(sum(numerator), 0)
+            else count(procedure_code) filter (where numerator > 0)
+        end as numerator,
+        case when max(procedure_code) is null then coalesce(sum(denominator), 0) end as denominator,
+        max(origin) as origin,
+        max(load_number) as load_number
+    from counted_in_period
+    group by unit_code, period, indicator_code
 
 ),
 

@@ -2,6 +2,6 @@
 select
     counted_month,
     md5(count(*) || '|' || sum(content_hash)) as month_checksum
-from {{ ref('int_service_index__judged') }}
+from {{ ref('fct_service_index_dossier') }}
 where counted_month is not null
 group by counted_month

@@ -108,10 +108,10 @@ received as (
         ) as is_paid_online,
         dossier.origin
     from period
-    inner join {{ ref('int_service_index__judged') }} as judged
+    inner join {{ ref('fct_service_index_dossier') }} as judged
         on
             judged.counted_month between date_trunc('month', period.data_from) and period.counted_to
-            and period.province_agency_code = {{ province_root_of_agency('judged.department_code') }}
+            and period.province_agency_code = {{ province_root_of_agency('judged.responsible_agency_code') }}
     inner join {{ ref('fct_dossier') }} as dossier
         on
             judged.dossier_key = dossier.dossier_key

@@ -19,7 +19,8 @@ with dossier as (
         channel.channel_group_name
     from {{ ref('fct_dossier') }} as fact
     inner join {{ ref('channel') }} as channel on fact.channel = channel.channel::smallint
-    left join {{ ref('reported_sector') }} as reported_sector on fact.sector_name = reported_sector.sector_name
+    left join {{ ref('reported_sector') }} as reported_sector
+        on fact.sector_name = {{ in_one_spelling('reported_sector.sector_name') }}
     where fact.report_group <> 'not_received'
 
 ),

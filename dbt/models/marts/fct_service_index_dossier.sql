@@ -8,6 +8,7 @@
         indexes=[
             {'columns': ['dossier_key'], 'unique': true},
             {'columns': ['source_code', 'dossier_id']},
+            {'columns': ['responsible_agency_code', 'counted_month']},
             {'columns': ['counted_month', 'content_hash']},
             {'columns': ['open_limit_date']},
             {'columns': ['load_number']},
@@ -286,8 +287,9 @@ final as (
         dossier_key,
         source_code,
         dossier_id,
+        dossier_code,
         first_source_code,
-        department_code,
+        department_code as responsible_agency_code,
         procedure_code,
         procedure_facts,
         counted_month,
@@ -318,7 +320,7 @@ select
     *,
     hashtextextended(
         concat_ws(
-            '|', dossier_key, first_source_code, department_code, procedure_code, counted_month, dossier_sync,
+            '|', dossier_key, first_source_code, responsible_agency_code, procedure_code, counted_month, dossier_sync,
             progress_on_time, online_dossier, online_dossier_by_note, online_service_used, payment_service_used,
             payment_dossier, original_result_available, papers_and_result_digitised, reused_digitised_data,
             synced_with_personal_storage, citizen_data_connected, origin
