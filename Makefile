@@ -56,7 +56,7 @@ lint: $(READY)  ## ruff, mypy, sqlfluff, yamllint
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync .lint-types .lint-sql
 
 .lint-types:
-	@$(PY) -m mypy connectors vault landing ops opendata expectations sandbox benchmarks
+	@$(PY) -m mypy connectors vault landing national ops opendata expectations sandbox benchmarks
 
 .lint-sql:
 	@$(VENV)/bin/sqlfluff lint --processes 1 dbt/models dbt/tests

@@ -13,7 +13,7 @@ import httpx
 import pyarrow as pa
 
 from vault import streams
-from vault.purposes import Disclosure, NoAgreement, QuotaSpent
+from vault.purposes import Disclosure, DossierDisclosure, NoAgreement, QuotaSpent
 
 #: A reject as the quarantine knows it: batch, table, key (JSON), field.
 RejectKey = tuple[str, str, str, str]
@@ -88,6 +88,29 @@ class VaultClient:
         answer = self._call("POST", "/v1/disclose", streams.written([table]).to_pybytes())
         (given,) = streams.tables(answer.content)
         return [Disclosure(**row) for row in given.to_pylist()], int(given.schema.metadata[b"quota_left"])
+
+    def disclose_dossiers(
+        self, purpose: str, asked: Sequence[tuple[str, str, Sequence[str]]] = ()
+    ) -> tuple[list[DossierDisclosure], int]:
+        """Clear values of at most 50 (source, dossier, handles), and what is left of today's quota, in dossiers.
+
+        Every reading is recorded under the purpose's agreement; without dossiers only the quota is told. Raises
+        NoAgreement, QuotaSpent, or VaultRefused.
+        """
+        table = pa.table(
+            {
+                "source_code": pa.array([s for s, _, _ in asked], pa.string()),
+                "dossier_id": pa.array([d for _, d, _ in asked], pa.string()),
+                "handles": pa.array([" ".join(h) for _, _, h in asked], pa.string()),
+            }
+        ).replace_schema_metadata({"purpose": purpose})
+        answer = self._call("POST", "/v1/disclose/dossiers", streams.written([table]).to_pybytes())
+        (given,) = streams.tables(answer.content)
+        left = int(given.schema.metadata[b"quota_left"])
+        return [
+            DossierDisclosure(r["outcome"], r["request_id"], json.loads(r["values"]))
+            for r in given.to_pylist()
+        ], left
 
     def pseudonyms(self, pairs: Sequence[tuple[str, str]] = ()) -> tuple[list[str | None], str]:
         """Pseudonym of each of at most 20,000 (token, agency), None of an erased person; and the answer's state.
@@ -194,9 +217,9 @@ class VaultClient:
                     return answer
                 if answer.status_code < 500:
                     said = str(answer.json().get("error"))
-                    if path == "/v1/disclose" and answer.status_code == 403:
+                    if path.startswith("/v1/disclose") and answer.status_code == 403:
                         raise NoAgreement(said)
-                    if path in ("/v1/disclose", "/v1/rejects/read") and answer.status_code == 429:
+                    if path.startswith(("/v1/disclose", "/v1/rejects/read")) and answer.status_code == 429:
                         raise QuotaSpent(said)
                     raise VaultRefused(f"the vault refused {path}: {said}")
                 trouble, told = f"HTTP {answer.status_code}", ""

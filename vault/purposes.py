@@ -6,7 +6,7 @@ the other system; the vault reads it at every disclosure, so that removing the f
     document: "Thỏa thuận 12/TT-C06 ngày 01/06/2025"   # what was signed
     purpose: citizen_check
     officer_code: "H20.14-0042"                        # MaCanBo, under which the calls are made
-    daily_quota: 500                                   # readings a day, Vietnamese time
+    daily_quota: 500                                   # readings (persons, dossiers) a day, Vietnamese time
     valid_from: 2025-06-01
     valid_to: 2026-05-31                               # last day, included
 """
@@ -55,11 +55,41 @@ class Purpose:
     kinds: tuple[str, ...]
 
 
-#: Every purpose there is. Nothing else gives a clear value out.
+#: Purposes about persons. These, those about dossiers, repairs and reveal are all there is: nothing else gives a
+#: clear value out.
 PURPOSES = {
     # The national population database knows Vietnamese nationals by CCCD (12 digits) or CMND (9).
     "citizen_check": Purpose("applicant_id_number", "applicant_name", ("cccd", "cmnd")),
 }
+
+
+@dataclass(frozen=True)
+class DossierPurpose:
+    """Which sealed columns of a dossier are given: its person's (or its own, where nobody is known), and officers'."""
+
+    fields: tuple[str, ...]
+    officers: tuple[str, ...]
+
+
+#: Purposes about dossiers; the quota of their agreements is in dossiers a day.
+DOSSIER_PURPOSES = {
+    # What the national portal asks of every dossier and of its progress (national/mapping.yml).
+    "national_sync": DossierPurpose(
+        (
+            "applicant_id_number",
+            "applicant_name",
+            "applicant_phone",
+            "applicant_email",
+            "subject_line",
+            "file_name",
+            "file_url",
+            "note",
+        ),
+        ("officer_name",),
+    ),
+}
+#: Dossiers one call may ask for: two calls of the portal, and no list to carry away.
+MOST_DOSSIERS = 50
 
 
 @dataclass(frozen=True)
@@ -90,6 +120,19 @@ class Disclosure:
     name: str | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True)
+class DossierDisclosure:
+    """What one dossier's reading came to. Only ``disclosed`` carries values, by the handles that were asked for.
+
+    `outcome`: ``disclosed``; ``not_held``, the vault knows no such dossier, or lacks one of the values (any more);
+    ``refused``, a handle is none of this dossier's or of no column of the purpose, or the person's data are restricted.
+    """
+
+    outcome: str
+    request_id: str
+    values: dict[str, str] = field(default_factory=dict, repr=False)
+
+
 def today() -> dt.date:
     """The day quotas and agreements are judged by: the Vietnamese one."""
     return dt.datetime.now(VIETNAM).date()
@@ -101,8 +144,9 @@ def read_agreement(folder: Path | None, purpose: str, day: dt.date) -> Agreement
     Raises NoAgreement where there is none, it is for later, or it has ended; AgreementError where the record is
     no record.
     """
-    if purpose not in PURPOSES:
-        raise PurposeError(f"the purpose {purpose!r} is not declared; declared are {', '.join(PURPOSES)}")
+    declared = {**PURPOSES, **DOSSIER_PURPOSES}
+    if purpose not in declared:
+        raise PurposeError(f"the purpose {purpose!r} is not declared; declared are {', '.join(declared)}")
     if folder is None:
         raise NoAgreement("no folder of agreement records was given (KHOCHUNG_AGREEMENTS, VAULT_AGREEMENTS)")
     path = folder / f"{purpose}.yml"

@@ -8,6 +8,7 @@
 | ``POST /v1/quarantine`` | rows: source_code, table_name, key, field, kind, payload, batch_id | ``{"stored": n}`` |
 | ``POST /v1/renewed`` | rows: handle (token or reference of any version) | rows: handle, as it is now |
 | ``POST /v1/disclose`` | rows: token, name_reference | rows: token, outcome, request_id, identity_number, name |
+| ``POST /v1/disclose/dossiers`` | rows: source_code, dossier_id, handles | rows: outcome, request_id, values (JSON) |
 | ``POST /v1/pseudonyms`` | rows: token, agency | rows: pseudonym (null: an erased person) |
 | ``POST /v1/rejects`` | - | rows: what is quarantined of rejected records, without payloads |
 | ``POST /v1/rejects/read`` | rows: batch_id, table_name, key, field | rows: payload |
@@ -24,10 +25,13 @@ Every call carries ``Authorization: Bearer <token>``; ``/v1/reveal`` an officer'
 two calls of the audit a token of their own that lies beside the vault's keys. An answer never repeats a value it was
 given.
 
-Three calls give clear values. ``/v1/disclose`` gives them of at most 20 persons at once: for one declared purpose
+Four calls give clear values. ``/v1/disclose`` gives them of at most 20 persons at once: for one declared purpose
 (schema metadata ``purpose``; `vault.purposes.PURPOSES`), under an agreement record in force (else 403), within its
 daily quota (else 429, and nothing is given); the answer's metadata ``quota_left`` say what is left of the day, no rows
-ask for that alone. ``/v1/rejects/read`` gives whole rejected records, at most 200 at once, for one rule of
+ask for that alone. ``/v1/disclose/dossiers`` gives, under the same conditions, values of at most 50 dossiers by their
+handles (one space between), for a purpose of `vault.purposes.DOSSIER_PURPOSES`: only handles of the dossier's own
+person, or of the dossier where nobody is known, and names of officers. ``/v1/rejects/read`` gives whole rejected
+records, at most 200 at once, for one rule of
 ``ops/repairs.yml`` (schema metadata ``rule``; `vault.repairs`): only rejects of that rule's source, table and field
 that were not replayed yet, within the rule's quota a day (else 429, and nothing is given). ``/v1/reveal`` gives an
 officer fields of the person of one dossier of the officer's own agency (`vault.reveal`), within a quota a day (else
@@ -37,7 +41,7 @@ officer fields of the person of one dossier of the officer's own agency (`vault.
 something for the first time are counted by day; more than VAULT_ALERT_SEALED raise an alert, and are sealed all the
 same.
 
-Every reading by these three, and every refusal of them, is one entry of the audit for each person or record, committed
+Every reading by these four, and every refusal of them, is one entry of the audit for each person or record, committed
 and copied before the answer (`vault.audit`). Where that cannot be done, 424, and nothing is given. ``/v1/audit/person``
 and ``/v1/audit/verify`` are recorded there, too; ``by`` is who asks, as the caller says. Each entry of the answer has
 number, at, action, who, agency, purpose, basis, asked, source_code, dossier_id, outcome, note, reason, request_id.
@@ -61,6 +65,7 @@ answered by 503 and done by nobody. So is every call while the vault's database 
 from __future__ import annotations
 
 import dataclasses
+import json
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -83,7 +88,9 @@ from vault.handles import HandleError
 from vault.keys import KeyTrouble
 from vault.pseudonyms import PseudonymError
 from vault.purposes import (
+    DOSSIER_PURPOSES,
     MOST_AT_ONCE,
+    MOST_DOSSIERS,
     PURPOSES,
     AgreementError,
     NoAgreement,
@@ -213,6 +220,8 @@ def application(
                 f"{asked.num_rows} persons were asked for at once; at most {MOST_AT_ONCE} are given"
             )
         purpose = (asked.schema.metadata or {}).get(b"purpose", b"").decode()
+        if purpose in DOSSIER_PURPOSES:
+            raise PurposeError(f"{purpose} is about dossiers; ask /v1/disclose/dossiers")
         people = [(str(t), str(n)) for t, n in zip(*(c.to_pylist() for c in asked.columns), strict=True)]
         asking.subjects = [person for person, _ in people]
         asking.purpose = purpose if purpose in PURPOSES else ""
@@ -222,6 +231,36 @@ def application(
         names = ("token", "outcome", "request_id", "identity_number", "name")
         schema = pa.schema([(n, pa.string()) for n in names], metadata={"quota_left": str(left)})
         columns = [pa.array([getattr(d, n) for d in given], pa.string()) for n in names]
+        return _arrow(pa.RecordBatch.from_arrays(columns, schema=schema))
+
+    def disclose_dossiers(body: bytes, asking: Asking, _: str) -> Response:
+        (asked,) = streams.tables(body)
+        if asked.schema.names != ["source_code", "dossier_id", "handles"] or set(asked.schema.types) != {
+            pa.string()
+        }:
+            raise PurposeError("expected the text columns source_code, dossier_id and handles")
+        if asked.num_rows > MOST_DOSSIERS:
+            raise PurposeError(
+                f"{asked.num_rows} dossiers were asked for at once; at most {MOST_DOSSIERS} are given"
+            )
+        purpose = (asked.schema.metadata or {}).get(b"purpose", b"").decode()
+        if purpose not in DOSSIER_PURPOSES:
+            raise PurposeError(
+                f"this purpose is not declared for dossiers; declared are {', '.join(DOSSIER_PURPOSES)}"
+            )
+        asking.purpose = purpose
+        agreement = read_agreement(agreements, purpose, today())
+        asking.who, asking.basis = agreement.officer_code, agreement.document
+        rows = [(str(s), str(d), str(h or "").split()) for s, d, h in zip(
+            *(c.to_pylist() for c in asked.columns), strict=True)]  # fmt: skip
+        given, left = store.disclose_dossiers(agreement, rows, asking)
+        schema = pa.schema([(n, pa.string()) for n in ("outcome", "request_id", "values")],
+                           metadata={"quota_left": str(left)})  # fmt: skip
+        columns = [
+            pa.array([d.outcome for d in given], pa.string()),
+            pa.array([d.request_id for d in given], pa.string()),
+            pa.array([json.dumps(d.values, ensure_ascii=False) for d in given], pa.string()),
+        ]
         return _arrow(pa.RecordBatch.from_arrays(columns, schema=schema))
 
     def pseudonyms(body: bytes, asking: Asking, _: str) -> Response:
@@ -320,6 +359,7 @@ def application(
             Route("/v1/renewed", guarded(renewed), methods=["POST"]),
             Route("/v1/quarantine", guarded(quarantine), methods=["POST"]),
             Route("/v1/disclose", audited("disclose", disclose), methods=["POST"]),
+            Route("/v1/disclose/dossiers", audited("disclose", disclose_dossiers), methods=["POST"]),
             Route("/v1/pseudonyms", audited("pseudonyms", pseudonyms), methods=["POST"]),
             Route("/v1/rejects", guarded(rejects), methods=["POST"]),
             Route("/v1/rejects/read", audited("read_reject", read_rejects), methods=["POST"]),

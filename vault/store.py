@@ -23,7 +23,16 @@ from vault.keys import KeyProvider, KeyTrouble, derive
 from vault.persons import Masters
 from vault.pseudonyms import SCHEMA as PSEUDONYMS
 from vault.pseudonyms import Pseudonyms
-from vault.purposes import PURPOSES, Agreement, Disclosure, Purpose, QuotaSpent
+from vault.purposes import (
+    DOSSIER_PURPOSES,
+    PURPOSES,
+    Agreement,
+    Disclosure,
+    DossierDisclosure,
+    DossierPurpose,
+    Purpose,
+    QuotaSpent,
+)
 from vault.repairs import PURPOSE as REPAIR
 from vault.repairs import Rule
 from vault.retoken import TokensRenewing
@@ -526,6 +535,96 @@ class Store:
             )
         self._recorded(alert)
         return given, left - wanted
+
+    def disclose_dossiers(
+        self, agreement: Agreement, asked: Sequence[tuple[str, str, Sequence[str]]], asking: Asking
+    ) -> tuple[list[DossierDisclosure], int]:
+        """Clear values of each (source, dossier, handles), and what is left of today's quota.
+
+        A handle is opened only where it is the dossier's person's, or the dossier's own where no person is known, or an
+        officer's name. Recorded, committed and copied before this returns; `asking` learns of whom the dossiers are.
+        Raises QuotaSpent, and gives nothing, where more dossiers have values than the quota still allows; AuditTrouble.
+        """
+        purpose = DOSSIER_PURPOSES[agreement.purpose]
+        current = self.sealer.handles.current_one
+        self.audit.copied()
+        restricted = self.restricted()
+        held = self._dossiers_held([(source, dossier) for source, dossier, _ in asked])
+        opened = self.opened(sorted({current(h) for *_, handles in asked for h in handles}))
+        given, entries = [], []
+        for source, number, handles in asked:
+            dossier = held.get((source, number))
+            one, names = self._judge_dossier(
+                purpose, dossier, {h: opened.get(current(h)) for h in handles}, restricted
+            )
+            given.append(one)
+            entries.append(
+                Entry(
+                    "disclose", agreement.officer_code, one.outcome, agency=dossier.agency if dossier else "",
+                    purpose=agreement.purpose, basis=agreement.document, asked=", ".join(names),
+                    subject=dossier.token if dossier else "", source_code=source, dossier_id=number,
+                    request_id=one.request_id,
+                )
+            )  # fmt: skip
+        asking.subjects = [e.subject for e in entries]
+        wanted = sum(1 for d in given if d.outcome == GIVEN)
+
+        def give(cursor: adbc.Cursor) -> tuple[int, str | None]:
+            cursor.execute("lock table audit in exclusive mode")
+            cursor.execute(_GIVEN_TODAY, (agreement.purpose,))
+            left = agreement.daily_quota - int(cursor.fetchall()[0][0])
+            if wanted > left or not entries:
+                return left, None
+            self.audit.append(cursor, entries)
+            return left, self._watch(cursor, agreement.officer_code, entries)
+
+        left, alert = self._do(give)
+        if wanted > left:
+            raise QuotaSpent(
+                f"{agreement.purpose}: {max(left, 0)} of the {agreement.daily_quota} dossiers a day of document "
+                f"{agreement.document} are left, {wanted} were asked for; the count starts anew at midnight"
+            )
+        self._recorded(alert)
+        return given, left - wanted
+
+    def _judge_dossier(
+        self, purpose: DossierPurpose, dossier: Dossier | None,
+        opened: Mapping[str, tuple[str, str | None, str] | None], restricted: set[str],
+    ) -> tuple[DossierDisclosure, list[str]]:  # fmt: skip
+        """The disclosure of one dossier, and the columns it gives."""
+        request_id = str(uuid.uuid4())
+        if dossier is None or None in opened.values():
+            return DossierDisclosure("not_held", request_id), []
+        current = self.sealer.handles.current_one
+        mine = {current(dossier.token or ""), self.sealer.group_of((dossier.source_code, dossier.dossier_id))}
+        values, names = {}, set()
+        for handle, (name, owner, value) in ((h, o) for h, o in opened.items() if o):
+            own = owner and current(owner) in mine and name in purpose.fields
+            # A token is its own proof: it stands in the row of the dossier the vault proved.
+            own = own or (bool(dossier.token) and current(handle) == current(dossier.token))
+            if not (own or (not owner and name in purpose.officers)) or dossier.token in restricted:
+                return DossierDisclosure("refused", request_id), []
+            # In one spelling, however it was written, as `disclose` gives it.
+            number = normalised_identity(value) if name == "applicant_id_number" else None
+            values[handle] = number.partition(":")[2] if number else value
+            names.add(name)
+        return DossierDisclosure(GIVEN, request_id, values), sorted(names)
+
+    def _dossiers_held(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Dossier]:
+        def read(cursor: adbc.Cursor) -> list[dict]:
+            cursor.execute(
+                "select d.* from sealed_dossier d join pg_temp.wanted_dossier w on w.source_code = d.source_code "
+                "and w.dossier_id = d.dossier_id"
+            )
+            return cursor.fetch_arrow_table().to_pylist()
+
+        wanted = pa.table({
+            "source_code": pa.array([s for s, _ in keys], pa.string()),
+            "dossier_id": pa.array([d for _, d in keys], pa.string()),
+        })  # fmt: skip
+        rows = self._do(read, wanted_dossier=wanted)
+        found = [proved(r, self.sealer.digest) for r in rows]
+        return {(d.source_code, d.dossier_id): d for d in found if d}
 
     def reveal_of_dossier(self, officer: Officer, asked: Request, asking: Asking) -> Revealed:
         """Clear values of the person of one dossier of the officer's agency.

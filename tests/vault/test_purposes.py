@@ -261,7 +261,8 @@ def test_no_other_call_gives_a_clear_value(vault):
     paths = {route.path for route in application(None, "token").routes}  # type: ignore[arg-type, attr-defined]
     rejects = {"/v1/rejects", "/v1/rejects/read", "/v1/rejects/replayed"}
     audit = {"/v1/audit/person", "/v1/audit/verify"}
-    given = {"/v1/disclose", "/v1/reveal"}  # what /v1/reveal gives is told in test_reveal.py
+    # What the last two give is told in test_dossier_purposes.py and test_reveal.py.
+    given = {"/v1/disclose", "/v1/disclose/dossiers", "/v1/reveal"}
     collect = {f"/v1/collect/{n}" for n in ("begin", "used", "count", "delete")}
     sealing = {"/v1/seal", "/v1/renewed", "/v1/quarantine", "/v1/pseudonyms"}
     assert paths == {"/v1/health", "/v1/ready"} | sealing | given | rejects | audit | collect
