@@ -1,0 +1,279 @@
+"""What of a dataset could reveal a person: the part `disclosure` of an approval record. Pure, no input or output.
+
+    disclosure:
+      about_persons: true
+      threshold: 10
+      tables:
+        dossier-results-monthly:
+          dimensions: {year_month: time.month, system_code: system.system}
+          counts:
+            received: {of: dossiers received}
+            resolved_on_time: {of: dossiers resolved, outcome.outcome: on_time}
+            resolved_overdue: {of: dossiers resolved, outcome.outcome: overdue}
+          derived: {on_time_percent: [resolved_on_time, resolved_overdue]}
+          safe: {covered_days: "days of the load log, no count of dossiers"}
+          exempt: [{counts: [received], basis: "..."}]
+
+Counts with the same `of` count the same dossiers, in whatever table they stand: that is how the audit knows which
+tables share margins. A dimension is a column of the table, or fixed for one count (`outcome.outcome: on_time`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HIERARCHIES = Path(__file__).parent / "hierarchies.yml"
+#: Share of the dossiers of a table that may lie in withheld cells, in percent.
+MOST_WITHHELD_PERCENT = 10
+#: From so many counted dossiers on the share is judged: the first days of a system say nothing about granularity.
+SHARE_JUDGED_FROM = 20_000
+
+
+@cache
+def hierarchies() -> Mapping[str, tuple[str, ...]]:
+    """Return the known dimensions with their levels, fine to coarse."""
+    read = yaml.safe_load(HIERARCHIES.read_text(encoding="utf-8"))
+    return {str(name): tuple(map(str, levels)) for name, levels in read.items()}
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """What a column tells of the cell: a level of a dimension.
+
+    Rows where the column holds `total` are sums over the whole dimension. Where `level_column` is given, rows of
+    several levels stand in one table, and it names each row's level; `parent_column` names the code above.
+    """
+
+    name: str
+    level: str
+    total: str | None = None
+    level_column: str | None = None
+    parent_column: str | None = None
+
+
+@dataclass(frozen=True)
+class Count:
+    """A published count: of which dossiers, which part of them, and on which legal basis it is exempt, if it is."""
+
+    column: str
+    of: str
+    fixed: tuple[tuple[str, str, str], ...] = ()  # (dimension, level, code)
+    where: tuple[tuple[str, str], ...] = ()
+    exempt: str | None = None
+
+
+@dataclass(frozen=True)
+class TablePolicy:
+    """The policy of one published table.
+
+    `measure_columns` are all other published numbers with the counts they could give away: withheld with any of them.
+    """
+
+    table: str
+    threshold: int
+    dimensions: Mapping[str, Dimension]
+    counts: tuple[Count, ...]
+    derived: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    safe: Mapping[str, str] = field(default_factory=dict)
+    most_withheld_percent: int = MOST_WITHHELD_PERCENT
+
+    @property
+    def count_columns(self) -> tuple[str, ...]:
+        """Counts that may be withheld, in the order declared."""
+        return tuple(count.column for count in self.counts if count.exempt is None)
+
+    @property
+    def measure_columns(self) -> tuple[str, ...]:
+        """Numbers that are withheld together with the counts they derive from."""
+        return tuple(self.derived)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The disclosure policy of a dataset; no tables where nothing in it is about persons."""
+
+    about_persons: bool
+    tables: Mapping[str, TablePolicy]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the policy is checked against: published columns of a table, those that are numbers, and its keys."""
+
+    name: str
+    columns: tuple[str, ...]
+    numbers: tuple[str, ...]
+    keys: tuple[str, ...]
+
+
+def read_policy(declared: object, tables: Sequence[Shape], found: list[str]) -> Policy:
+    """Return the policy declared in an approval record; every gap is appended to `found`."""
+    nothing = Policy(False, {})
+    if not isinstance(declared, Mapping):
+        found.append(
+            "disclosure is missing: state `about_persons: false`, or `about_persons: true` with threshold and tables"
+        )
+        return nothing
+    unknown = set(declared) - {"about_persons", "threshold", "tables", "most_withheld_percent"}
+    if unknown:
+        found.append(f"disclosure: unknown {_list(unknown)}")
+    if declared.get("about_persons") is False:
+        if declared.get("tables"):
+            found.append("disclosure: `about_persons: false` beside tables with counts; one of them is wrong")
+        return nothing
+    if declared.get("about_persons") is not True:
+        found.append("disclosure.about_persons must be true or false")
+        return nothing
+    threshold, most = declared.get("threshold"), declared.get("most_withheld_percent", MOST_WITHHELD_PERCENT)
+    if not isinstance(threshold, int) or threshold < 3:
+        found.append("disclosure.threshold must be a whole number of at least 3 (counts below it are withheld)")
+        threshold = 10
+    if not isinstance(most, int) or not 0 < most <= MOST_WITHHELD_PERCENT:
+        found.append(f"disclosure.most_withheld_percent must be a whole number from 1 to {MOST_WITHHELD_PERCENT}")
+        most = MOST_WITHHELD_PERCENT
+    by_name = {shape.name: shape for shape in tables}
+    of_tables = declared.get("tables") or {}
+    if not isinstance(of_tables, Mapping) or not of_tables:
+        found.append("disclosure.tables is missing: name each table with its dimensions and counts")
+        return nothing
+    policies = {}
+    for name, table in of_tables.items():
+        shape = by_name.get(str(name))
+        if shape is None:
+            found.append(f"disclosure.tables: {name!r} is no table of the dataset; its tables: {_list(by_name)}")
+            continue
+        gaps: list[str] = []
+        policies[shape.name] = _table(table or {}, shape, threshold, most, gaps)
+        found += [f"disclosure.tables.{name}: {gap}" for gap in gaps]
+    for shape in tables:
+        if shape.name not in of_tables:
+            found.append(
+                f"disclosure.tables says nothing of table {shape.name}; "
+                f"where it counts no persons, write `{shape.name}: none`"
+            )
+    return Policy(True, {name: policy for name, policy in policies.items() if policy is not None})
+
+
+def _table(
+    declared: object, shape: Shape, threshold: int, most: int, gaps: list[str]
+) -> TablePolicy | None:
+    if declared == "none":
+        return None
+    if not isinstance(declared, Mapping):
+        gaps.append("must be a mapping with dimensions and counts, or `none`")
+        return None
+    if unknown := set(declared) - {"dimensions", "counts", "derived", "safe", "exempt"}:
+        gaps.append(f"unknown {_list(unknown)}")
+    dimensions = {}
+    for column, text in (declared.get("dimensions") or {}).items():
+        dimension = _dimension(str(column), text, gaps)
+        if column not in shape.columns:
+            gaps.append(f"dimensions: {column!r} is no published column")
+        if dimension:
+            dimensions[str(column)] = dimension
+    for dimension in dimensions.values():
+        for column in (dimension.level_column, dimension.parent_column):
+            if column and column not in shape.columns:
+                gaps.append(f"dimensions: {column!r} is no published column")
+    if missing := [key for key in shape.keys if key not in dimensions and key != "origin"]:
+        gaps.append(f"dimensions says nothing of the key {_list(missing)}: give each a level of hierarchies.yml")
+    exempt = _exempt(declared.get("exempt"), gaps)
+    counts = []
+    for column, of in (declared.get("counts") or {}).items():
+        if column not in shape.numbers:
+            gaps.append(f"counts: {column!r} is no published number")
+        count = _count(str(column), of, exempt.pop(str(column), None), shape, gaps)
+        if count:
+            taken = {(d.name) for d in dimensions.values()} & {name for name, _, _ in count.fixed}
+            if taken:
+                gaps.append(f"counts.{column}: {_list(taken)} is also a dimension of the table's columns")
+            counts.append(count)
+    if not counts:
+        gaps.append("counts is missing: which columns count dossiers or persons, and of which (`of`)")
+    if exempt:
+        gaps.append(f"exempt names {_list(exempt)}, which is in no counts")
+    names = {count.column for count in counts}
+    safe = {str(k): str(v or "").strip() for k, v in (declared.get("safe") or {}).items()}
+    if silent := [name for name, reason in safe.items() if not reason]:
+        gaps.append(f"safe: {_list(silent)} needs a reason why it can give no count away")
+    derived = {}
+    for column, sources in (declared.get("derived") or {}).items():
+        of_counts = tuple(map(str, sources if isinstance(sources, (list, tuple)) else [sources]))
+        if column not in shape.numbers:
+            gaps.append(f"derived: {column!r} is no published number")
+        if strangers := set(of_counts) - names:
+            # A share without its counts still bounds them, and nothing here could see it.
+            gaps.append(
+                f"derived.{column}: {_list(strangers)} is not among the counts of the table; "
+                "a share or mean is published only beside the counts it is made of"
+            )
+        derived[str(column)] = of_counts
+    # Deny by default: a number that is nothing of all this could give any count of its row away.
+    told = {*names, *derived, *safe, *dimensions, *shape.keys}
+    derived |= {name: tuple(c.column for c in counts) for name in shape.numbers if name not in told}
+    if stray := set(safe) - set(shape.columns):
+        gaps.append(f"safe: {_list(stray)} is no published column")
+    return TablePolicy(shape.name, threshold, dimensions, tuple(counts), derived, safe, most)
+
+
+def _dimension(column: str, declared: object, gaps: list[str]) -> Dimension | None:
+    more: Mapping[str, Any] = {}
+    if isinstance(declared, Mapping):
+        more, declared = declared, declared.get("level")
+        if unknown := set(more) - {"level", "total", "level_column", "parent_column"}:
+            gaps.append(f"dimensions.{column}: unknown {_list(unknown)}")
+    level = _level(str(declared), f"dimensions.{column}", gaps)
+    if level is None:
+        return None
+    texts = {name: str(more[name]) for name in ("total", "level_column", "parent_column") if name in more}
+    return Dimension(*level, **texts)
+
+
+def _level(text: str, where: str, gaps: list[str]) -> tuple[str, str] | None:
+    name, _, level = text.partition(".")
+    if level in hierarchies().get(name, ()):
+        return name, level
+    known = ", ".join(f"{n}.{one}" for n, levels in hierarchies().items() for one in levels)
+    gaps.append(f"{where}: {text!r} is no level of opendata/disclosure/hierarchies.yml; known: {known}")
+    return None
+
+
+def _count(
+    column: str, declared: object, exempt: str | None, shape: Shape, gaps: list[str]
+) -> Count | None:
+    if not isinstance(declared, Mapping) or not str(declared.get("of") or "").strip():
+        gaps.append(f"counts.{column} needs `of`: which dossiers or persons it counts")
+        return None
+    where = {str(k): str(v) for k, v in (declared.get("where") or {}).items()}
+    if strangers := set(where) - set(shape.columns):
+        gaps.append(f"counts.{column}.where: {_list(strangers)} is no published column")
+    fixed = []
+    for name, code in declared.items():
+        if name in ("of", "where"):
+            continue
+        level = _level(str(name), f"counts.{column}", gaps)
+        if level:
+            fixed.append((*level, str(code)))
+    return Count(column, str(declared["of"]).strip(), tuple(sorted(fixed)), tuple(sorted(where.items())), exempt)
+
+
+def _exempt(declared: object, gaps: list[str]) -> dict[str, str]:
+    exempt = {}
+    for item in declared if isinstance(declared, list) else [declared] if declared else []:
+        basis = str(item.get("basis") or "").strip() if isinstance(item, Mapping) else ""
+        columns = item.get("counts") if isinstance(item, Mapping) else None
+        if not basis or not isinstance(columns, list) or not columns:
+            gaps.append("exempt: each entry needs counts (a list) and basis (the law or the public source)")
+            continue
+        exempt |= {str(column): basis for column in columns}
+    return exempt
+
+
+def _list(names: object) -> str:
+    return ", ".join(sorted(map(str, names)))  # type: ignore[call-overload]

@@ -1,0 +1,227 @@
+"""One entry for a release: all tables that count persons or dossiers are protected together, then reported on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from opendata.disclosure.audit import Audit, audit, known_to_all
+from opendata.disclosure.policy import SHARE_JUDGED_FROM, TablePolicy
+from opendata.disclosure.suppression import Naive, naive, suppress
+from opendata.disclosure.system import PUBLISHED, WITHHELD, Counted, DisclosureError, System, build
+
+WITHHELD_NAME = "withheld"
+SHARE_STEPS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Withheld:
+    """What was withheld from one table. Exact numbers are for the run summary, not for the public.
+
+    `dossiers` and `dossiers_of` are of the first count of the policy: in withheld cells, and in all.
+    """
+
+    rows: int = 0
+    cells: int = 0
+    dossiers: int = 0
+    dossiers_of: int = 0
+
+    @property
+    def share_at_most(self) -> float:
+        """Upper step of the share of dossiers withheld, from 0 to 1.
+
+        A step, because the exact number of a single withheld row would be the cell itself.
+        """
+        if not self.dossiers:
+            return 0.0
+        share = self.dossiers / self.dossiers_of
+        return next(step for step in SHARE_STEPS if share <= step)
+
+
+@dataclass(frozen=True)
+class Protection:
+    """The protected tables by (dataset, table), each with what was withheld, and the public report."""
+
+    tables: Mapping[tuple[str, str], tuple[pa.Table, Withheld]]
+    report: dict[str, Any]
+
+
+def protect_release(tables: Sequence[Counted]) -> Protection:
+    """Withhold what could reveal a person in any table of a release, and prove that nothing gives it away.
+
+    `tables` are all tables with a policy; the rows come back in the same order, withheld counts (and what derives
+    from them) null, with a boolean column `withheld`. Raises DisclosureError where a cell cannot be protected, more
+    than the policy's share of dossiers would be withheld, or tables contradict each other.
+    """
+    started = time.monotonic()
+    for table in tables:
+        if WITHHELD_NAME in table.rows.column_names:
+            raise DisclosureError(
+                f"{table.dataset}, table {table.table}: it already has a column {WITHHELD_NAME!r}, which the release "
+                "adds itself; rename it in the model"
+            )
+    system = build(tables)
+    for number, table in enumerate(tables):
+        # Small cells alone may be too many already; then nothing else needs to be looked for.
+        _judge_share(system, number, table, system.small & ~system.exempt)
+    beside = naive(system)
+    suppress(system)
+    protected = {
+        (table.dataset, table.table): _apply(system, number, table) for number, table in enumerate(tables)
+    }
+    for number, table in enumerate(tables):
+        _judge_share(system, number, table, system.state == WITHHELD)
+    proof = verify(system, {key: rows for key, (rows, _) in protected.items()})
+    return Protection(protected, _report(system, tables, protected, proof, beside, time.monotonic() - started))
+
+
+def verify(system: System, finished: Mapping[tuple[str, str], pa.Table]) -> Audit:
+    """Audit finished tables anew, reading from them alone what is published; raise DisclosureError for a failing cell.
+
+    Cells that follow from exempt figures alone are left out, as in the choice.
+    """
+    shown = np.zeros(len(system.values), dtype=bool)
+    for number, table in enumerate(system.tables):
+        rows = finished[table.dataset, table.table]
+        for count in table.policy.counts:
+            at, cells = system.places[number, count.column]
+            present = np.asarray(pc.is_valid(rows[count.column]), dtype=bool)
+            shown[cells[present[at]]] = True
+    hidden = system.state.copy()
+    system.state[(hidden != PUBLISHED) & shown] = PUBLISHED
+    try:
+        done = audit(system, known_to_all(system) | shown)
+        failed = [cell for cell in done.failed if cell not in system.excused]
+        # A cell shown although it is small protects nothing and bounds nothing: it simply is there.
+        bare = np.flatnonzero(shown & system.small & ~system.exempt & ~system.known_before)
+        failed += [int(cell) for cell in bare]
+    finally:
+        system.state[:] = hidden
+    if failed:
+        names = "\n- ".join(system.name(cell) for cell in failed[:20])
+        raise DisclosureError(
+            f"The audit of the finished tables finds {len(failed)} small cell(s) that a reader could work out:\n- {names}"
+        )
+    return done
+
+
+def _apply(system: System, number: int, table: Counted) -> tuple[pa.Table, Withheld]:
+    """Return the table with what is withheld set to null, and the tally."""
+    rows, policy = table.rows, table.policy
+    hidden = {}
+    for count in policy.counts:
+        mask = np.zeros(rows.num_rows, dtype=bool)
+        at, cells = system.places[number, count.column]
+        mask[at] = system.state[cells] == WITHHELD
+        hidden[count.column] = mask
+    first = policy.counts[0].column
+    tally = Withheld(
+        rows=int(reduce(np.logical_or, hidden.values()).sum()),
+        cells=int(sum(mask.sum() for mask in hidden.values())),
+        dossiers=_total(rows[first].filter(pa.array(hidden[first]))),
+        dossiers_of=_total(rows[first]),
+    )
+    gone = dict(hidden)
+    for column, sources in policy.derived.items():
+        gone[column] = reduce(np.logical_or, (hidden[source] for source in sources))
+    for column, mask in gone.items():
+        values = rows[column]
+        kept = pc.if_else(pa.array(mask), pa.scalar(None, values.type), values)
+        position = rows.column_names.index(column)
+        rows = rows.set_column(position, rows.field(position).with_nullable(True), kept)
+    return rows.append_column(WITHHELD_NAME, pa.array(reduce(np.logical_or, hidden.values()))), tally
+
+
+def _total(column: pa.ChunkedArray) -> int:
+    return int(pc.sum(column).as_py() or 0)
+
+
+def _judge_share(system: System, number: int, table: Counted, hidden: np.ndarray) -> None:
+    """Refuse a table of which too many dossiers lie in withheld cells: it is divided too finely to be of use."""
+    withheld = total = 0
+    for column in table.policy.count_columns:
+        _, cells = system.places[number, column]
+        total += int(system.values[cells].sum())
+        withheld += int(system.values[cells[hidden[cells]]].sum())
+    most = table.policy.most_withheld_percent
+    if total < SHARE_JUDGED_FROM or withheld * 100 <= most * total:
+        return
+    raise DisclosureError(
+        f"{table.dataset}, table {table.table}: {100 * withheld / total:.0f} % of what it counts lies in withheld "
+        f"cells, more than the {most} % of its policy. Coarsen it: {_advice(table)}"
+    )
+
+
+def _advice(table: Counted) -> str:
+    """Say what would lie in small cells if one dimension were left out, best first."""
+    policy = table.policy
+    counts = list(policy.count_columns)
+    found = []
+    for column in policy.dimensions:
+        others = [name for name in policy.dimensions if name != column]
+        grouped = table.rows.group_by(others).aggregate([(name, "sum") for name in counts])
+        small = total = 0
+        for name in counts:
+            values = grouped[f"{name}_sum"]
+            total += _total(values)
+            small += _total(values.filter(pc.less(values, policy.threshold)))
+        found.append((small / total if total else 0.0, column))
+    return "; ".join(
+        f"without {column} {100 * share:.0f} % would lie in small cells" for share, column in sorted(found)
+    )
+
+
+def _report(
+    system: System,
+    tables: Sequence[Counted],
+    protected: Mapping[tuple[str, str], tuple[pa.Table, Withheld]],
+    proof: Audit,
+    beside: Naive,
+    seconds: float,
+) -> dict[str, Any]:
+    """Return the public report. Dossiers in withheld cells stand as a step: the exact number would be a clue."""
+    rows = []
+    for table in tables:
+        _, tally = protected[table.dataset, table.table]
+        rows.append(
+            {
+                "dataset": table.dataset,
+                "table": table.table,
+                "threshold": table.policy.threshold,
+                "cells": sum(len(table.rows) - table.rows[c].null_count for c in table.policy.count_columns),
+                "withheld_cells": tally.cells,
+                "withheld_rows": tally.rows,
+                "withheld_share_at_most": tally.share_at_most,
+                "exempt": {count.column: count.exempt for count in table.policy.counts if count.exempt},
+            }
+        )
+    return {
+        "rule": "a withheld cell may hold 0 or 1, and at least the threshold more, by all that is published",
+        "tables": rows,
+        "sums_checked": len(system.sums),
+        "withheld_cells": int((system.state == WITHHELD).sum()),
+        "unprotected_cells": 0,
+        "linked_groups": proof.groups,
+        "largest_linked_group": proof.largest_group,
+        "without_complementary": {
+            "withheld_cells": beside.withheld,
+            "a_reader_would_get_exactly": beside.exactly,
+            "a_reader_would_get_too_closely": beside.too_closely,
+        },
+        "solves": proof.solves,
+        "seconds": round(seconds, 1),
+    }
+
+
+def counted(dataset: str, resources: Iterable[tuple[str, TablePolicy | None, pa.Table]], origin: str) -> list[Counted]:
+    """Return the tables of a dataset that have a policy."""
+    return [
+        Counted(dataset, name, origin, rows, policy) for name, policy, rows in resources if policy is not None
+    ]

@@ -1,0 +1,225 @@
+"""Which cells are withheld: small ones, then others so that none can be had back by subtraction.
+
+A greedy choice first (in each sum with a withheld cell: the cheapest others that give it room), then the audit, then
+repair of what the audit finds: in the sums that hold a cell too tightly, the cheapest further cell goes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from opendata.disclosure.audit import Audit, Bounds, audit, concerned, known_to_all, unknown_cells
+from opendata.disclosure.system import NOWHERE, PUBLISHED, WITHHELD, DisclosureError, System
+
+MOST_REPAIRS = 40
+
+
+@dataclass(frozen=True)
+class Naive:
+    """What withholding the small cells alone would have done: how many, and what a reader would still get."""
+
+    withheld: int
+    exactly: int
+    too_closely: int
+
+
+def naive(system: System) -> Naive:
+    """Audit the release as if only small cells were withheld."""
+    known = known_to_all(system)
+    small = system.small & known & ~system.exempt & ~system.known_before
+    known[small] = False
+    done = audit(system, known, np.flatnonzero(small), limit=None)
+    exact = sum(bounds.low == bounds.high for bounds in done.failed.values())
+    return Naive(int(small.sum()), exact, len(done.failed) - exact)
+
+
+def suppress(system: System) -> Audit:
+    """Set the state of cells to WITHHELD until every small one is protected; return the last audit.
+
+    Raises DisclosureError where a small cell cannot be protected, naming it by its keys.
+    """
+    exempt = derived_from_exempt(system)
+    system.exempt |= exempt & (system.state == PUBLISHED)
+    open_to_all = system.exempt | system.known_before
+    system.state[system.small & (system.state == PUBLISHED) & ~open_to_all] = WITHHELD
+    work = _Choice(system)
+    work.settle(range(len(system.sums)))
+    before: Audit | None = None
+    system.excused = set(np.flatnonzero(exempt | system.known_before).tolist())
+    excused = system.excused
+    for _ in range(MOST_REPAIRS):
+        known = known_to_all(system) | exempt
+        targets = np.flatnonzero(system.small & ~known & concerned(system))
+        targets = np.array([cell for cell in targets.tolist() if cell not in excused], dtype=np.int64)
+        before = audit(system, known, targets, before)
+        if not before.failed:
+            return before
+        stuck = [cell for cell, bounds in before.failed.items() if not work.repair(cell, bounds)]
+        # Where others were repaired, what was withheld there may free the stuck ones, too: look again first.
+        if len(stuck) == len(before.failed):
+            inherent = follows_from_exempt(system, {cell: before.failed[cell] for cell in stuck})
+            excused |= inherent
+            if left := [cell for cell in stuck if cell not in inherent]:
+                raise DisclosureError(_refusal(system, left))
+    raise DisclosureError(_refusal(system, list(before.failed) if before else []))
+
+
+def _refusal(system: System, cells: list[int]) -> str:
+    shown = "\n- ".join(system.name(cell) for cell in cells[:20])
+    more = f"\n- and {len(cells) - 20} more" if len(cells) > 20 else ""
+    return (
+        f"{len(cells)} small cell(s) could be worked out from what is published, and nothing more can be withheld "
+        f"beside them (the rest is exempt or was published earlier):\n- {shown}{more}\n"
+        "Coarsen a dimension, publish fewer totals, or look at the exemptions"
+    )
+
+
+def derived_from_exempt(system: System) -> np.ndarray:
+    """Return the mask of cells that are exempt, or follow exactly from exempt cells by subtraction."""
+    known = system.exempt.copy()
+    if known.any():
+        for cell in unknown_cells(system, known, sums_only=True).fixed:
+            known[cell] = True
+    return known
+
+
+def follows_from_exempt(system: System, failed: dict[int, Bounds]) -> set[int]:
+    """Return the cells that exempt figures alone bound as closely as all that is published does."""
+    if not system.exempt.any():
+        return set()
+    # Sums of exempt cells hold whatever else is published; that a row exists is told by the publication.
+    cells = np.array(sorted(failed), dtype=np.int64)
+    done = audit(system, system.exempt.copy(), cells, limit=None, sums_only=True)
+    inherent = set()
+    for cell, bounds in failed.items():
+        alone = done.failed.get(cell)
+        if alone and bounds.high - bounds.low >= min(alone.high - alone.low, int(system.threshold[cell])):
+            inherent.add(cell)
+    return inherent
+
+
+class _Choice:
+    """The greedy choice. A sum has two sides; signed +1 cells and -1 cells add up to the same."""
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        self.sums = _without_nowhere(system)
+        self.users: dict[int, list[int]] = defaultdict(list)
+        for number, (cells, _) in enumerate(self.sums):
+            for cell in cells.tolist():
+                self.users[cell].append(number)
+        self.by_source: dict[int, list[int]] = defaultdict(list)
+        self.protected = concerned(system)
+
+    def settle(self, numbers: range) -> None:
+        """Go through the sums until each gives its withheld cells room."""
+        queue = deque(range(len(self.sums)))
+        waiting = set(queue)
+        while queue:
+            number = queue.popleft()
+            waiting.discard(number)
+            while (cell := self._wanted(number)) is not None:
+                for other in self._withhold(cell):
+                    if other not in waiting:
+                        waiting.add(other)
+                        queue.append(other)
+
+    def _withhold(self, cell: int) -> list[int]:
+        self.system.state[cell] = WITHHELD
+        return self.users[cell]
+
+    def _free(self, cells: np.ndarray) -> np.ndarray:
+        """Cells that could still be withheld."""
+        system = self.system
+        open_to_all = system.exempt[cells] | system.known_before[cells]
+        return cells[(system.state[cells] == PUBLISHED) & ~open_to_all & (system.values[cells] > 0)]
+
+    def _wanted(self, number: int) -> int | None:
+        """Return the cheapest cell that a sum needs withheld, or None where it gives room enough."""
+        system = self.system
+        cells, signs = self.sums[number]
+        unknown = (system.state[cells] != PUBLISHED) & ~(system.known_before[cells] | system.exempt[cells])
+        if not unknown.any():
+            return None
+        values, small = system.values[cells], system.small[cells] & self.protected[cells]
+        need = 0
+        for sign in (1, -1):
+            mine, theirs = unknown & (signs == sign), unknown & (signs == -sign)
+            if not mine.any():
+                continue
+            total, count = int(values[mine].sum()), int(mine.sum())
+            if theirs.any():
+                # One cell against others: it can fall only as far as they can.
+                if count == 1 and (small & mine).any() and total - int(values[theirs].sum()) > 1:
+                    need = max(need, 1)
+                continue
+            largest = int(values[mine].max())
+            withheld = mine & (system.state[cells] == WITHHELD)
+            if (small & mine).any():
+                room = int(system.threshold[cells[small & mine]].max())
+                short = room - total
+                need = max(need, short, 1 if count == 1 else 0)
+            elif withheld.any() and count > 0 and total - largest < 1:
+                need = max(need, 1)
+        if need <= 0:
+            return None
+        free = self._free(cells)
+        if not len(free):
+            return None  # the audit will tell whether it matters
+        enough = free[system.values[free] >= need]
+        pool = enough if len(enough) else free
+        best = pool[np.argmin(system.values[pool])] if len(enough) else pool[np.argmax(system.values[pool])]
+        return int(best)
+
+    def repair(self, cell: int, bounds: Bounds) -> bool:
+        """Withhold one more cell where a sum holds `cell` too tightly; False where there is none."""
+        system = self.system
+        rows = list(bounds.binding) or [
+            n for n, (cells, _) in enumerate(system.sums) if cell in cells  # a cell held by no sum cannot fail
+        ]
+        near = [system.sums[n][0] for n in rows]
+        pool = self._free(np.unique(np.concatenate(near))) if near else np.zeros(0, dtype=np.int64)
+        if not len(pool):
+            near = [system.sums[n][0] for n, (cells, _) in enumerate(system.sums) if cell in cells]
+            pool = self._free(np.unique(np.concatenate(near))) if near else pool
+        if not len(pool):
+            return False
+        values = system.values[pool]
+        # Something with room of its own; of these the cheapest.
+        enough = pool[values >= int(system.threshold[cell])]
+        best = enough[np.argmin(system.values[enough])] if len(enough) else pool[np.argmax(values)]
+        queue = deque(self._withhold(int(best)))
+        while queue:
+            number = queue.popleft()
+            while (more := self._wanted(number)) is not None:
+                queue.extend(self._withhold(more))
+        return True
+
+
+def _without_nowhere(system: System) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the sums with cells nobody publishes replaced by what they add up to, where two sums share one.
+
+    A month that is published nowhere, but is the sum of agencies and of communes: agencies and communes add up alike.
+    """
+    holders: dict[int, list[int]] = defaultdict(list)
+    for number, (cells, _) in enumerate(system.sums):
+        for cell in cells[system.state[cells] == NOWHERE].tolist():
+            holders[cell].append(number)
+    sums = list(system.sums)
+    for cell, numbers in holders.items():
+        if len(numbers) < 2:
+            continue
+        first = numbers[0]
+        base_cells, base_signs = system.sums[first]
+        for other in numbers[1:]:
+            cells, signs = system.sums[other]
+            mine, theirs = base_signs[base_cells == cell][0], signs[cells == cell][0]
+            joined = np.concatenate([base_cells[base_cells != cell], cells[cells != cell]])
+            turned = np.concatenate(
+                [base_signs[base_cells != cell], -mine * theirs * signs[cells != cell]]
+            )
+            sums.append((joined, turned))
+    return sums

@@ -1,0 +1,391 @@
+"""All counts of a release as one system: cells, and the sums that hold between them. Pure, on Arrow tables.
+
+A cell is a set of dossiers: of which kind (`of`), at which level of each dimension, with which codes. The same cell in
+two tables is one cell. Between two levels, the finer cells add up to the coarser one; levels that cannot be
+compared (agency by month, commune by month) meet in cells that nobody publishes (month) and that both add up to.
+Where the finer ones hold less, the rest is a cell of its own: 97 of 100 online tells of 3 others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from opendata.disclosure.policy import Count, Dimension, TablePolicy, hierarchies
+
+#: A universe: what is counted, and the origin of the rows (real and simulated dossiers are never the same).
+Universe = tuple[str, str]
+#: Level of each dimension that a cell is divided by, sorted by dimension: (("place", 0), ("time", 1)).
+Levels = tuple[tuple[str, int], ...]
+Codes = tuple[str, ...]
+
+PUBLISHED, WITHHELD, NOWHERE = 0, 1, 2
+MOST_LEVELS = 60
+
+
+class DisclosureError(Exception):
+    """The release is refused for what it would tell of persons; the message names cells by keys, never values."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """One table to protect: its dataset, name, origin, rows and policy."""
+
+    dataset: str
+    table: str
+    origin: str
+    rows: pa.Table
+    policy: TablePolicy
+
+
+@dataclass
+class System:
+    """Cells (by number) and sums. Arrays have one entry for each cell.
+
+    `values` are the true counts; `state` is PUBLISHED, WITHHELD or NOWHERE (no table has it); `threshold` is the
+    greatest of the tables that publish the cell. A sum is (cells, signs): the signed values add up to 0.
+    """
+
+    values: np.ndarray
+    state: np.ndarray
+    exempt: np.ndarray
+    known_before: np.ndarray
+    threshold: np.ndarray
+    sums: list[tuple[np.ndarray, np.ndarray]]
+    keys: list[tuple[Universe, Levels, Codes]]
+    #: (table number, column, row number) to cell, as (rows, cells) arrays for each column.
+    places: dict[tuple[int, str], tuple[np.ndarray, np.ndarray]]
+    #: Cells of rows that exist only because some count in them is not 0.
+    present_rows: list[np.ndarray]
+    tables: Sequence[Counted] = ()
+    #: Facts of earlier releases that hold for no single cell: (cell, at least).
+    at_least: list[tuple[int, int]] = field(default_factory=list)
+    #: Small cells that need no protection: exempt figures alone, or an earlier release, tell as much.
+    excused: set[int] = field(default_factory=set)
+
+    @property
+    def small(self) -> np.ndarray:
+        """Cells that could point at a person: above 0 and below the threshold."""
+        return (self.values > 0) & (self.values < self.threshold)
+
+    def name(self, cell: int) -> str:
+        """Return where a cell stands, by dataset, table and keys; never its value."""
+        (of, _), levels, codes = self.keys[cell]
+        where = ", ".join(
+            f"{dim}.{hierarchies()[dim][level]}={code}" for (dim, level), code in zip(levels, codes, strict=True)
+        )
+        for (number, column), (rows, cells) in self.places.items():
+            if len(at := np.flatnonzero(cells == cell)):
+                table = self.tables[number]
+                row = table.rows.slice(int(rows[at[0]]), 1).to_pylist()[0]
+                keys = ", ".join(f"{name}={row[name]}" for name in table.policy.dimensions)
+                return f"{table.dataset}, table {table.table}, column {column}, {keys}"
+        return f"{of} ({where or 'all'}), published in no table but bounded by what is"
+
+
+class _Codes:
+    """Which coarse code a fine code belongs to, for each dimension; read from the tables and from the calendar."""
+
+    def __init__(self) -> None:
+        self.parents: dict[tuple[str, int, int], dict[str, str]] = defaultdict(dict)
+
+    def learn(self, table: Counted) -> None:
+        levels: dict[str, list[tuple[int, str, Dimension]]] = defaultdict(list)
+        for column, dimension in table.policy.dimensions.items():
+            levels[dimension.name].append((_depth(dimension), column, dimension))
+        for name, columns in levels.items():
+            columns.sort(key=lambda item: item[:2])
+            for (fine, low, below), (coarse, high, _) in combinations(columns, 2):
+                if fine == coarse or below.level_column:
+                    continue
+                self._learn(table, name, fine, coarse, _texts(table.rows[low]), _texts(table.rows[high]))
+            for _, column, dimension in columns:
+                if dimension.level_column and dimension.parent_column:
+                    self._learn_tree(table, name, column, dimension)
+
+    def _learn_tree(self, table: Counted, name: str, column: str, dimension: Dimension) -> None:
+        codes, parents = _texts(table.rows[column]), _texts(table.rows[str(dimension.parent_column)])
+        named = _texts(table.rows[str(dimension.level_column)])
+        depth_of = {code: hierarchies()[name].index(level) for code, level in zip(codes, named, strict=True)
+                    if level in hierarchies()[name]}  # fmt: skip
+        for code, parent in zip(codes, parents, strict=True):
+            if code in depth_of and parent in depth_of:
+                self._learn(table, name, depth_of[code], depth_of[parent], [code], [parent])
+
+    def _learn(
+        self, table: Counted, name: str, fine: int, coarse: int, low: Sequence[str], high: Sequence[str]
+    ) -> None:
+        known = self.parents[name, fine, coarse]
+        for code, parent in set(zip(low, high, strict=True)):
+            if known.setdefault(code, parent) != parent:
+                raise DisclosureError(
+                    f"{table.dataset}, table {table.table}: code {code} of {name} belongs to two codes of the level "
+                    f"{hierarchies()[name][coarse]}; a hierarchy has one. Give the fine code its date, or another level"
+                )
+
+    def coarser(self, name: str, code: str, fine: int, coarse: int) -> str:
+        if fine == coarse:
+            return code
+        if name == "time":
+            return _time(code, hierarchies()["time"][coarse])
+        direct = self.parents[name, fine, coarse].get(code)
+        if direct is not None:
+            return direct
+        for between in range(fine + 1, coarse):
+            step = self.parents[name, fine, between].get(code)
+            if step is not None:
+                return self.coarser(name, step, between, coarse)
+        levels = hierarchies()[name]
+        raise DisclosureError(
+            f"No table of the release says to which {name}.{levels[coarse]} the {name}.{levels[fine]} {code} belongs, "
+            "but tables count the same dossiers by both; publish both codes side by side in one of them"
+        )
+
+
+def _time(code: str, level: str) -> str:
+    """Return the month, quarter (2025-Q2) or year of a day, month or quarter; a day and anything unknown stay."""
+    if level == "day" or not re.match(r"\d{4}($|-)", code):
+        return code
+    if level == "quarter" and "Q" not in code:
+        return f"{code[:4]}-Q{(int(code[5:7]) + 2) // 3}"
+    return {"year": code[:4], "quarter": code, "month": code[:7]}[level]
+
+
+def _depth(dimension: Dimension) -> int:
+    return hierarchies()[dimension.name].index(dimension.level)
+
+
+def _texts(column: pa.ChunkedArray) -> list[str]:
+    return [str(value) for value in column.to_pylist()]
+
+
+class _Builder:
+    """Collects cells; a cell is made once, wherever it comes from."""
+
+    def __init__(self) -> None:
+        self.number: dict[tuple[Universe, Levels], dict[Codes, int]] = defaultdict(dict)
+        self.keys: list[tuple[Universe, Levels, Codes]] = []
+        self.values: list[int] = []
+        self.published: list[bool] = []
+        self.exempt: list[bool] = []
+        self.threshold: list[int] = []
+        #: Dimensions that only one code of some count fixes: what is left over there is nobody's column.
+        self.fixed: dict[tuple[Universe, Levels], set[str]] = defaultdict(set)
+
+    def cell(self, universe: Universe, levels: Levels, codes: Codes, value: int, threshold: int = 0) -> int:
+        cells = self.number[universe, levels]
+        if codes not in cells:
+            cells[codes] = len(self.keys)
+            self.keys.append((universe, levels, codes))
+            self.values.append(value)
+            self.published.append(False)
+            self.exempt.append(False)
+            self.threshold.append(threshold)
+        return cells[codes]
+
+    def loose(self, universe: Universe, levels: Levels, codes: Codes, value: int, threshold: int) -> int:
+        """Add a rest: a cell outside the lattice, which no other table can name."""
+        self.keys.append(((f"rest of {universe[0]}", universe[1]), levels, codes))
+        self.values.append(value)
+        self.published.append(False)
+        self.exempt.append(False)
+        self.threshold.append(threshold)
+        return len(self.keys) - 1
+
+
+def build(tables: Sequence[Counted]) -> System:
+    """Return the system of all tables of a release.
+
+    Raises DisclosureError where two tables disagree on the same cell, a code has no place in its hierarchy, or a
+    count is below zero.
+    """
+    made, tree = _Builder(), _Codes()
+    places: dict[tuple[int, str], tuple[np.ndarray, np.ndarray]] = {}
+    present: list[np.ndarray] = []
+    for table in tables:
+        tree.learn(table)
+    for number, table in enumerate(tables):
+        for count in table.policy.counts:
+            places[number, count.column] = _place(made, table, count)
+        present += _present_rows(table, {c.column: places[number, c.column] for c in table.policy.counts})
+    sums: list[tuple[np.ndarray, np.ndarray]] = []
+    universes = {universe for universe, _ in made.number}
+    for universe in sorted(universes):
+        sums += _sums(made, tree, universe)
+    count = len(made.keys)
+    return System(
+        values=np.array(made.values, dtype=np.int64),
+        state=np.where(np.array(made.published, dtype=bool), PUBLISHED, NOWHERE).astype(np.int8),
+        exempt=np.array(made.exempt, dtype=bool),
+        known_before=np.zeros(count, dtype=bool),
+        threshold=np.array(made.threshold, dtype=np.int64),
+        sums=sums,
+        keys=made.keys,
+        places=places,
+        present_rows=present,
+        tables=tables,
+    )
+
+
+def _place(made: _Builder, table: Counted, count: Count) -> tuple[np.ndarray, np.ndarray]:
+    """Give each row of a count its cell; returns (row numbers, cells)."""
+    where, policy = f"{table.dataset}, table {table.table}", table.policy
+    if pc.any(pc.less(table.rows[count.column], 0)).as_py():
+        raise DisclosureError(f"{where}: column {count.column} holds a count below zero; mend the model")
+    values = table.rows[count.column].to_pylist()
+    columns = {name: _texts(table.rows[name]) for name in policy.dimensions}
+    filters = [(_texts(table.rows[name]), wanted) for name, wanted in count.where]
+    depths = {
+        name: _texts(table.rows[dimension.level_column]) if dimension.level_column else None
+        for name, dimension in policy.dimensions.items()
+    }
+    universe = (count.of, table.origin)
+    fixed = {name: (hierarchies()[name].index(level), code) for name, level, code in count.fixed}
+    seen: set[int] = set()
+    rows, cells = [], []
+    for row, value in enumerate(values):
+        if value is None or any(texts[row] != wanted for texts, wanted in filters):
+            continue
+        at = dict(fixed)
+        for column, dimension in policy.dimensions.items():
+            code = columns[column][row]
+            if code == dimension.total:
+                continue
+            if dimension.name == "time" and dimension.level_column is None:
+                code = _time(code, dimension.level)
+            named = depths[column]
+            depth = _depth(dimension)
+            if named is not None:
+                if named[row] not in hierarchies()[dimension.name]:
+                    raise DisclosureError(
+                        f"{where}: column {dimension.level_column} holds {named[row]!r}, which is no level of "
+                        f"{dimension.name} ({', '.join(hierarchies()[dimension.name])})"
+                    )
+                depth = hierarchies()[dimension.name].index(named[row])
+            # A table may carry a code and the one above it; the finer one tells the cell.
+            if dimension.name not in at or depth < at[dimension.name][0]:
+                at[dimension.name] = (depth, code)
+        levels = tuple(sorted((name, depth) for name, (depth, _) in at.items()))
+        codes = tuple(at[name][1] for name, _ in levels)
+        cell = made.cell(universe, levels, codes, int(value))
+        if cell in seen:
+            raise DisclosureError(
+                f"{where}: two rows hold the same {', '.join(policy.dimensions)}; "
+                "a count that is divided by anything else needs it among the dimensions"
+            )
+        if made.values[cell] != value:
+            raise DisclosureError(
+                f"{where}: column {count.column} and another table, both of `{count.of}`, give different numbers for "
+                f"{', '.join(codes)}; mend the model, or name what this one counts differently (`of`)"
+            )
+        seen.add(cell)
+        made.published[cell] = True
+        made.exempt[cell] |= count.exempt is not None
+        made.threshold[cell] = max(made.threshold[cell], policy.threshold)
+        made.fixed[universe, levels] |= set(fixed)
+        rows.append(row)
+        cells.append(cell)
+    return np.array(rows, dtype=np.int64), np.array(cells, dtype=np.int64)
+
+
+def _present_rows(
+    table: Counted, places: Mapping[str, tuple[np.ndarray, np.ndarray]]
+) -> list[np.ndarray]:
+    """Return the cells of each row, where no row is all zeros: then a row tells that something is in it."""
+    by_row: dict[int, list[int]] = defaultdict(list)
+    for rows, cells in places.values():
+        for row, cell in zip(rows.tolist(), cells.tolist(), strict=True):
+            by_row[row].append(cell)
+    counts = [table.rows[column].to_pylist() for column in places]
+    if any(not any(count[row] for count in counts) for row in by_row):
+        return []
+    return [np.array(cells, dtype=np.int64) for cells in by_row.values()]
+
+
+def _sums(made: _Builder, tree: _Codes, universe: Universe) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Close the levels of a universe under meeting, fill in what nobody publishes, and return all sums."""
+    closed = {levels for of, levels in made.number if of == universe}
+    grew = True
+    while grew:
+        more = {_meet(a, b) for a, b in combinations(sorted(closed), 2)} - closed
+        grew = bool(more)
+        closed |= more
+        if len(closed) > MOST_LEVELS:
+            raise DisclosureError(
+                f"The tables of `{universe[0]}` divide it in more than {MOST_LEVELS} ways; publish fewer tables of it"
+            )
+    # Fine ones first, so that what is filled in has its parts before it has its wholes.
+    order = sorted(closed, key=lambda levels: (-len(levels), sum(depth for _, depth in levels), levels))
+    order = sorted(order, key=lambda levels: sum(1 for other in closed if _finer(levels, other)), reverse=True)
+    groups: dict[tuple[Levels, Levels], dict[int, list[int]]] = {}
+    for coarse in order:
+        below = [fine for fine in order if fine != coarse and _finer(fine, coarse)]
+        covered = [
+            f for f in below if not any(m not in (f, coarse) and _finer(f, m) and _finer(m, coarse) for m in below)
+        ]
+        for fine in covered:
+            parts: dict[Codes, list[int]] = defaultdict(list)
+            for codes, cell in list(made.number[universe, fine].items()):
+                parts[_coarsen(tree, fine, coarse, codes)].append(cell)
+            by_whole = {}
+            for codes, cells in parts.items():
+                total = sum(made.values[cell] for cell in cells)
+                threshold = max(made.threshold[cell] for cell in cells)
+                whole = made.cell(universe, coarse, codes, total, threshold)
+                if not made.published[whole]:
+                    made.values[whole] = max(made.values[whole], total)
+                    made.threshold[whole] = max(made.threshold[whole], threshold)
+                by_whole[whole] = cells
+            groups[fine, coarse] = by_whole
+    return [one for pair, group in groups.items() for one in _group_sums(made, universe, *pair, group)]
+
+
+def _group_sums(
+    made: _Builder, universe: Universe, fine: Levels, coarse: Levels, group: Mapping[int, list[int]]
+) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+    rests = {whole: made.values[whole] - sum(made.values[c] for c in cells) for whole, cells in group.items()}
+    for whole, rest in rests.items():
+        if rest < 0:
+            _, levels, codes = made.keys[whole]
+            names = ", ".join(f"{dim}={code}" for (dim, _), code in zip(levels, codes, strict=True)) or "all"
+            raise DisclosureError(
+                f"`{universe[0]}`: the parts by {_say(fine)} hold more than the whole by {_say(coarse) or 'nothing'} "
+                f"at {names}; the tables do not count the same dossiers. Mend the models, or give them another `of`"
+            )
+    dropped = {name for name, _ in fine} - {name for name, _ in coarse}
+    # Where one count fixes the code (online), nobody knows that there are no others, though it may be so.
+    partial = bool(dropped & made.fixed[universe, fine]) and any(rests.values())
+    for whole, cells in group.items():
+        numbers, signs = [whole, *cells], [1, *[-1] * len(cells)]
+        if rests[whole] or partial:
+            _, levels, codes = made.keys[whole]
+            threshold = max(made.threshold[cell] for cell in numbers)
+            numbers.append(made.loose(universe, levels, codes, rests[whole], threshold))
+            signs.append(-1)
+        yield np.array(numbers, dtype=np.int64), np.array(signs, dtype=np.int64)
+
+
+def _meet(a: Levels, b: Levels) -> Levels:
+    other = dict(b)
+    return tuple((name, max(depth, other[name])) for name, depth in a if name in other)
+
+
+def _finer(a: Levels, b: Levels) -> bool:
+    fine = dict(a)
+    return all(name in fine and fine[name] <= depth for name, depth in b)
+
+
+def _coarsen(tree: _Codes, fine: Levels, coarse: Levels, codes: Codes) -> Codes:
+    at = {name: (depth, code) for (name, depth), code in zip(fine, codes, strict=True)}
+    return tuple(tree.coarser(name, at[name][1], at[name][0], depth) for name, depth in coarse)
+
+
+def _say(levels: Levels) -> str:
+    return " x ".join(f"{name}.{hierarchies()[name][depth]}" for name, depth in levels)
