@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from opendata.disclosure.policy import NOTHING_ABOUT_PERSONS, Policy, Shape, TablePolicy, read_policy
 
 SCHEMA = "open_data"
 APPROVALS = Path(__file__).parent / "approvals"
@@ -125,20 +127,14 @@ ORIGIN_CODES = (
 )
 
 
-@dataclass(frozen=True)
-class SmallCell:
-    """Counts of dossiers that are withheld while above 0 and below `threshold`.
-
-    `count_columns[0]` is the count of all dossiers of the row. `measure_columns` are the other published numbers
-    of the row, which may be derived from the counts (shares, averages): they are withheld with any of them.
-    `scope` is `row` (one small count withholds all counts of its row) or `cell` (only itself; for models that
-    state in writing that no published count of a row is a sum of others).
-    """
-
-    count_columns: tuple[str, ...]
-    threshold: int
-    measure_columns: tuple[str, ...] = ()
-    scope: str = "row"
+WITHHELD_COLUMN = Column(
+    "withheld",
+    "boolean",
+    Text(
+        "Đúng (true) khi dòng có số đếm không công bố: quá nhỏ, hoặc cho phép suy ra một số quá nhỏ.",
+        "True where a count of the row is withheld: it is too small, or a count too small could be had from it.",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -151,10 +147,10 @@ class Resource:
     description: Text
     columns: tuple[Column, ...]
     keys: tuple[str, ...]
-    small_cell: SmallCell | None
     origin_column: str | None
     origin: str | None
     period_column: str | None = None
+    small_cell: TablePolicy | None = None
 
     @property
     def read_columns(self) -> tuple[str, ...]:
@@ -211,6 +207,7 @@ class Approval:
     ends_on: date | None = None
     place_code: str | None = None
     as_published: AsPublished | None = None
+    disclosure: Policy = NOTHING_ABOUT_PERSONS
 
 
 @dataclass(frozen=True)
@@ -259,6 +256,8 @@ def read_catalogue(manifest: Path, approvals: Path = APPROVALS, today: date | No
         summary = Text(str(meta.get("vi") or "").strip(), str(exposure.get("description") or "").strip())
         description = summary if summary.vi and summary.en else first.description
         if approval is not None:
+            of_tables = approval.disclosure.tables
+            resources = [replace(one, small_cell=of_tables.get(one.name)) for one in resources]
             datasets.append(Dataset(dataset_id, title, description, tuple(resources), approval))
     if not datasets and not gaps:
         gaps.append(
@@ -389,7 +388,6 @@ def _resource(
     period = meta.get("period_column")
     if period is not None and period not in published:
         found.append(f"meta.period_column {period!r} is not published")
-    small_cell = _small_cell(meta.get("small_cell"), columns, keys, found)
     gaps += [f"{place}: {gap}" for gap in found]
     return Resource(
         name=str(model.get("alias") or model["name"]).replace("_", "-"),
@@ -398,7 +396,6 @@ def _resource(
         description=Text(texts["description_vi"], str(model.get("description") or "").strip()),
         columns=tuple(columns),
         keys=keys,
-        small_cell=small_cell,
         origin_column=origin_column,
         origin=None if origin_column else str(origin),
         period_column=str(period) if period else None,
@@ -420,23 +417,10 @@ def frictionless_type(data_type: str) -> str:
     return next((name for starts, name in FRICTIONLESS_TYPES if kind.startswith(starts)), "string")
 
 
-def _small_cell(
-    declared: Mapping[str, Any] | None, columns: list[Column], keys: tuple[str, ...], found: list[str]
-) -> SmallCell | None:
-    if not declared:
-        return None
-    counts, safe = _strings(declared.get("count_columns")), _strings(declared.get("safe_columns"))
-    threshold, scope = int(declared.get("threshold") or 0), str(declared.get("scope") or "row")
-    if not counts or threshold < 2:
-        found.append("meta.small_cell needs count_columns and a threshold of at least 2")
-    if scope not in ("row", "cell"):
-        found.append(f"meta.small_cell.scope {scope!r} is neither row nor cell")
-    numbers = [c.name for c in columns if frictionless_type(c.data_type) in ("integer", "number")]
-    if missing := [name for name in counts if name not in numbers]:
-        found.append(f"meta.small_cell names columns that are no published numbers: {', '.join(missing)}")
-    # Deny by default: a number that is neither key nor declared safe could give a withheld count away.
-    shown = {*counts, *keys, *safe}
-    return SmallCell(counts, threshold, tuple(name for name in numbers if name not in shown), scope)
+def _columns_and_numbers(resource: Resource) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    names = tuple(column.name for column in resource.columns)
+    kinds = {column.name: frictionless_type(column.data_type) for column in resource.columns}
+    return names, tuple(name for name in names if kinds[name] in ("integer", "number"))
 
 
 def _approval(
@@ -505,6 +489,8 @@ def _approval(
                 f"as_published.captured_column {as_published.captured_column!r} is not published by any of its models"
             )
     approved_by, role = text("approved_by"), text("role")
+    shapes = [Shape(one.name, *_columns_and_numbers(one), one.keys) for one in resources]
+    disclosure = read_policy(record.get("disclosure"), shapes, found)
 
     def part(name: str) -> Mapping[str, Any]:
         value = record.get(name)
@@ -558,6 +544,7 @@ def _approval(
         owner_consent=str(consent) if consent else None,
         sources=sources,
         as_published=as_published,
+        disclosure=disclosure,
         frequency=frequency,
         themes=themes,
         keywords=keywords,

@@ -26,8 +26,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from opendata import dcat, site, tabular
-from opendata.catalogue import APPROVALS, SCHEMA, Column, Dataset, Resource, read_catalogue
-from opendata.disclosure import WITHHELD_COLUMN, Withheld, withhold_small_cells
+from opendata.catalogue import APPROVALS, SCHEMA, WITHHELD_COLUMN, Column, Dataset, Resource, read_catalogue
+from opendata.disclosure.protect import Protection, Withheld, protect_release
+from opendata.disclosure.system import Counted, DisclosureError
 from opendata.files import (
     BUSINESS_ZONE,
     VAULT_REFERENCE,
@@ -215,7 +216,7 @@ def _connect(url: str) -> Any:
 
 def _build(building: Path, datasets: Sequence[Dataset], url: str) -> list[Build]:
     """Read each model once, in one snapshot, and write its data files."""
-    builds: list[Build] = []
+    read: list[tuple[Dataset, str, list[tuple[Resource, pa.Table]]]] = []
     with closing(_connect(url)) as connection, closing(connection.cursor()) as cursor:
         cursor.execute("set transaction isolation level repeatable read, read only")
         for dataset in datasets:
@@ -226,12 +227,36 @@ def _build(building: Path, datasets: Sequence[Dataset], url: str) -> list[Build]
                     f"{dataset.id}: its approval says `as_published`, which is true of real captures only, "
                     f"but the rows are {origin}; remove as_published from the approval or load real captures"
                 )
-            folder = building / dataset.id
-            folder.mkdir()
-            build = Build(dataset, origin)
-            build.tables = [_write(resource, table, origin, folder, dataset) for resource, table in tables]
-            builds.append(build)
+            read.append((dataset, origin, tables))
+    protection = _protect(building, read)
+    builds: list[Build] = []
+    for dataset, origin, tables in read:
+        folder = building / dataset.id
+        folder.mkdir()
+        build = Build(dataset, origin)
+        build.tables = [
+            _write(resource, table, origin, folder, dataset, protection) for resource, table in tables
+        ]
+        builds.append(build)
     return builds
+
+
+def _protect(
+    building: Path, read: Sequence[tuple[Dataset, str, list[tuple[Resource, pa.Table]]]]
+) -> Protection:
+    """Withhold, over all datasets together, what could reveal a person; leaves the report in disclosure.json."""
+    counted = [
+        Counted(dataset.id, resource.name, origin, table, resource.small_cell)
+        for dataset, origin, tables in read
+        for resource, table in tables
+        if resource.small_cell
+    ]
+    try:
+        protection = protect_release(counted)
+    except DisclosureError as error:
+        raise ReleaseError(f"The release is refused, readers keep the last good one. {error}") from None
+    _write_json(building / "disclosure.json", protection.report)
+    return protection
 
 
 def _read(cursor: Any, resource: Resource) -> pa.Table:
@@ -310,8 +335,10 @@ def _origin(dataset: Dataset, tables: Sequence[tuple[Resource, pa.Table]]) -> st
 # --- writing
 
 
-def _write(resource: Resource, table: pa.Table, origin: str, folder: Path, dataset: Dataset) -> Table:
-    """Apply the disclosure policy, write the files of one table and return what was written."""
+def _write(
+    resource: Resource, table: pa.Table, origin: str, folder: Path, dataset: Dataset, protection: Protection
+) -> Table:
+    """Write the files of one table, as protected, and return what was written."""
     captured = None
     named = dataset.approval.as_published
     if named and named.captured_column in table.column_names:
@@ -320,15 +347,12 @@ def _write(resource: Resource, table: pa.Table, origin: str, folder: Path, datas
             extremes = pc.min_max(days).as_py()
             captured = (_day(extremes["min"]), _day(extremes["max"]))
     period = _period(table, resource)
-    table = table.select([column.name for column in resource.columns])
     columns = resource.columns
     withheld = Withheld()
     if resource.small_cell:
-        try:
-            table, withheld = withhold_small_cells(table, resource.small_cell)
-        except ValueError as error:
-            raise ReleaseError(f"{dataset.id}: {SCHEMA}.{resource.table}: {error}; mend the model") from None
+        table, withheld = protection.tables[dataset.id, resource.name]
         columns = (*columns, WITHHELD_COLUMN)
+    table = table.select([column.name for column in columns])
     stem = f"{resource.name}.{origin}"
     files = write_files(table, folder, stem)
     head = as_text(table.slice(0, site.PREVIEW_ROWS))
@@ -407,9 +431,7 @@ def _describe(
                         "rows": table.rows,
                         "keys": list(table.resource.keys),
                         "columns": [column.name for column in table.columns],
-                        "small_cell": asdict(table.resource.small_cell)
-                        if table.resource.small_cell
-                        else None,
+                        "small_cell": table.resource.small_cell.public if table.resource.small_cell else None,
                         # Not the number of dossiers: of a single withheld row that would be the cell itself.
                         "withheld_rows": table.withheld.rows,
                         "withheld_share_at_most": table.withheld.share_at_most,

@@ -1,17 +1,5 @@
-"""Disclosure control: nobody can be found in what is published, not by subtraction either. See docs/disclosure.md."""
+"""Disclosure control: nobody can be found in what is published, not by subtraction either. See docs/disclosure.md.
 
-from opendata.disclosure.policy import Policy, Shape, TablePolicy, read_policy
-from opendata.disclosure.protect import Protection, Withheld, protect_release
-from opendata.disclosure.system import Counted, DisclosureError
-
-__all__ = [
-    "Counted",
-    "DisclosureError",
-    "Policy",
-    "Protection",
-    "Shape",
-    "TablePolicy",
-    "Withheld",
-    "protect_release",
-    "read_policy",
-]
+`policy` (what an approval record declares), `system` (all counts of a release and the sums between them),
+`suppression` (which cells go), `audit` (the proof), `protect` (one entry for a release).
+"""

@@ -12,7 +12,6 @@ that a cell holds 2 or more (it has two rows) knows of nobody, so the lower end 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import highspy
@@ -194,9 +193,7 @@ def concerned(system: System) -> np.ndarray:
 
 
 def _proved(system: System, done: Audit, cell: int) -> bool:
-    return bool(
-        done.low_enough[cell] and done.highest[cell] - done.lowest[cell] >= system.threshold[cell]
-    )
+    return bool(done.low_enough[cell] and done.highest[cell] - done.lowest[cell] >= system.threshold[cell])
 
 
 def _groups(
@@ -274,7 +271,9 @@ class _Group:
         model.col_lower_ = np.zeros(count)
         model.col_upper_ = np.full(count, float(self.far))
         model.row_lower_ = self.low.astype(float)
-        model.row_upper_ = np.where(self.high == np.iinfo(np.int64).max, highspy.kHighsInf, self.high.astype(float))
+        model.row_upper_ = np.where(
+            self.high == np.iinfo(np.int64).max, highspy.kHighsInf, self.high.astype(float)
+        )
         model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
         model.a_matrix_.start_ = self.matrix.indptr.astype(np.int32)
         model.a_matrix_.index_ = self.matrix.indices.astype(np.int32)
@@ -288,7 +287,7 @@ class _Group:
             wanting = self._wanting()
             if not wanting:
                 return
-            self._solve({cell: goal for cell in wanting})
+            self._solve(dict.fromkeys(wanting, goal))
         for cell in self._wanting():
             if not _proved(self.system, self.done, cell):
                 self._settle(cell)
@@ -317,10 +316,8 @@ class _Group:
         """Look for a world in which the cell is 0 or 1, were it not for the rows that are there."""
         if self.bare is None:
             self.bare = self._solver()
-            rows = np.flatnonzero(self.source == ROW_IS_THERE).astype(np.int32)
-            self.bare.changeRowsBounds(
-                len(rows), rows, np.full(len(rows), -highspy.kHighsInf), np.full(len(rows), highspy.kHighsInf)
-            )
+            for row in np.flatnonzero(self.source == ROW_IS_THERE).tolist():
+                self.bare.changeRowBounds(row, -highspy.kHighsInf, highspy.kHighsInf)
         index = np.array([self.at[cell]], dtype=np.int32)
         self.bare.changeColsCost(1, index, np.ones(1))
         self.bare.run()
@@ -356,7 +353,9 @@ class _Group:
         first = values[index[0]]
         # Floor of the upper end, ceiling of the lower one: no whole number lies beyond.
         end = int(np.floor(first + 1e-6)) if next(iter(goals.values())) > 0 else int(np.ceil(first - 1e-6))
-        binding = tuple(int(s) for s in self.source[np.abs(duals) > 1e-9] if s >= 0) if len(goals) == 1 else ()
+        binding = (
+            tuple(int(s) for s in self.source[np.abs(duals) > 1e-9] if s >= 0) if len(goals) == 1 else ()
+        )
         return end, binding, whole
 
     def _solve_whole(self, cell: int, goal: float) -> int:
@@ -398,13 +397,3 @@ class _Group:
         self.done.highest[self.cells] = np.maximum(self.done.highest[self.cells], rounded)
         self.done.low_enough[self.cells] |= rounded <= 1
         return True
-
-
-def possible(system: System, known: Sequence[bool] | np.ndarray, world: np.ndarray) -> bool:
-    """Return whether a table of whole numbers agrees with all that is known; for tests and doubts."""
-    mask = np.asarray(known, dtype=bool)
-    if world.min(initial=0) < 0 or not np.array_equal(world[mask], system.values[mask]):
-        return False
-    return all(int(np.dot(signs, world[cells])) == 0 for cells, signs in system.sums) and all(
-        world[cells].any() for cells in system.present_rows
-    )

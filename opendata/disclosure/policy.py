@@ -93,6 +93,20 @@ class TablePolicy:
         """Numbers that are withheld together with the counts they derive from."""
         return tuple(self.derived)
 
+    @property
+    def public(self) -> dict[str, object]:
+        """What release.json says of the policy, and the release gate checks in the finished files.
+
+        `measure_columns` are those that go with any count: in a row marked withheld they are null.
+        """
+        with_any = [c for c, sources in self.derived.items() if set(sources) >= set(self.count_columns)]
+        return {
+            "count_columns": list(self.count_columns),
+            "threshold": self.threshold,
+            "measure_columns": with_any,
+            "scope": "cell",
+        }
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -100,6 +114,9 @@ class Policy:
 
     about_persons: bool
     tables: Mapping[str, TablePolicy]
+
+
+NOTHING_ABOUT_PERSONS = Policy(False, {})
 
 
 @dataclass(frozen=True)
@@ -114,39 +131,44 @@ class Shape:
 
 def read_policy(declared: object, tables: Sequence[Shape], found: list[str]) -> Policy:
     """Return the policy declared in an approval record; every gap is appended to `found`."""
-    nothing = Policy(False, {})
     if not isinstance(declared, Mapping):
         found.append(
             "disclosure is missing: state `about_persons: false`, or `about_persons: true` with threshold and tables"
         )
-        return nothing
+        return NOTHING_ABOUT_PERSONS
     unknown = set(declared) - {"about_persons", "threshold", "tables", "most_withheld_percent"}
     if unknown:
         found.append(f"disclosure: unknown {_list(unknown)}")
     if declared.get("about_persons") is False:
         if declared.get("tables"):
             found.append("disclosure: `about_persons: false` beside tables with counts; one of them is wrong")
-        return nothing
+        return NOTHING_ABOUT_PERSONS
     if declared.get("about_persons") is not True:
         found.append("disclosure.about_persons must be true or false")
-        return nothing
+        return NOTHING_ABOUT_PERSONS
     threshold, most = declared.get("threshold"), declared.get("most_withheld_percent", MOST_WITHHELD_PERCENT)
     if not isinstance(threshold, int) or threshold < 3:
-        found.append("disclosure.threshold must be a whole number of at least 3 (counts below it are withheld)")
+        found.append(
+            "disclosure.threshold must be a whole number of at least 3 (counts below it are withheld)"
+        )
         threshold = 10
     if not isinstance(most, int) or not 0 < most <= MOST_WITHHELD_PERCENT:
-        found.append(f"disclosure.most_withheld_percent must be a whole number from 1 to {MOST_WITHHELD_PERCENT}")
+        found.append(
+            f"disclosure.most_withheld_percent must be a whole number from 1 to {MOST_WITHHELD_PERCENT}"
+        )
         most = MOST_WITHHELD_PERCENT
     by_name = {shape.name: shape for shape in tables}
     of_tables = declared.get("tables") or {}
     if not isinstance(of_tables, Mapping) or not of_tables:
         found.append("disclosure.tables is missing: name each table with its dimensions and counts")
-        return nothing
+        return NOTHING_ABOUT_PERSONS
     policies = {}
     for name, table in of_tables.items():
         shape = by_name.get(str(name))
         if shape is None:
-            found.append(f"disclosure.tables: {name!r} is no table of the dataset; its tables: {_list(by_name)}")
+            found.append(
+                f"disclosure.tables: {name!r} is no table of the dataset; its tables: {_list(by_name)}"
+            )
             continue
         gaps: list[str] = []
         policies[shape.name] = _table(table or {}, shape, threshold, most, gaps)
@@ -160,9 +182,7 @@ def read_policy(declared: object, tables: Sequence[Shape], found: list[str]) -> 
     return Policy(True, {name: policy for name, policy in policies.items() if policy is not None})
 
 
-def _table(
-    declared: object, shape: Shape, threshold: int, most: int, gaps: list[str]
-) -> TablePolicy | None:
+def _table(declared: object, shape: Shape, threshold: int, most: int, gaps: list[str]) -> TablePolicy | None:
     if declared == "none":
         return None
     if not isinstance(declared, Mapping):
@@ -182,7 +202,9 @@ def _table(
             if column and column not in shape.columns:
                 gaps.append(f"dimensions: {column!r} is no published column")
     if missing := [key for key in shape.keys if key not in dimensions and key != "origin"]:
-        gaps.append(f"dimensions says nothing of the key {_list(missing)}: give each a level of hierarchies.yml")
+        gaps.append(
+            f"dimensions says nothing of the key {_list(missing)}: give each a level of hierarchies.yml"
+        )
     exempt = _exempt(declared.get("exempt"), gaps)
     counts = []
     for column, of in (declared.get("counts") or {}).items():
@@ -244,9 +266,7 @@ def _level(text: str, where: str, gaps: list[str]) -> tuple[str, str] | None:
     return None
 
 
-def _count(
-    column: str, declared: object, exempt: str | None, shape: Shape, gaps: list[str]
-) -> Count | None:
+def _count(column: str, declared: object, exempt: str | None, shape: Shape, gaps: list[str]) -> Count | None:
     if not isinstance(declared, Mapping) or not str(declared.get("of") or "").strip():
         gaps.append(f"counts.{column} needs `of`: which dossiers or persons it counts")
         return None
@@ -260,11 +280,13 @@ def _count(
         level = _level(str(name), f"counts.{column}", gaps)
         if level:
             fixed.append((*level, str(code)))
-    return Count(column, str(declared["of"]).strip(), tuple(sorted(fixed)), tuple(sorted(where.items())), exempt)
+    return Count(
+        column, str(declared["of"]).strip(), tuple(sorted(fixed)), tuple(sorted(where.items())), exempt
+    )
 
 
 def _exempt(declared: object, gaps: list[str]) -> dict[str, str]:
-    exempt = {}
+    exempt: dict[str, str] = {}
     for item in declared if isinstance(declared, list) else [declared] if declared else []:
         basis = str(item.get("basis") or "").strip() if isinstance(item, Mapping) else ""
         columns = item.get("counts") if isinstance(item, Mapping) else None

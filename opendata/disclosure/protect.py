@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -25,24 +25,20 @@ SHARE_STEPS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 class Withheld:
     """What was withheld from one table. Exact numbers are for the run summary, not for the public.
 
-    `dossiers` and `dossiers_of` are of the first count of the policy: in withheld cells, and in all.
+    `dossiers` and `dossiers_of` are of the first count of the policy: in withheld cells, and in all. `share` is that
+    of all counts together, from 0 to 1.
     """
 
     rows: int = 0
     cells: int = 0
     dossiers: int = 0
     dossiers_of: int = 0
+    share: float = 0.0
 
     @property
     def share_at_most(self) -> float:
-        """Upper step of the share of dossiers withheld, from 0 to 1.
-
-        A step, because the exact number of a single withheld row would be the cell itself.
-        """
-        if not self.dossiers:
-            return 0.0
-        share = self.dossiers / self.dossiers_of
-        return next(step for step in SHARE_STEPS if share <= step)
+        """Upper step of the share withheld, from 0 to 1; the exact one of a single withheld cell would be the cell."""
+        return next(step for step in SHARE_STEPS if self.share <= step) if self.share else 0.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +75,9 @@ def protect_release(tables: Sequence[Counted]) -> Protection:
     for number, table in enumerate(tables):
         _judge_share(system, number, table, system.state == WITHHELD)
     proof = verify(system, {key: rows for key, (rows, _) in protected.items()})
-    return Protection(protected, _report(system, tables, protected, proof, beside, time.monotonic() - started))
+    return Protection(
+        protected, _report(system, tables, protected, proof, beside, time.monotonic() - started)
+    )
 
 
 def verify(system: System, finished: Mapping[tuple[str, str], pa.Table]) -> Audit:
@@ -107,7 +105,8 @@ def verify(system: System, finished: Mapping[tuple[str, str], pa.Table]) -> Audi
     if failed:
         names = "\n- ".join(system.name(cell) for cell in failed[:20])
         raise DisclosureError(
-            f"The audit of the finished tables finds {len(failed)} small cell(s) that a reader could work out:\n- {names}"
+            f"The audit of the finished tables finds {len(failed)} small cell(s) that a reader could work out:"
+            f"\n- {names}"
         )
     return done
 
@@ -127,6 +126,7 @@ def _apply(system: System, number: int, table: Counted) -> tuple[pa.Table, Withh
         cells=int(sum(mask.sum() for mask in hidden.values())),
         dossiers=_total(rows[first].filter(pa.array(hidden[first]))),
         dossiers_of=_total(rows[first]),
+        share=_share(system, number, policy, system.state == WITHHELD)[0],
     )
     gone = dict(hidden)
     for column, sources in policy.derived.items():
@@ -145,18 +145,24 @@ def _total(column: pa.ChunkedArray) -> int:
 
 def _judge_share(system: System, number: int, table: Counted, hidden: np.ndarray) -> None:
     """Refuse a table of which too many dossiers lie in withheld cells: it is divided too finely to be of use."""
+    share, total = _share(system, number, table.policy, hidden)
+    most = table.policy.most_withheld_percent
+    if total < SHARE_JUDGED_FROM or 100 * share <= most:
+        return
+    raise DisclosureError(
+        f"{table.dataset}, table {table.table}: {100 * share:.0f} % of what it counts lies in withheld "
+        f"cells, more than the {most} % of its policy. Coarsen it: {_advice(table)}"
+    )
+
+
+def _share(system: System, number: int, policy: TablePolicy, hidden: np.ndarray) -> tuple[float, int]:
+    """Return the share of what a table counts that lies in the cells of `hidden` (a mask), and the whole."""
     withheld = total = 0
-    for column in table.policy.count_columns:
+    for column in policy.count_columns:
         _, cells = system.places[number, column]
         total += int(system.values[cells].sum())
         withheld += int(system.values[cells[hidden[cells]]].sum())
-    most = table.policy.most_withheld_percent
-    if total < SHARE_JUDGED_FROM or withheld * 100 <= most * total:
-        return
-    raise DisclosureError(
-        f"{table.dataset}, table {table.table}: {100 * withheld / total:.0f} % of what it counts lies in withheld "
-        f"cells, more than the {most} % of its policy. Coarsen it: {_advice(table)}"
-    )
+    return (withheld / total if total else 0.0), total
 
 
 def _advice(table: Counted) -> str:
@@ -218,10 +224,3 @@ def _report(
         "solves": proof.solves,
         "seconds": round(seconds, 1),
     }
-
-
-def counted(dataset: str, resources: Iterable[tuple[str, TablePolicy | None, pa.Table]], origin: str) -> list[Counted]:
-    """Return the tables of a dataset that have a policy."""
-    return [
-        Counted(dataset, name, origin, rows, policy) for name, policy, rows in resources if policy is not None
-    ]

@@ -178,7 +178,9 @@ class _Choice:
         """Withhold one more cell where a sum holds `cell` too tightly; False where there is none."""
         system = self.system
         rows = list(bounds.binding) or [
-            n for n, (cells, _) in enumerate(system.sums) if cell in cells  # a cell held by no sum cannot fail
+            n
+            for n, (cells, _) in enumerate(system.sums)
+            if cell in cells  # a cell held by no sum cannot fail
         ]
         near = [system.sums[n][0] for n in rows]
         pool = self._free(np.unique(np.concatenate(near))) if near else np.zeros(0, dtype=np.int64)
@@ -218,8 +220,6 @@ def _without_nowhere(system: System) -> list[tuple[np.ndarray, np.ndarray]]:
             cells, signs = system.sums[other]
             mine, theirs = base_signs[base_cells == cell][0], signs[cells == cell][0]
             joined = np.concatenate([base_cells[base_cells != cell], cells[cells != cell]])
-            turned = np.concatenate(
-                [base_signs[base_cells != cell], -mine * theirs * signs[cells != cell]]
-            )
+            turned = np.concatenate([base_signs[base_cells != cell], -mine * theirs * signs[cells != cell]])
             sums.append((joined, turned))
     return sums

@@ -79,7 +79,8 @@ class System:
         """Return where a cell stands, by dataset, table and keys; never its value."""
         (of, _), levels, codes = self.keys[cell]
         where = ", ".join(
-            f"{dim}.{hierarchies()[dim][level]}={code}" for (dim, level), code in zip(levels, codes, strict=True)
+            f"{dim}.{hierarchies()[dim][level]}={code}"
+            for (dim, level), code in zip(levels, codes, strict=True)
         )
         for (number, column), (rows, cells) in self.places.items():
             if len(at := np.flatnonzero(cells == cell)):
@@ -219,12 +220,11 @@ def build(tables: Sequence[Counted]) -> System:
     universes = {universe for universe, _ in made.number}
     for universe in sorted(universes):
         sums += _sums(made, tree, universe)
-    count = len(made.keys)
     return System(
         values=np.array(made.values, dtype=np.int64),
         state=np.where(np.array(made.published, dtype=bool), PUBLISHED, NOWHERE).astype(np.int8),
         exempt=np.array(made.exempt, dtype=bool),
-        known_before=np.zeros(count, dtype=bool),
+        known_before=np.zeros(len(made.keys), dtype=bool),
         threshold=np.array(made.threshold, dtype=np.int64),
         sums=sums,
         keys=made.keys,
@@ -295,9 +295,7 @@ def _place(made: _Builder, table: Counted, count: Count) -> tuple[np.ndarray, np
     return np.array(rows, dtype=np.int64), np.array(cells, dtype=np.int64)
 
 
-def _present_rows(
-    table: Counted, places: Mapping[str, tuple[np.ndarray, np.ndarray]]
-) -> list[np.ndarray]:
+def _present_rows(table: Counted, places: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
     """Return the cells of each row, where no row is all zeros: then a row tells that something is in it."""
     by_row: dict[int, list[int]] = defaultdict(list)
     for rows, cells in places.values():
@@ -323,12 +321,16 @@ def _sums(made: _Builder, tree: _Codes, universe: Universe) -> list[tuple[np.nda
             )
     # Fine ones first, so that what is filled in has its parts before it has its wholes.
     order = sorted(closed, key=lambda levels: (-len(levels), sum(depth for _, depth in levels), levels))
-    order = sorted(order, key=lambda levels: sum(1 for other in closed if _finer(levels, other)), reverse=True)
+    order = sorted(
+        order, key=lambda levels: sum(1 for other in closed if _finer(levels, other)), reverse=True
+    )
     groups: dict[tuple[Levels, Levels], dict[int, list[int]]] = {}
     for coarse in order:
         below = [fine for fine in order if fine != coarse and _finer(fine, coarse)]
         covered = [
-            f for f in below if not any(m not in (f, coarse) and _finer(f, m) and _finer(m, coarse) for m in below)
+            f
+            for f in below
+            if not any(m not in (f, coarse) and _finer(f, m) and _finer(m, coarse) for m in below)
         ]
         for fine in covered:
             parts: dict[Codes, list[int]] = defaultdict(list)

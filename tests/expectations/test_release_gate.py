@@ -53,7 +53,7 @@ def test_a_release_of_the_wrong_size_is_stopped_and_the_last_good_one_stays(
     ("old", "new", "failed"),
     [
         (',1110,1090,12,"simulated",false', ',1110,1090,4,"simulated",false', "overdue_count"),
-        (',,,,"simulated",true', ',57,,,"simulated",true', "received_count"),
+        (',57,57,,"simulated",true', ',57,57,4,"simulated",true', "overdue_count"),
         ('"simulated",false\n', '"real",false\n', "origin"),
         ("2025-07-01", "2025-06-01", "month, sector_code, channel"),
         ('2025-07-01,"LV10","Lĩnh vực 10",3,1221,1201,12,"simulated",false\n', "", "row_count"),

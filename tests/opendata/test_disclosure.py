@@ -1,70 +1,469 @@
+"""Disclosure control against an attacker who tries every possible table."""
+
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opendata.catalogue import SmallCell
-from opendata.disclosure import Withheld, withhold_small_cells
+from opendata.catalogue import APPROVALS, frictionless_type
+from opendata.disclosure.audit import audit
+from opendata.disclosure.policy import Shape, TablePolicy, read_policy
+from opendata.disclosure.protect import Withheld, protect_release, verify
+from opendata.disclosure.suppression import naive, suppress
+from opendata.disclosure.system import PUBLISHED, WITHHELD, Counted, DisclosureError, System, build
+from ops.settings import PROJECT
 
-ROW = SmallCell(("received", "resolved"), 10, ("share",))
-CELL = SmallCell(("received", "resolved"), 10, ("share",), "cell")
-
-
-def table(received: list[int | None], resolved: list[int | None]) -> pa.Table:
-    share = pa.array([0.5] * len(received))
-    return pa.table(
-        {
-            "received": pa.array(received, pa.int64()),
-            "resolved": pa.array(resolved, pa.int64()),
-            "share": share,
-        }
-    )
-
-
-def test_one_small_count_withholds_all_counts_of_its_row() -> None:
-    hidden, tally = withhold_small_cells(table([57, 100, 9], [53, 96, 0]), ROW)
-    assert hidden.to_pylist()[0] == {"received": 57, "resolved": 53, "share": 0.5, "withheld": False}
-    hidden, tally = withhold_small_cells(table([57, 100], [4, 96]), ROW)
-    assert hidden.to_pylist()[0] == {"received": None, "resolved": None, "share": None, "withheld": True}
-    assert tally == Withheld(rows=1, cells=2, dossiers=57, dossiers_of=157)
-
-
-def test_in_scope_cell_only_the_small_count_and_what_derives_from_it_go() -> None:
-    hidden, tally = withhold_small_cells(table([57, 100], [4, 96]), CELL)
-    assert hidden.to_pylist()[0] == {"received": 57, "resolved": None, "share": None, "withheld": True}
-    assert tally == Withheld(rows=1, cells=1, dossiers=0, dossiers_of=157)
-
-
-def test_zeros_and_the_threshold_itself_stay() -> None:
-    hidden, tally = withhold_small_cells(table([0, 10], [0, 10]), ROW)
-    assert tally.rows == 0
-    assert hidden["received"].to_pylist() == [0, 10]
-
-
-def test_types_and_order_of_columns_are_kept() -> None:
-    hidden, _ = withhold_small_cells(table([1], [1]), ROW)
-    assert hidden.schema.names == ["received", "resolved", "share", "withheld"]
-    assert hidden.schema.field("received").type == pa.int64()
-
-
-def test_a_count_below_zero_is_an_error() -> None:
-    with pytest.raises(ValueError, match="column resolved holds a count below zero"):
-        withhold_small_cells(table([10], [-1]), ROW)
-
-
-@pytest.mark.parametrize(("dossiers", "share"), [(0, 0.0), (1, 0.01), (10, 0.01), (11, 0.05), (1000, 1.0)])
-def test_the_share_is_told_in_steps(dossiers: int, share: float) -> None:
-    assert Withheld(dossiers=dossiers, dossiers_of=1000).share_at_most == share
-
-
-@given(
-    st.lists(st.tuples(*[st.one_of(st.none(), st.integers(0, 40))] * 2), max_size=30),
-    st.sampled_from([ROW, CELL]),
+MONTH, COMMUNE, SECTOR = (
+    {"month": "time.month"},
+    {"commune": "residence.commune"},
+    {"sector": "sector.sector"},
 )
-def test_no_small_count_is_ever_left(counts: list[tuple[int | None, int | None]], policy: SmallCell) -> None:
-    hidden, tally = withhold_small_cells(table([a for a, _ in counts], [b for _, b in counts]), policy)
-    left = [row[name] for row in hidden.to_pylist() for name in policy.count_columns]
-    assert not [count for count in left if count is not None and 0 < count < 10]
-    assert tally.rows == sum(hidden["withheld"].to_pylist())
+CHANNEL, AGENCY = {"channel": "channel.channel"}, {"agency": "agency.body"}
+
+
+def policy(
+    name: str,
+    dimensions: Mapping[str, Any],
+    counts: Mapping[str, Any],
+    rows: pa.Table,
+    threshold: int,
+    **more: Any,
+) -> TablePolicy:
+    numbers = [
+        field.name
+        for field in rows.schema
+        if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+    ]
+    shape = Shape(name, tuple(rows.column_names), tuple(numbers), tuple(dimensions))
+    declared = {"dimensions": dict(dimensions), "counts": dict(counts), **more}
+    gaps: list[str] = []
+    read = read_policy(
+        {"about_persons": True, "threshold": threshold, "tables": {name: declared}}, [shape], gaps
+    )
+    assert not gaps
+    return read.tables[name]
+
+
+def table(
+    name: str,
+    dimensions: Mapping[str, Any],
+    columns: Mapping[str, list[Any]],
+    counts: Mapping[str, Any] | None = None,
+    threshold: int = 3,
+    **more: Any,
+) -> Counted:
+    rows = pa.table({key: pa.array(values) for key, values in columns.items()})
+    counts = counts or {"n": {"of": "dossiers"}}
+    return Counted(name, name, "simulated", rows, policy(name, dimensions, counts, rows, threshold, **more))
+
+
+def grid(name: str, values: list[list[int]], threshold: int = 3, totals: bool = True) -> list[Counted]:
+    """A table of sectors by communes, and the totals of both, as three datasets."""
+    sectors, communes = range(len(values)), range(len(values[0]))
+    cells = [(f"s{i}", f"c{j}", values[i][j]) for i in sectors for j in communes]
+    whole = table(
+        name,
+        SECTOR | COMMUNE,
+        {"sector": [c[0] for c in cells], "commune": [c[1] for c in cells], "n": [c[2] for c in cells]},
+        threshold=threshold,
+    )
+    if not totals:
+        return [whole]
+    by_sector = {"sector": [f"s{i}" for i in sectors], "n": [sum(values[i]) for i in sectors]}
+    by_commune = {
+        "commune": [f"c{j}" for j in communes],
+        "n": [sum(row[j] for row in values) for j in communes],
+    }
+    return [
+        whole,
+        table(name + " by sector", SECTOR, by_sector, threshold=threshold),
+        table(name + " by commune", COMMUNE, by_commune, threshold=threshold),
+    ]
+
+
+Shown = list[list[int | None]]
+
+
+def attack(
+    shown: Shown, row_totals: list[int | None], column_totals: list[int | None], least: int, most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Try every table of two rows with cells from `least` to `most`; the lowest and highest of each cell."""
+    rows = []
+    for cells, total in zip(shown, row_totals, strict=True):
+        choices = [range(least, most + 1) if cell is None else (cell,) for cell in cells]
+        tried = np.array(list(itertools.product(*choices)))
+        rows.append(tried if total is None else tried[tried.sum(axis=1) == total])
+    first, second = rows
+    sums = first[:, None, :] + second[None, :, :]
+    fits = np.ones(sums.shape[:2], dtype=bool)
+    for column, total in enumerate(column_totals):
+        if total is not None:
+            fits &= sums[:, :, column] == total
+    left = (first[fits.any(axis=1)], second[fits.any(axis=0)])
+    return np.array([one.min(axis=0) for one in left]), np.array([one.max(axis=0) for one in left])
+
+
+def seen(system: System, values: list[list[int]]) -> tuple[Shown, list[int | None], list[int | None]]:
+    """What a reader sees of a grid and its totals."""
+    cells = {(levels, codes): cell for cell, (_, levels, codes) in enumerate(system.keys)}
+
+    def show(wanted: tuple[str, ...]) -> int | None:
+        (cell,) = (cell for (_, codes), cell in cells.items() if codes == wanted)
+        return int(system.values[cell]) if system.state[cell] == PUBLISHED else None
+
+    rows, columns = range(len(values)), range(len(values[0]))
+    inner = [[show((f"c{j}", f"s{i}")) for j in columns] for i in rows]
+    return inner, [show((f"s{i}",)) for i in rows], [show((f"c{j}",)) for j in columns]
+
+
+def numbers(system: System) -> dict[int, tuple[int, int]]:
+    """Row and column of each inner cell."""
+    return {
+        cell: (int(codes[1][1:]), int(codes[0][1:]))
+        for cell, (_, levels, codes) in enumerate(system.keys)
+        if len(levels) == 2
+    }
+
+
+small_grids = st.integers(2, 3).flatmap(
+    lambda wide: st.lists(st.lists(st.integers(0, 4), min_size=wide, max_size=wide), min_size=2, max_size=2)
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(small_grids, st.integers(0, 2**6 - 1))
+def test_the_audit_bounds_cells_as_an_attacker_who_tries_every_table(
+    values: list[list[int]], hidden: int
+) -> None:
+    """Any choice of withheld cells, good or bad: the audit and the attacker agree on each of them."""
+    system = build(grid("t", values))
+    where = numbers(system)
+    for position, cell in enumerate(where):
+        if hidden >> position & 1:
+            system.state[cell] = WITHHELD
+    done = audit(system)
+    sight = seen(system, values)
+    # Where no row is 0, the attacker knows that each holds something.
+    there = int(all(all(row) for row in values))
+    low, high = attack(*sight, there, 12)
+    low_but_for_rows, _ = attack(*sight, 0, 12)
+    for cell in done.audited.tolist():
+        at = where[cell]
+        safe = low_but_for_rows[at] <= 1 and high[at] - low[at] >= 3
+        assert (cell not in done.failed) == safe, system.name(cell)
+        if cell in done.failed:
+            assert (done.failed[cell].low, done.failed[cell].high) == (low[at], high[at])
+
+
+@settings(max_examples=80, deadline=None)
+@given(small_grids)
+def test_no_attacker_bounds_a_cell_of_a_protected_release(values: list[list[int]]) -> None:
+    system = build(grid("t", values))
+    try:
+        suppress(system)
+    except DisclosureError:
+        return  # too small a table to hide anything in: refused, not published
+    sight = seen(system, values)
+    there = int(all(all(row) for row in values))
+    low, high = attack(*sight, there, 9)
+    low_but_for_rows, _ = attack(*sight, 0, 9)
+    for cell, at in numbers(system).items():
+        if system.small[cell]:
+            assert system.state[cell] == WITHHELD
+            assert low_but_for_rows[at] <= 1
+            assert high[at] - low[at] >= 3
+
+
+def two_by_three() -> list[list[int]]:
+    return [[2, 20, 30], [25, 14, 16]]
+
+
+def test_naive_suppression_is_found_out_and_the_report_says_so() -> None:
+    system = build(grid("t", two_by_three(), threshold=10))
+    beside = naive(system)
+    assert (beside.withheld, beside.exactly, beside.too_closely) == (1, 1, 0)
+    report = protect_release(grid("t", two_by_three(), threshold=10)).report
+    assert report["without_complementary"]["a_reader_would_get_exactly"] == 1
+    assert report["unprotected_cells"] == 0
+    assert report["withheld_cells"] == 4
+
+
+def test_a_complementary_cell_that_comes_back_is_found_and_named_without_its_value() -> None:
+    tables = grid("t", two_by_three(), threshold=10)
+    system = build(tables)
+    suppress(system)
+    extra = [c for c in np.flatnonzero(system.state == WITHHELD).tolist() if not system.small[c]]
+    for cell in extra:
+        system.state[cell] = PUBLISHED
+        done = audit(system)
+        assert [system.name(failed) for failed in done.failed] == [
+            "t, table t, column n, sector=s0, commune=c0"
+        ]
+        system.state[cell] = WITHHELD
+
+
+def test_finished_tables_are_audited_from_what_they_show() -> None:
+    tables = grid("t", two_by_three(), threshold=10)
+    finished = {key: rows for key, (rows, _) in protect_release(tables).tables.items()}
+    system = build(tables)
+    suppress(system)
+    assert not verify(system, finished).failed
+    finished["t", "t"] = tables[0].rows
+    with pytest.raises(DisclosureError, match=r"(?s)1 small cell.*sector=s0, commune=c0") as refused:
+        verify(system, finished)
+    assert "=2" not in str(refused.value)
+
+
+def test_primary_and_complementary_cells_look_alike() -> None:
+    rows, tally = protect_release(grid("t", two_by_three(), threshold=10)).tables["t", "t"]
+    hidden = [row for row in rows.to_pylist() if row["withheld"]]
+    assert len(hidden) == tally.cells == 4
+    assert {tuple(sorted(row)) for row in hidden} == {("commune", "n", "sector", "withheld")}
+    assert {row["n"] for row in hidden} == {None}
+
+
+def test_datasets_that_share_margins_are_protected_together() -> None:
+    """Months by agency, months by commune: neither shows the month, but both add up to it."""
+    agencies = table("by agency", MONTH | AGENCY,
+        {"month": ["2025-01"] * 3, "agency": ["a", "b", "c"], "n": [4, 40, 56]}, threshold=10)  # fmt: skip
+    communes = table("by commune", MONTH | COMMUNE,
+        {"month": ["2025-01"] * 2, "commune": ["x", "y"], "n": [70, 30]}, threshold=10)  # fmt: skip
+    alone = protect_release([agencies])
+    assert alone.tables["by agency", "by agency"][1].cells == 1
+    together = protect_release([agencies, communes])
+    withheld = {name: tally.cells for (name, _), (_, tally) in together.tables.items()}
+    assert sum(withheld.values()) == 2
+
+
+def test_a_rest_too_small_is_protected_as_well() -> None:
+    """97 of 100 online tells of 3 others, though no table has a column for them."""
+    columns = {"month": ["2025-01", "2025-02"], "n": [100, 80], "online": [97, 40]}
+    counts = {"n": {"of": "dossiers"}, "online": {"of": "dossiers", "channel.channel": "online"}}
+    rows, _ = protect_release([table("t", MONTH, columns, counts, threshold=10)]).tables["t", "t"]
+    first, second = rows.to_pylist()
+    assert None in (first["n"], first["online"])
+    assert (second["n"], second["online"], second["withheld"]) == (80, 40, False)
+
+
+def test_the_others_are_zero_where_a_cell_is_its_total() -> None:
+    rows, tally = protect_release(grid("t", [[0, 30, 0], [30, 0, 40]], threshold=10)).tables["t", "t"]
+    assert tally.cells == 0
+    assert rows["n"].to_pylist() == [0, 30, 0, 30, 0, 40]
+
+
+def test_shares_go_with_their_counts_and_are_refused_without() -> None:
+    columns = {"month": ["2025-01", "2025-02"], "n": [100, 80], "late": [4, 40], "late_percent": [4.0, 50.0]}
+    counts = {"n": {"of": "dossiers"}, "late": {"of": "dossiers", "outcome.outcome": "late"}}
+    declared = table("t", MONTH, columns, counts, threshold=10, derived={"late_percent": ["late", "n"]})
+    first, second = protect_release([declared]).tables["t", "t"][0].to_pylist()
+    assert (first["late"], first["late_percent"], second["late_percent"]) == (None, None, 50.0)
+    with pytest.raises(AssertionError), pytest.MonkeyPatch.context():
+        table("t", MONTH, columns, {"n": {"of": "dossiers"}}, derived={"late_percent": ["late"]})
+
+
+def test_a_number_nobody_spoke_of_goes_with_any_count() -> None:
+    columns = {"month": ["2025-01", "2025-02"], "n": [4, 80], "mean_days": [2.5, 3.5]}
+    rows, _ = protect_release([table("t", MONTH, columns, threshold=10)]).tables["t", "t"]
+    assert rows["mean_days"].to_pylist() == [None, 3.5]
+
+
+EXEMPT = {"n": {"of": "dossiers"}, "late": {"of": "dossiers", "outcome.outcome": "late"}}
+BASIS = [{"counts": ["n", "late"], "basis": "QĐ 766/QĐ-TTg: published by the portal"}]
+
+
+def test_an_exempt_total_beside_an_exempt_part_is_not_refused() -> None:
+    """97 of 100 late, both public by law: that 3 were not follows from exempt figures alone."""
+    columns = {"agency": ["a", "b"], "n": [100, 5], "late": [97, 2]}
+    rows, tally = protect_release([table("t", AGENCY, columns, EXEMPT, threshold=10, exempt=BASIS)]).tables[
+        "t", "t"
+    ]
+    assert tally.cells == 0
+    assert rows["late"].to_pylist() == [97, 2]
+
+
+def test_an_exempt_total_is_known_to_the_attacker_and_never_withheld() -> None:
+    totals = table("totals", AGENCY, {"agency": ["a"], "n": [62]}, threshold=10,
+        exempt=[{"counts": ["n"], "basis": "public by law"}])  # fmt: skip
+    parts = table("parts", AGENCY | SECTOR,
+        {"agency": ["a"] * 3, "sector": ["x", "y", "z"], "n": [4, 18, 40]}, threshold=10)  # fmt: skip
+    result = protect_release([parts, totals])
+    assert result.tables["totals", "totals"][0]["n"].to_pylist() == [62]
+    assert result.tables["parts", "parts"][0]["n"].to_pylist() == [None, None, 40]
+
+
+def test_a_cell_that_cannot_be_protected_stops_the_release_and_is_named() -> None:
+    basis = [{"counts": ["n"], "basis": "public by law"}]
+    totals = table("totals", AGENCY, {"agency": ["a"], "n": [7]}, threshold=10, exempt=basis)
+    parts = table(
+        "parts", AGENCY | SECTOR, {"agency": ["a"] * 2, "sector": ["x", "y"], "n": [4, 3]}, threshold=10
+    )
+    with pytest.raises(DisclosureError, match="parts, table parts, column n, agency=a, sector=x") as refused:
+        protect_release([parts, totals])
+    assert "Coarsen a dimension" in str(refused.value)
+    assert " 4" not in str(refused.value).replace(" 4 small", "")
+
+
+def test_too_many_linked_cells_are_refused_with_advice() -> None:
+    system = build(grid("t", [[3, 30, 3, 40], [40, 3, 30, 3], [3, 30, 3, 50]], threshold=10))
+    system.state[system.small] = WITHHELD
+    with pytest.raises(DisclosureError, match=r"linked with each other, more than the 2 .*Coarsen one of"):
+        audit(system, limit=2)
+
+
+def test_a_table_of_which_too_much_would_be_withheld_is_refused_with_advice() -> None:
+    months = [f"2025-{m:02d}" for m in range(1, 13) for _ in range(300)]
+    communes = [f"c{c}" for _ in range(12) for c in range(300)]
+    fine = table("t", MONTH | COMMUNE, {"month": months, "commune": communes, "n": [7] * 3600}, threshold=10)
+    with pytest.raises(DisclosureError, match=r"100 % of what it counts .*without commune 0 % would lie"):
+        protect_release([fine])
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ({"commune": ["x", "y"], "n": [30, 71]}, "hold more than the whole|count the same dossiers"),
+        ({"commune": ["x", "x"], "n": [30, 70]}, "two rows hold the same commune"),
+        ({"commune": ["x", "y"], "n": [30, -1]}, "column n holds a count below zero"),
+    ],
+)
+def test_tables_that_contradict_each_other_are_refused(second: dict[str, list[Any]], message: str) -> None:
+    whole = table("whole", MONTH, {"month": ["2025-01"], "n": [100]})
+    parts = table("parts", MONTH | COMMUNE, {"month": ["2025-01"] * 2, **second})
+    if "two rows" in message or "below" in message:
+        parts = table("parts", COMMUNE, second)
+    with pytest.raises(DisclosureError, match=message):
+        protect_release([whole, parts])
+
+
+def test_months_add_up_to_quarters_and_communes_to_their_province() -> None:
+    months = table("months", MONTH | COMMUNE | {"province": "residence.province"}, {
+        "month": ["2025-01", "2025-02", "2025-03"], "commune": ["x"] * 3, "province": ["82"] * 3, "n": [4, 40, 41],
+    }, threshold=10)  # fmt: skip
+    quarters = table("quarters", {"quarter": "time.quarter", "province": "residence.province"},
+        {"quarter": ["2025-Q1"], "province": ["82"], "n": [85]}, threshold=10)  # fmt: skip
+    beside = naive(build([months, quarters]))
+    assert beside.exactly == 1
+    result = protect_release([months, quarters])
+    assert sum(tally.cells for _, tally in result.tables.values()) == 2
+
+
+def test_two_rows_tell_of_two_dossiers_but_of_nobody() -> None:
+    """A commune's 7 with two channels below it: that rows are there says 2 or more, which alone refuses nothing."""
+    whole = table("whole", MONTH | COMMUNE,
+        {"month": ["2025-01"] * 3, "commune": ["x", "y", "z"], "n": [7, 30, 40]}, threshold=10)  # fmt: skip
+    parts = table("parts", MONTH | COMMUNE | CHANNEL, {
+        "month": ["2025-01"] * 6, "commune": ["x", "x", "y", "y", "z", "z"], "channel": ["1", "2"] * 3,
+        "n": [3, 4, 15, 15, 20, 20],
+    }, threshold=10)  # fmt: skip
+    result = protect_release([whole, parts])
+    assert result.tables["whole", "whole"][0]["n"].to_pylist() == [None, 30, 40]
+    assert result.tables["parts", "parts"][0]["n"].to_pylist()[:2] == [None, None]
+
+
+def test_rows_of_several_levels_of_a_tree_stand_in_one_table() -> None:
+    tree = {"code": {"level": "agency.body", "level_column": "level", "parent_column": "parent"}}
+    rows = {
+        "code": ["H20", "a", "b", "a1", "a2"],
+        "level": ["province", "body", "body", "unit", "unit"],
+        "parent": ["", "H20", "H20", "a", "a"],
+        "n": [100, 40, 60, 4, 36],
+    }
+    protected, tally = protect_release([table("t", tree, rows, threshold=10)]).tables["t", "t"]
+    assert protected["n"].to_pylist()[:3] == [100, 40, 60]
+    assert protected["n"].to_pylist()[3:] == [None, None]
+    assert tally.cells == 2
+
+
+def test_a_table_without_margins_keeps_all_but_its_small_cells() -> None:
+    rows, tally = protect_release(grid("t", [[0, 9, 10], [1, 50, 60]], threshold=10, totals=False)).tables[
+        "t", "t"
+    ]
+    assert rows["n"].to_pylist() == [0, None, 10, None, 50, 60]
+    assert tally == Withheld(rows=2, cells=2, dossiers=10, dossiers_of=130, share=10 / 130)
+
+
+@pytest.mark.parametrize(("share", "step"), [(0.0, 0.0), (0.001, 0.01), (0.0101, 0.05), (1.0, 1.0)])
+def test_the_share_is_told_in_steps(share: float, step: float) -> None:
+    assert Withheld(share=share).share_at_most == step
+
+
+SHAPE = Shape("t", ("month", "n", "late", "days", "origin"), ("n", "late", "days"), ("month", "origin"))
+SOUND: dict[str, Any] = {"dimensions": {"month": "time.month"}, "counts": {"n": {"of": "dossiers"}}}
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        (None, "disclosure is missing"),
+        ({"threshold": 10}, "about_persons must be true or false"),
+        ({"about_persons": False, "tables": {"t": SOUND}}, "one of them is wrong"),
+        ({"about_persons": True, "threshold": 1, "tables": {"t": SOUND}}, "at least 3"),
+        (
+            {"about_persons": True, "threshold": 10, "most_withheld_percent": 50, "tables": {"t": SOUND}},
+            "from 1 to 10",
+        ),
+        ({"about_persons": True, "threshold": 10}, "disclosure.tables is missing"),
+        ({"about_persons": True, "threshold": 10, "tables": {"u": SOUND}}, "'u' is no table of the dataset"),
+        ({"about_persons": True, "threshold": 10, "tables": {"u": SOUND}}, "says nothing of table t"),
+    ],
+)
+def test_a_gap_in_a_policy_is_told(declared: object, message: str) -> None:
+    gaps: list[str] = []
+    read_policy(declared, [SHAPE], gaps)
+    assert any(message in gap for gap in gaps), gaps
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dimensions": {}}, "says nothing of the key month"),
+        (
+            {"dimensions": {"month": "time.week"}},
+            "'time.week' is no level of opendata/disclosure/hierarchies.yml",
+        ),
+        ({"dimensions": {"month": "time.month", "place": "place.commune"}}, "'place' is no published column"),
+        ({"counts": {}}, "counts is missing"),
+        ({"counts": {"n": {}}}, "needs `of`"),
+        ({"counts": {"origin": {"of": "dossiers"}}}, "'origin' is no published number"),
+        ({"counts": {"n": {"of": "d", "time.month": "2025-01"}}}, "time is also a dimension"),
+        ({"safe": {"days": ""}}, "needs a reason"),
+        ({"exempt": [{"counts": ["n"]}]}, "basis"),
+        ({"exempt": [{"counts": ["late"], "basis": "law"}]}, "late, which is in no counts"),
+        ({"derived": {"days": ["late"]}}, "late is not among the counts"),
+        ({"count": {}}, "unknown count"),
+    ],
+)
+def test_a_gap_in_the_policy_of_a_table_is_told(changes: dict[str, Any], message: str) -> None:
+    gaps: list[str] = []
+    read_policy({"about_persons": True, "threshold": 10, "tables": {"t": SOUND | changes}}, [SHAPE], gaps)
+    assert any(message in gap and gap.startswith("disclosure.tables.t: ") for gap in gaps), gaps
+
+
+def test_the_policies_of_the_repository_fit_the_published_models() -> None:
+    models = {}
+    for path in (PROJECT / "dbt" / "models" / "open_data").glob("*.yml"):
+        for model in yaml.safe_load(path.read_text(encoding="utf-8")).get("models", []):
+            meta = {column["name"]: column["config"]["meta"] for column in model["columns"]}
+            columns = [column for column in model["columns"] if meta[column["name"]].get("publish")]
+            numbers = [
+                c["name"] for c in columns if frictionless_type(c["data_type"]) in ("integer", "number")
+            ]
+            keys = tuple(model["config"]["meta"]["keys"])
+            name = model["name"].replace("_", "-")
+            models[name] = Shape(name, tuple(c["name"] for c in columns), tuple(numbers), keys)
+    gaps: list[str] = []
+    counting = 0
+    for path in APPROVALS.glob("*.yml"):
+        declared = yaml.safe_load(path.read_text(encoding="utf-8"))["disclosure"]
+        shapes = [models[name] for name in declared.get("tables", {}) if name in models]
+        counting += len(read_policy(declared, shapes, gaps).tables)
+    assert not gaps
+    assert counting >= 1
