@@ -252,7 +252,7 @@ def _protect(
         if resource.small_cell
     ]
     try:
-        protection = protect_release(counted)
+        protection = protect_release(counted, building.parent)
     except DisclosureError as error:
         raise ReleaseError(f"The release is refused, readers keep the last good one. {error}") from None
     _write_json(building / "disclosure.json", protection.report)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from opendata.disclosure.audit import Audit, audit, known_to_all
+from opendata.disclosure.earlier import apply, remember
 from opendata.disclosure.policy import SHARE_JUDGED_FROM, TablePolicy
 from opendata.disclosure.suppression import Naive, naive, suppress
 from opendata.disclosure.system import PUBLISHED, WITHHELD, Counted, DisclosureError, System, build
@@ -49,12 +51,13 @@ class Protection:
     report: dict[str, Any]
 
 
-def protect_release(tables: Sequence[Counted]) -> Protection:
+def protect_release(tables: Sequence[Counted], releases: Path | None = None) -> Protection:
     """Withhold what could reveal a person in any table of a release, and prove that nothing gives it away.
 
-    `tables` are all tables with a policy; the rows come back in the same order, withheld counts (and what derives
-    from them) null, with a boolean column `withheld`. Raises DisclosureError where a cell cannot be protected, more
-    than the policy's share of dossiers would be withheld, or tables contradict each other.
+    `tables` are all tables with a policy, `releases` the folder of earlier releases, whose numbers are known. The
+    rows come back in the same order, withheld counts (and what derives from them) null, with a boolean column
+    `withheld`. Raises DisclosureError where a cell cannot be protected, more than the policy's share of dossiers would
+    be withheld, or tables contradict each other.
     """
     started = time.monotonic()
     for table in tables:
@@ -63,7 +66,9 @@ def protect_release(tables: Sequence[Counted]) -> Protection:
                 f"{table.dataset}, table {table.table}: it already has a column {WITHHELD_NAME!r}, which the release "
                 "adds itself; rename it in the model"
             )
-    system = build(tables)
+    facts = remember(releases) if releases else {}
+    system = build(tables, facts)
+    told = apply(system, facts)
     for number, table in enumerate(tables):
         # Small cells alone may be too many already; then nothing else needs to be looked for.
         _judge_share(system, number, table, system.small & ~system.exempt)
@@ -76,7 +81,7 @@ def protect_release(tables: Sequence[Counted]) -> Protection:
         _judge_share(system, number, table, system.state == WITHHELD)
     proof = verify(system, {key: rows for key, (rows, _) in protected.items()})
     return Protection(
-        protected, _report(system, tables, protected, proof, beside, time.monotonic() - started)
+        protected, _report(system, tables, protected, proof, beside, told, time.monotonic() - started)
     )
 
 
@@ -190,6 +195,7 @@ def _report(
     protected: Mapping[tuple[str, str], tuple[pa.Table, Withheld]],
     proof: Audit,
     beside: Naive,
+    told: int,
     seconds: float,
 ) -> dict[str, Any]:
     """Return the public report. Dossiers in withheld cells stand as a step: the exact number would be a clue."""
@@ -206,6 +212,10 @@ def _report(
                 "withheld_rows": tally.rows,
                 "withheld_share_at_most": tally.share_at_most,
                 "exempt": {count.column: count.exempt for count in table.policy.counts if count.exempt},
+                "origin": table.origin,
+                # What the columns count, for later releases: they read here what this one tells.
+                "dimensions": {column: asdict(one) for column, one in table.policy.dimensions.items()},
+                "counts": [asdict(count) for count in table.policy.counts],
             }
         )
     return {
@@ -214,6 +224,7 @@ def _report(
         "sums_checked": len(system.sums),
         "withheld_cells": int((system.state == WITHHELD).sum()),
         "unprotected_cells": 0,
+        "cells_known_from_earlier_releases": told,
         "linked_groups": proof.groups,
         "largest_linked_group": proof.largest_group,
         "without_complementary": {

@@ -43,8 +43,8 @@ def suppress(system: System) -> Audit:
     """
     exempt = derived_from_exempt(system)
     system.exempt |= exempt & (system.state == PUBLISHED)
-    open_to_all = system.exempt | system.known_before
-    system.state[system.small & (system.state == PUBLISHED) & ~open_to_all] = WITHHELD
+    # One told earlier protects nothing any more, but is not shown again either.
+    system.state[system.small & (system.state == PUBLISHED) & ~system.exempt] = WITHHELD
     work = _Choice(system)
     work.settle(range(len(system.sums)))
     before: Audit | None = None

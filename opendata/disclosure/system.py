@@ -65,6 +65,9 @@ class System:
     #: Cells of rows that exist only because some count in them is not 0.
     present_rows: list[np.ndarray]
     tables: Sequence[Counted] = ()
+    #: Cells by levels and codes.
+    numbers: Mapping[tuple[Universe, Levels], Mapping[Codes, int]] = field(default_factory=dict)
+    tree: _Codes | None = None
     #: Facts of earlier releases that hold for no single cell: (cell, at least).
     at_least: list[tuple[int, int]] = field(default_factory=list)
     #: Small cells that need no protection: exempt figures alone, or an earlier release, tell as much.
@@ -74,6 +77,10 @@ class System:
     def small(self) -> np.ndarray:
         """Cells that could point at a person: above 0 and below the threshold."""
         return (self.values > 0) & (self.values < self.threshold)
+
+    def coarsen(self, fine: Levels, coarse: Levels, codes: Codes) -> Codes:
+        """Return the codes of the coarser cell that holds a finer one; DisclosureError where no table tells."""
+        return _coarsen(self.tree or _Codes(), fine, coarse, codes)
 
     def name(self, cell: int) -> str:
         """Return where a cell stands, by dataset, table and keys; never its value."""
@@ -201,8 +208,8 @@ class _Builder:
         return len(self.keys) - 1
 
 
-def build(tables: Sequence[Counted]) -> System:
-    """Return the system of all tables of a release.
+def build(tables: Sequence[Counted], told: Iterable[tuple[Universe, Levels]] = ()) -> System:
+    """Return the system of all tables of a release; `told` are levels by which earlier releases counted.
 
     Raises DisclosureError where two tables disagree on the same cell, a code has no place in its hierarchy, or a
     count is below zero.
@@ -217,9 +224,14 @@ def build(tables: Sequence[Counted]) -> System:
             places[number, count.column] = _place(made, table, count)
         present += _present_rows(table, {c.column: places[number, c.column] for c in table.policy.counts})
     sums: list[tuple[np.ndarray, np.ndarray]] = []
-    universes = {universe for universe, _ in made.number}
-    for universe in sorted(universes):
-        sums += _sums(made, tree, universe)
+    shown = set(made.number)
+    for universe in sorted({universe for universe, _ in shown}):
+        # Earlier, coarser counts are sums of today's; finer ones are none of today's cells.
+        coarser = {
+            levels for of, levels in told
+            if of == universe and any(finer(mine, levels) for other, mine in shown if other == universe)
+        }  # fmt: skip
+        sums += _sums(made, tree, universe, coarser)
     return System(
         values=np.array(made.values, dtype=np.int64),
         state=np.where(np.array(made.published, dtype=bool), PUBLISHED, NOWHERE).astype(np.int8),
@@ -231,6 +243,8 @@ def build(tables: Sequence[Counted]) -> System:
         places=places,
         present_rows=present,
         tables=tables,
+        numbers={key: dict(cells) for key, cells in made.number.items()},
+        tree=tree,
     )
 
 
@@ -307,9 +321,11 @@ def _present_rows(table: Counted, places: Mapping[str, tuple[np.ndarray, np.ndar
     return [np.array(cells, dtype=np.int64) for cells in by_row.values()]
 
 
-def _sums(made: _Builder, tree: _Codes, universe: Universe) -> list[tuple[np.ndarray, np.ndarray]]:
+def _sums(
+    made: _Builder, tree: _Codes, universe: Universe, told: set[Levels]
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Close the levels of a universe under meeting, fill in what nobody publishes, and return all sums."""
-    closed = {levels for of, levels in made.number if of == universe}
+    closed = {levels for of, levels in made.number if of == universe} | told
     grew = True
     while grew:
         more = {_meet(a, b) for a, b in combinations(sorted(closed), 2)} - closed
@@ -321,16 +337,14 @@ def _sums(made: _Builder, tree: _Codes, universe: Universe) -> list[tuple[np.nda
             )
     # Fine ones first, so that what is filled in has its parts before it has its wholes.
     order = sorted(closed, key=lambda levels: (-len(levels), sum(depth for _, depth in levels), levels))
-    order = sorted(
-        order, key=lambda levels: sum(1 for other in closed if _finer(levels, other)), reverse=True
-    )
+    order = sorted(order, key=lambda levels: sum(1 for other in closed if finer(levels, other)), reverse=True)
     groups: dict[tuple[Levels, Levels], dict[int, list[int]]] = {}
     for coarse in order:
-        below = [fine for fine in order if fine != coarse and _finer(fine, coarse)]
+        below = [fine for fine in order if fine != coarse and finer(fine, coarse)]
         covered = [
             f
             for f in below
-            if not any(m not in (f, coarse) and _finer(f, m) and _finer(m, coarse) for m in below)
+            if not any(m not in (f, coarse) and finer(f, m) and finer(m, coarse) for m in below)
         ]
         for fine in covered:
             parts: dict[Codes, list[int]] = defaultdict(list)
@@ -379,7 +393,8 @@ def _meet(a: Levels, b: Levels) -> Levels:
     return tuple((name, max(depth, other[name])) for name, depth in a if name in other)
 
 
-def _finer(a: Levels, b: Levels) -> bool:
+def finer(a: Levels, b: Levels) -> bool:
+    """Return whether cells of levels `a` lie inside cells of levels `b` (or are the same)."""
     fine = dict(a)
     return all(name in fine and fine[name] <= depth for name, depth in b)
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -15,6 +19,7 @@ from hypothesis import strategies as st
 
 from opendata.catalogue import APPROVALS, frictionless_type
 from opendata.disclosure.audit import audit
+from opendata.disclosure.earlier import apply, remember
 from opendata.disclosure.policy import Shape, TablePolicy, read_policy
 from opendata.disclosure.protect import Withheld, protect_release, verify
 from opendata.disclosure.suppression import naive, suppress
@@ -297,6 +302,89 @@ def test_an_exempt_total_is_known_to_the_attacker_and_never_withheld() -> None:
     result = protect_release([parts, totals])
     assert result.tables["totals", "totals"][0]["n"].to_pylist() == [62]
     assert result.tables["parts", "parts"][0]["n"].to_pylist() == [None, None, 40]
+
+
+def release(folder: Path, tables: list[Counted]) -> dict[str, list[int | None]]:
+    """Leave a release as publishing does; return the counts it shows by table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    protection = protect_release(tables, folder)
+    number = len(list(folder.glob("0*"))) + 1
+    made = folder / f"{number:06d}"
+    for one in tables:
+        (made / one.dataset).mkdir(parents=True)
+        rows, _ = protection.tables[one.dataset, one.table]
+        pq.write_table(rows, made / one.dataset / f"{one.table}.{one.origin}.parquet")
+    (made / "disclosure.json").write_text(json.dumps(protection.report), encoding="utf-8")
+    return {name: rows["n"].to_pylist() for (name, _), (rows, _) in protection.tables.items()}
+
+
+def by_agency(*counts: int) -> Counted:
+    return table("by agency", AGENCY, {"agency": ["a", "b", "c"], "n": list(counts)}, threshold=10)
+
+
+def test_what_an_earlier_release_told_protects_nothing_today(tmp_path: Path) -> None:
+    """18 stood in the first release; with the whole told in the second, hiding 18 beside the 4 would hide nothing."""
+    whole = table("whole", {}, {"n": [62]}, threshold=10)
+    assert release(tmp_path / "fresh" / "releases", [by_agency(4, 18, 40), whole])["by agency"] == [
+        None,
+        None,
+        40,
+    ]
+    assert release(tmp_path / "r" / "releases", [by_agency(4, 18, 40)]) == {"by agency": [None, 18, 40]}
+    second = release(tmp_path / "r" / "releases", [by_agency(4, 18, 40), whole])
+    assert second == {"by agency": [None, 18, 40], "whole": [None]}
+
+
+def test_a_revised_count_is_no_longer_told(tmp_path: Path) -> None:
+    release(tmp_path / "releases", [by_agency(4, 17, 40)])
+    whole = table("whole", {}, {"n": [62]}, threshold=10)
+    assert release(tmp_path / "releases", [by_agency(4, 18, 40), whole])["by agency"] == [None, None, 40]
+
+
+def test_a_total_told_earlier_still_adds_up(tmp_path: Path) -> None:
+    """The whole is published no more, but it was."""
+    whole = table("whole", {}, {"n": [62]}, threshold=10)
+    first = release(tmp_path / "releases", [by_agency(4, 18, 40), whole])
+    assert first == {"by agency": [None, None, 40], "whole": [62]}
+    assert release(tmp_path / "releases", [by_agency(4, 18, 40)]) == {"by agency": [None, None, 40]}
+
+
+def test_the_same_data_are_protected_in_the_same_way_again(tmp_path: Path) -> None:
+    tables = grid("t", [[2, 20, 30, 11], [25, 14, 16, 12], [4, 40, 13, 50]], threshold=10)
+    shown = [release(tmp_path / "releases", tables) for _ in range(3)]
+    assert shown[0] == shown[1] == shown[2]
+
+
+def test_what_was_told_outlives_the_release(tmp_path: Path) -> None:
+    releases = tmp_path / "open-data" / "releases"
+    release(releases, [by_agency(4, 18, 40)])
+    protect_release([by_agency(4, 18, 40)], releases)
+    shutil.rmtree(releases / "000001")
+    whole = table("whole", {}, {"n": [62]}, threshold=10)
+    assert release(releases, [by_agency(4, 18, 40), whole])["whole"] == [None]
+
+
+def test_a_small_count_told_earlier_is_not_shown_again_and_stops_nothing(tmp_path: Path) -> None:
+    lower = table("by agency", AGENCY, {"agency": ["a", "b", "c"], "n": [4, 18, 40]}, threshold=3)
+    assert release(tmp_path / "releases", [lower]) == {"by agency": [4, 18, 40]}
+    assert release(tmp_path / "releases", [by_agency(4, 18, 40)]) == {"by agency": [None, 18, 40]}
+
+
+def test_finer_counts_told_earlier_are_the_least_of_their_whole(tmp_path: Path) -> None:
+    units = {"agency": "agency.body", "sector": "sector.sector"}
+    columns = {"agency": ["a", "a", "b"], "sector": ["x", "y", "x"], "n": [15, 25, 30]}
+    release(tmp_path / "releases", [table("by sector", units, columns, threshold=10)])
+    system = build([by_agency(40, 31, 4)])
+    assert apply(system, remember(tmp_path / "releases")) == 1
+    told = {system.keys[cell][2]: least for cell, least in system.at_least}
+    assert told == {("b",): 30}
+
+
+def test_an_earlier_release_that_cannot_be_read_stops_the_release(tmp_path: Path) -> None:
+    release(tmp_path / "releases", [by_agency(4, 18, 40)])
+    (tmp_path / "releases" / "000001" / "by agency" / "by agency.simulated.parquet").write_bytes(b"torn")
+    with pytest.raises(DisclosureError, match="What release 000001 told cannot be read"):
+        protect_release([by_agency(4, 18, 40)], tmp_path / "releases")
 
 
 def test_a_cell_that_cannot_be_protected_stops_the_release_and_is_named() -> None:
