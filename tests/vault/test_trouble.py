@@ -1,4 +1,4 @@
-"""The vault's own database without connections, full, read-only, or away: said by meaning, nothing kept by half, and it heals."""
+"""The vault's database without connections, full, read-only, or away: said by meaning, nothing half kept, and it heals."""
 
 from __future__ import annotations
 
