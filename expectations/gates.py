@@ -88,6 +88,8 @@ def check_release(folder: Path, docs_dir: Path, declared: Path = HERE / "release
 
 # --- what is checked
 
+GATED = ("csv", "excel.csv", "parquet")
+
 Batches = Iterator[tuple[Suite, Any]]
 
 
@@ -121,7 +123,8 @@ def _release_batches(context: Any, folder: Path, declared: Path) -> Batches:
     for dataset in document["datasets"]:
         for table in dataset["tables"]:
             suite = suites[table["name"]]
-            for file in table["files"]:
+            # Workbook and JSON Lines hold the same rows; the release itself reads them back.
+            for file in (file for file in table["files"] if file["format"] in GATED):
                 typed = file["format"] == "parquet"
                 # The Parquet file carries the types; of the text files, shape and key are looked at.
                 rules = suite.rules if typed else suite.rules[:3]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -151,6 +151,7 @@ class Resource:
     origin: str | None
     period_column: str | None = None
     small_cell: TablePolicy | None = None
+    provisional_column: str | None = None
 
     @property
     def read_columns(self) -> tuple[str, ...]:
@@ -176,6 +177,28 @@ class AsPublished:
 
     body: Text
     captured_column: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far a table may change against the release before, in percent of its final rows, before somebody must agree.
+
+    `grow` counts rows added to what was there already, not those of new periods; `revise` rows of which a value
+    changed. Rows that were provisional count in none of them.
+    """
+
+    shrink: float = 10
+    grow: float = 50
+    revise: float = 20
+
+
+@dataclass(frozen=True)
+class ApprovedChange:
+    """Somebody's word that a change beyond the limits, against one release, is right."""
+
+    against_release: int
+    decided_on: date
+    reason: Text
 
 
 @dataclass(frozen=True)
@@ -206,6 +229,8 @@ class Approval:
     starts_on: date
     ends_on: date | None = None
     place_code: str | None = None
+    limits: Limits = Limits()
+    approved_changes: tuple[ApprovedChange, ...] = ()
     as_published: AsPublished | None = None
     disclosure: Policy = NOTHING_ABOUT_PERSONS
 
@@ -399,6 +424,7 @@ def _resource(
         origin_column=origin_column,
         origin=None if origin_column else str(origin),
         period_column=str(period) if period else None,
+        provisional_column="is_provisional" if "is_provisional" in published else None,
     )
 
 
@@ -525,6 +551,16 @@ def _approval(
     place = part("spatial").get("code")
     if place is not None and not re.fullmatch(r"\d{2}|\d{5}", str(place)):
         found.append(f"spatial.code {place!r} is no statistical code (2 or 5 digits, as text)")
+    limits = _limits(record.get("limits"), found)
+    changes = []
+    for item in record.get("approved_changes") or []:
+        number, decided, reason = (item.get(name) for name in ("against_release", "decided_on", "reason"))
+        if not isinstance(number, int) or not isinstance(decided, date) or not isinstance(reason, Mapping):
+            found.append(
+                "approved_changes need against_release (number), decided_on (date) and reason (vi, en)"
+            )
+        else:
+            changes.append(ApprovedChange(number, decided, pair("reason", item)))
     pairs = {
         name: pair(name)
         for name in ("update_frequency", "spatial", "temporal", "contact", "disclosure_policy", "owner")
@@ -545,6 +581,8 @@ def _approval(
         sources=sources,
         as_published=as_published,
         disclosure=disclosure,
+        limits=limits,
+        approved_changes=tuple(changes),
         frequency=frequency,
         themes=themes,
         keywords=keywords,
@@ -555,6 +593,20 @@ def _approval(
         place_code=str(place) if place is not None else None,
         **pairs,
     )
+
+
+def _limits(declared: object, found: list[str]) -> Limits:
+    given = declared if isinstance(declared, Mapping) else {}
+    names = {field.name for field in fields(Limits)}
+    if unknown := [name for name in given if name not in names]:
+        found.append(
+            f"limits has {', '.join(map(str, unknown))}; known are {', '.join(sorted(names))}, in percent"
+        )
+    numbers = {name: value for name, value in given.items() if name in names}
+    if any(not isinstance(value, int | float) or value < 0 for value in numbers.values()):
+        found.append("limits are numbers of 0 and more, in percent")
+        return Limits()
+    return Limits(**numbers)
 
 
 def _shown(path: Path) -> str:

@@ -6,35 +6,47 @@ the public sees. A build that dies leaves only `.building-<pid>`, which the next
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import filecmp
 import hashlib
 import json
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
+from functools import reduce
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import adbc_driver_postgresql.dbapi as postgres
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from opendata import dcat, site, tabular
-from opendata.catalogue import APPROVALS, SCHEMA, WITHHELD_COLUMN, Column, Dataset, Resource, read_catalogue
-from opendata.disclosure.protect import Protection, Withheld, protect_release
+from opendata import dcat, difference, history, site, tabular
+from opendata.catalogue import (
+    APPROVALS,
+    SCHEMA,
+    WITHHELD_COLUMN,
+    Column,
+    Dataset,
+    Resource,
+    Text,
+    read_catalogue,
+)
+from opendata.disclosure.protect import Withheld, protect_release
 from opendata.disclosure.system import Counted, DisclosureError
 from opendata.files import (
     BUSINESS_ZONE,
     VAULT_REFERENCE,
     FileRecord,
     as_text,
-    read_csv_as_text,
+    read_back,
     record,
     scan_files,
     write_files,
@@ -43,6 +55,7 @@ from opendata.periods import days_of
 
 # Long enough for a release being built beside us, short enough to be told within the task's timeout.
 LOCK_SECONDS = 600
+BATCH_ROWS = 100_000
 # For trial runs; a province gives its own, which then stands in every record.
 DEFAULT_ADDRESS = "http://127.0.0.1:8090"
 
@@ -66,6 +79,7 @@ class Table:
     preview: list[list[str]]
     captured: tuple[date, date] | None = None
     period: tuple[date, date] | None = None
+    changes: difference.Difference | None = None
 
 
 @dataclass
@@ -125,17 +139,24 @@ def publish(
     datasets = read_catalogue(manifest, approvals, today)
     root = home / "open-data"
     releases = root / "releases"
-    releases.mkdir(parents=True, exist_ok=True)
-    with _only_publisher(root):
-        for leftover in [*releases.glob(".building-*"), *root.glob(".current-*")]:
-            # We hold the lock, so whoever wrote these is gone.
-            shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
+    with _room_on_disk(root):
+        releases.mkdir(parents=True, exist_ok=True)
+    with _only_publisher(root), _room_on_disk(root):
+        _clear_leftovers(root)
+        history.apply_withdrawals(root)
+        withdrawn = history.withdrawals(root)
+        datasets = [dataset for dataset in datasets if dataset.id not in withdrawn]
+        if not datasets:
+            raise ReleaseError(
+                "Every dataset is withdrawn; restore one (python -m opendata restore), then publish"
+            )
         building = releases / f".building-{os.getpid()}"
         building.mkdir()
         try:
-            builds = _build(building, datasets, url)
-            digest = _content_digest(builds, address)
             newest = _newest(releases)
+            previous = releases / f"{newest:06d}" if newest else None
+            builds = _build(building, datasets, url)
+            digest = _content_digest(builds, withdrawn, address)
             rows = {build.dataset.id: sum(table.rows for table in build.tables) for build in builds}
             withheld = {
                 t.resource.name: t.withheld for b in builds for t in b.tables if t.resource.small_cell
@@ -147,30 +168,104 @@ def publish(
                     number, created, releases / f"{number:06d}", message, rows, withheld, seconds
                 )
 
-            if (
-                newest
-                and _read_json(releases / f"{newest:06d}" / "release.json").get("content_sha256") == digest
-            ):
+            if previous and _read_json(previous / "release.json").get("content_sha256") == digest:
                 # Killed between the last two steps, a whole release may stand there without being current.
                 switched = _switch(root, newest)
                 done = "switched in, it was complete" if switched else "content unchanged, no new release"
                 return outcome(newest, switched, f"Release {newest:06d}: {done}")
             number = newest + 1
-            document = _describe(building, builds, number, load_number, digest, address)
+            _compare(building, builds, previous)
+            document = _describe(building, builds, number, load_number, digest, address, previous)
+            for item in withdrawn.values():
+                history.write_notice(building / item.dataset, item)
             _verify(building, builds, document)
             if gate is not None:
-                document["gate"] = gate(building)
+                document["gate"] = _judged(gate(building))
                 _write_json(building / "release.json", document)
+                if _read_json(building / "release.json").get("gate") != document["gate"]:
+                    raise ReleaseError(
+                        "The gate's results cannot be read back from release.json; publish again"
+                    )
+            _share_unchanged(building, previous)
             for path in [*building.rglob("*"), building]:
                 _sync(path)
             building.rename(releases / f"{number:06d}")
             _sync(releases)
             _switch(root, number)
+            history.put_away(root)
             return outcome(
                 number, True, f"Release {number:06d}: {len(builds)} datasets, {sum(rows.values())} rows"
             )
         finally:
             shutil.rmtree(building, ignore_errors=True)
+
+
+def withdraw(home: Path, dataset: str, by: str, reason: Text) -> int:
+    """Take a dataset back from every release, leaving a notice; returns in how many it stood.
+
+    The next releases are made without it until `history.restore`. Raises ReleaseError where no release has it.
+    """
+    root = home / "open-data"
+    if not by.strip() or not reason.vi.strip() or not reason.en.strip():
+        raise ReleaseError("A withdrawal needs who decided it and the reason in Vietnamese and English")
+    with _only_publisher(root), _room_on_disk(root):
+        _clear_leftovers(root)
+        found = [
+            _read_json(path / "datapackage.json")
+            for path in sorted((root / "releases").glob(f"[0-9]*/{dataset}"))
+            if (path / "datapackage.json").exists()
+        ]
+        if not found and dataset not in history.withdrawals(root):
+            known = sorted(path.name for path in (root / "current").glob("*/") if path.is_dir())
+            raise ReleaseError(
+                f"looked for dataset {dataset!r} in {root / 'releases'} and found none; the current release has "
+                f"{', '.join(known) or 'nothing'}"
+            )
+        if found:
+            title = Text(str(found[-1].get("title")), str(found[-1].get("title_en")))
+            moment = datetime.now(UTC).replace(microsecond=0).isoformat()
+            history.record_withdrawal(root, history.Withdrawal(dataset, moment, by, reason, title))
+        return history.apply_withdrawals(root)
+
+
+def restore(home: Path, dataset: str) -> bool:
+    """Let the next releases hold a withdrawn dataset again; returns whether it was withdrawn."""
+    root = home / "open-data"
+    with _only_publisher(root):
+        return history.restore(root, dataset)
+
+
+def _clear_leftovers(root: Path) -> None:
+    # We hold the lock, so whoever wrote these is gone.
+    for leftover in [*(root / "releases").glob(".*"), *root.glob(".current-*"), *root.glob(f".{history.WITHDRAWN}-*"),
+                     *(root / "releases").glob("[0-9]*/.*")]:  # fmt: skip
+        shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
+
+
+def _judged(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return a gate's result as it will be read back; one that failed without raising is a refusal, too."""
+    if result is None:
+        return None
+    plain = dict(json.loads(json.dumps(result, default=str)))
+    if plain.get("success") is False:
+        raise ReleaseError("The release gate did not succeed; its report says which expectation failed")
+    return plain
+
+
+@contextmanager
+def _room_on_disk(root: Path) -> Iterator[None]:
+    """Turn a full disk into a message; nothing of the release is left behind."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        place = root if root.exists() else root.parent
+        free = shutil.disk_usage(place).free // 2**20
+        raise ReleaseError(
+            f"No room for the release in {root} ({os.strerror(error.errno)}; {free:,} MiB free on that disk). Readers "
+            "still have the last good release and nothing was left behind; make room or enlarge it, then publish again"
+        ) from None
 
 
 def newest_load(url: str) -> int:
@@ -214,74 +309,163 @@ def _connect(url: str) -> Any:
         ) from None
 
 
+@dataclass
+class Rows:
+    """The rows of a model on their way into files, and what was seen of them."""
+
+    resource: Resource
+    origin: str
+    schema: pa.Schema
+    batches: Iterable[pa.RecordBatch]
+    withheld: Withheld = field(default_factory=Withheld)
+    columns: tuple[Column, ...] = ()
+
+
 def _build(building: Path, datasets: Sequence[Dataset], url: str) -> list[Build]:
-    """Read each model once, in one snapshot, and write its data files."""
-    read: list[tuple[Dataset, str, list[tuple[Resource, pa.Table]]]] = []
+    """Read each model once, in one snapshot, and write its data files.
+
+    Tables with a disclosure policy are held in memory, all of them before any is written, since what protects one
+    may depend on another; the rest flows batch by batch.
+    """
+    builds: list[Build] = []
     with closing(_connect(url)) as connection, closing(connection.cursor()) as cursor:
         cursor.execute("set transaction isolation level repeatable read, read only")
+        origins = {dataset.id: _origin(dataset, cursor) for dataset in datasets}
+        counted = {
+            (dataset.id, resource.name): _whole(cursor, resource)
+            for dataset in datasets
+            for resource in dataset.resources
+            if resource.small_cell
+        }
+        protected = _protected(building, datasets, origins, counted)
         for dataset in datasets:
-            tables = [(resource, _read(cursor, resource)) for resource in dataset.resources]
-            origin = _origin(dataset, tables)
+            origin = origins[dataset.id]
             if dataset.approval.as_published and origin != "real":
                 raise ReleaseError(
                     f"{dataset.id}: its approval says `as_published`, which is true of real captures only, "
                     f"but the rows are {origin}; remove as_published from the approval or load real captures"
                 )
-            read.append((dataset, origin, tables))
-    protection = _protect(building, read)
-    builds: list[Build] = []
-    for dataset, origin, tables in read:
-        folder = building / dataset.id
-        folder.mkdir()
-        build = Build(dataset, origin)
-        build.tables = [
-            _write(resource, table, origin, folder, dataset, protection) for resource, table in tables
-        ]
-        builds.append(build)
+            folder = building / dataset.id
+            folder.mkdir()
+            build = Build(dataset, origin)
+            for resource in dataset.resources:
+                if resource.small_cell:
+                    table, withheld = protected[dataset.id, resource.name]
+                    rows = Rows(
+                        resource, origin, table.schema, table.to_batches(BATCH_ROWS), withheld,
+                        (*resource.columns, WITHHELD_COLUMN),
+                    )  # fmt: skip
+                else:
+                    first, batches = _stream(cursor, resource)
+                    rows = Rows(resource, origin, first.schema, batches, columns=resource.columns)
+                build.tables.append(_write(rows, folder, dataset))
+            builds.append(build)
     return builds
 
 
-def _protect(
-    building: Path, read: Sequence[tuple[Dataset, str, list[tuple[Resource, pa.Table]]]]
-) -> Protection:
-    """Withhold, over all datasets together, what could reveal a person; leaves the report in disclosure.json."""
-    counted = [
-        Counted(dataset.id, resource.name, origin, table, resource.small_cell)
-        for dataset, origin, tables in read
-        for resource, table in tables
-        if resource.small_cell
-    ]
+def _protected(
+    building: Path,
+    datasets: Sequence[Dataset],
+    origins: Mapping[str, str],
+    counted: Mapping[tuple[str, str], pa.Table],
+) -> Mapping[tuple[str, str], tuple[pa.Table, Withheld]]:
+    """Withhold, over all datasets together, what could reveal a person; returns what may leave by (dataset, table).
+
+    Leaves the report in disclosure.json.
+    """
+    tables = []
+    for dataset in datasets:
+        for resource in dataset.resources:
+            if resource.small_cell:
+                table = counted[dataset.id, resource.name]
+                _refuse_empty_periods(table, dataset, resource)
+                tables.append(
+                    Counted(dataset.id, resource.name, origins[dataset.id], table, resource.small_cell)
+                )
     try:
-        protection = protect_release(counted, building.parent)
+        protection = protect_release(tables, building.parent)
     except DisclosureError as error:
         raise ReleaseError(f"The release is refused, readers keep the last good one. {error}") from None
     _write_json(building / "disclosure.json", protection.report)
-    return protection
+    return protection.tables
 
 
-def _read(cursor: Any, resource: Resource) -> pa.Table:
-    """Return the published columns of a model (and its origin) typed by its contract and sorted by its keys."""
-    columns = ", ".join(_quoted(name) for name in resource.read_columns)
+def _refuse_empty_periods(table: pa.Table, dataset: Dataset, resource: Resource) -> None:
+    """Refuse a month (quarter, year) in which nothing at all was counted: something was not loaded."""
+    if resource.period_column is None or resource.small_cell is None:
+        return
+    counts = list(resource.small_cell.count_columns)
+    sums = table.group_by(resource.period_column).aggregate([(name, "sum") for name in counts]).to_pylist()
+    empty = sorted(
+        str(row[resource.period_column]) for row in sums if not any(row[f"{c}_sum"] for c in counts)
+    )
+    if empty:
+        raise ReleaseError(
+            f"{dataset.id}: {SCHEMA}.{resource.table} counts nothing at all in {', '.join(empty)}; an empty month is "
+            "not published. Load that period, or leave its rows out of the model"
+        )
+
+
+def _stream(cursor: Any, resource: Resource) -> tuple[pa.RecordBatch, Iterator[pa.RecordBatch]]:
+    """Return the published columns of a model, typed by its contract and sorted by its keys: first batch, and all."""
+    columns = ", ".join(_quoted(column.name) for column in resource.columns)
+    # By bytes, as Arrow sorts, on whatever server.
+    text = {column.name for column in resource.columns if column.data_type.lower() in ("text", "varchar")}
+    order = ", ".join(f'{_quoted(key)} collate "C"' if key in text else _quoted(key) for key in resource.keys)
+    types = {column.name: column.data_type for column in resource.columns}
+    where = f"{SCHEMA}.{resource.table}"
     try:
         # Names come from dbt's manifest and are quoted; there is no value in the statement.
-        cursor.execute(f"select {columns} from {_quoted(SCHEMA)}.{_quoted(resource.table)}")  # noqa: S608
-        table = cursor.fetch_arrow_table()
+        cursor.execute(f"select {columns} from {_quoted(SCHEMA)}.{_quoted(resource.table)} order by {order}")  # noqa: S608
+        reader = cursor.fetch_record_batch()
+        batches = (_typed_batch(batch, types, where) for batch in reader if batch.num_rows)
+        first = next(batches, None)
     except postgres.Error as error:
         reason = str(error).strip().splitlines()[0]
         raise ReleaseError(
-            f"{SCHEMA}.{resource.table} cannot be read ({reason}); run `dbt build` with this manifest's project first"
+            f"{where} cannot be read ({reason}); run `dbt build` with this manifest's project first"
         ) from None
-    types = {column.name: column.data_type for column in resource.columns}
-    for position, name in enumerate(table.column_names):
-        column = _typed(table[name], types.get(name, "text"), f"{SCHEMA}.{resource.table}.{name}")
-        table = table.set_column(position, name, column)
-    if table.num_rows == 0:
+    if first is None:
         raise ReleaseError(
-            f"{SCHEMA}.{resource.table} has no rows; an empty table is not published. "
-            "Build the warehouse from a load first"
+            f"{where} has no rows; an empty table is not published. Build the warehouse from a load first"
         )
-    table = table.sort_by([(key, "ascending") for key in resource.keys])
-    return table.replace_schema_metadata(None)
+    return first, _with_distinct_keys(chain((first,), batches), resource, where)
+
+
+def _whole(cursor: Any, resource: Resource) -> pa.Table:
+    first, batches = _stream(cursor, resource)
+    return pa.Table.from_batches(list(batches), first.schema)
+
+
+def _typed_batch(batch: pa.RecordBatch, types: Mapping[str, str], where: str) -> pa.RecordBatch:
+    names = batch.schema.names
+    columns = [
+        _typed(pa.chunked_array([column]), types[name], f"{where}.{name}").combine_chunks()
+        for name, column in zip(names, batch.columns, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, names)
+
+
+def _with_distinct_keys(
+    batches: Iterable[pa.RecordBatch], resource: Resource, where: str
+) -> Iterator[pa.RecordBatch]:
+    """Pass batches on that are sorted by the keys; refuses a key that is empty or stands twice."""
+    keys = list(resource.keys)
+    last: pa.RecordBatch | None = None
+    for batch in batches:
+        picked = pa.Table.from_batches([batch.select(keys)])
+        if empty := [key for key in keys if picked[key].null_count]:
+            raise ReleaseError(
+                f"{where}: key column(s) {', '.join(empty)} are empty in some rows; mend the model"
+            )
+        both = pa.concat_tables([pa.Table.from_batches([last]), picked]) if last else picked
+        same = reduce(pc.and_, (pc.equal(both[key][1:], both[key][:-1]) for key in keys))
+        if twice := int(pc.sum(same).as_py() or 0):
+            raise ReleaseError(
+                f"{where}: {twice} row(s) repeat the key ({', '.join(keys)}) of another; mend the model or meta.keys"
+            )
+        last = picked.slice(picked.num_rows - 1).to_batches()[0]
+        yield batch
 
 
 def _quoted(name: str) -> str:
@@ -314,15 +498,29 @@ def _typed(column: pa.ChunkedArray, data_type: str, where: str) -> pa.ChunkedArr
     return column
 
 
-def _origin(dataset: Dataset, tables: Sequence[tuple[Resource, pa.Table]]) -> str:
+def _origin(dataset: Dataset, cursor: Any) -> str:
     """Return the one origin of a dataset; refuses mixed, missing or unknown origins."""
     found: set[str | None] = set()
-    for resource, table in tables:
-        found |= (
-            set(pc.unique(table[resource.origin_column]).to_pylist())
-            if resource.origin_column
-            else {resource.origin}
-        )
+    for resource in dataset.resources:
+        if resource.origin_column is None:
+            found.add(resource.origin)
+            continue
+        column = _quoted(resource.origin_column)
+        try:
+            cursor.execute(f"select distinct {column}::text from {_quoted(SCHEMA)}.{_quoted(resource.table)}")  # noqa: S608
+            held = {row[0] for row in cursor.fetchall()}
+        except postgres.Error as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ReleaseError(
+                f"{SCHEMA}.{resource.table} cannot be read ({reason}); run `dbt build` with this manifest's "
+                "project first"
+            ) from None
+        if not held:
+            raise ReleaseError(
+                f"{SCHEMA}.{resource.table} has no rows; an empty table is not published. Build the warehouse from a "
+                "load first"
+            )
+        found |= held
     if len(found) == 1 and (origin := found.pop()) in ("real", "simulated"):
         return str(origin)
     raise ReleaseError(
@@ -335,44 +533,61 @@ def _origin(dataset: Dataset, tables: Sequence[tuple[Resource, pa.Table]]) -> st
 # --- writing
 
 
-def _write(
-    resource: Resource, table: pa.Table, origin: str, folder: Path, dataset: Dataset, protection: Protection
-) -> Table:
-    """Write the files of one table, as protected, and return what was written."""
-    captured = None
-    named = dataset.approval.as_published
-    if named and named.captured_column in table.column_names:
-        days = pc.drop_null(table[named.captured_column])
-        if len(days):
-            extremes = pc.min_max(days).as_py()
-            captured = (_day(extremes["min"]), _day(extremes["max"]))
-    period = _period(table, resource)
-    columns = resource.columns
-    withheld = Withheld()
-    if resource.small_cell:
-        table, withheld = protection.tables[dataset.id, resource.name]
-        columns = (*columns, WITHHELD_COLUMN)
-    table = table.select([column.name for column in columns])
-    stem = f"{resource.name}.{origin}"
-    files = write_files(table, folder, stem)
-    head = as_text(table.slice(0, site.PREVIEW_ROWS))
-    preview = [[_shown(value) for value in row.values()] for row in head.to_pylist()]
-    return Table(resource, origin, columns, table.num_rows, withheld, files, preview, captured, period)
-
-
-def _period(table: pa.Table, resource: Resource) -> tuple[date, date] | None:
-    """Return the first and last day that the column of periods speaks of, if the model names one."""
-    if resource.period_column is None:
-        return None
-    spans = [days_of(value) for value in pc.unique(pc.drop_null(table[resource.period_column])).to_pylist()]
-    if not spans:
-        return None
-    if None in spans:
-        raise ReleaseError(
-            f"{SCHEMA}.{resource.table}: column {resource.period_column} (meta.period_column) holds what is no day, "
-            "month, quarter, year or first/last day; mend the model"
+def _write(rows: Rows, folder: Path, dataset: Dataset) -> Table:
+    """Write the files of one table from one pass over its rows; returns what was written."""
+    resource, named = rows.resource, dataset.approval.as_published
+    seen = Seen(resource.period_column, named.captured_column if named else None)
+    table = Table(resource, rows.origin, rows.columns, 0, rows.withheld, [], [])
+    explained = [tabular.DICTIONARY_COLUMNS, *tabular.dictionary_rows(table)]
+    stem = f"{resource.name}.{rows.origin}"
+    try:
+        table.files = write_files(
+            seen.watch(rows.batches), rows.schema, folder, stem, resource.keys, explained
         )
-    return min(span[0] for span in spans if span), max(span[1] for span in spans if span)
+    except ValueError as error:
+        raise ReleaseError(f"{dataset.id}: {SCHEMA}.{resource.table}: {error}") from None
+    table.rows, table.preview, table.captured = seen.rows, seen.preview, seen.captured
+    table.period = seen.period(f"{SCHEMA}.{resource.table}")
+    return table
+
+
+@dataclass
+class Seen:
+    """What is noted of rows while they pass."""
+
+    period_column: str | None
+    captured_column: str | None
+    rows: int = 0
+    preview: list[list[str]] = field(default_factory=list)
+    captured: tuple[date, date] | None = None
+    periods: set[object] = field(default_factory=set)
+
+    def watch(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Pass batches on."""
+        for batch in batches:
+            if not self.rows:
+                head = as_text(pa.Table.from_batches([batch.slice(0, site.PREVIEW_ROWS)]))
+                self.preview = [[_shown(value) for value in row.values()] for row in head.to_pylist()]
+            self.rows += batch.num_rows
+            if self.period_column:
+                self.periods |= set(pc.unique(batch[self.period_column]).to_pylist())
+            if self.captured_column and self.captured_column in batch.schema.names:
+                extremes = pc.min_max(batch[self.captured_column]).as_py()
+                if extremes["min"] is not None:
+                    days = [_day(extremes["min"]), _day(extremes["max"]), *(self.captured or ())]
+                    self.captured = (min(days), max(days))
+            yield batch
+
+    def period(self, where: str) -> tuple[date, date] | None:
+        """Return the first and last day the periods speak of."""
+        spans = [days_of(value) for value in self.periods if value is not None]
+        if None in spans:
+            raise ReleaseError(
+                f"{where}: column {self.period_column} (meta.period_column) holds what is no day, month, quarter, year "
+                "or first/last day; mend the model"
+            )
+        whole = [span for span in spans if span]
+        return (min(span[0] for span in whole), max(span[1] for span in whole)) if whole else None
 
 
 def _day(value: datetime | date) -> date:
@@ -385,9 +600,12 @@ def _shown(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _content_digest(builds: Sequence[Build], address: str) -> str:
+def _content_digest(
+    builds: Sequence[Build], withdrawn: Mapping[str, history.Withdrawal], address: str
+) -> str:
     """Return the SHA-256 of all that readers would see but the number and time of the release."""
     content = [(tabular.datapackage(build), asdict(build.dataset.approval)) for build in builds]
+    content += [(asdict(item), None) for item in withdrawn.values()]  # type: ignore[misc]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False, default=str).encode())
     digest.update((site.template_digest() + address).encode())
     digest.update(dcat.PORTAL.read_bytes())
@@ -395,7 +613,13 @@ def _content_digest(builds: Sequence[Build], address: str) -> str:
 
 
 def _describe(
-    building: Path, builds: Sequence[Build], number: int, load_number: int, digest: str, address: str
+    building: Path,
+    builds: Sequence[Build],
+    number: int,
+    load_number: int,
+    digest: str,
+    address: str,
+    previous: Path | None,
 ) -> dict[str, Any]:
     """Write descriptors, pages and release.json; return the content of release.json."""
     created_at = datetime.now(UTC).replace(microsecond=0)
@@ -416,6 +640,10 @@ def _describe(
         for table in build.tables:
             plain = next(file for file in table.files if file.format == "csv")
             _write_json(building / f"{plain.path}-metadata.json", tabular.csvw(build, table, edition))
+        _write_json(
+            folder / history.CHANGELOG,
+            history.changelog(previous and previous / build.dataset.id, _entry(build, number, created_at)),
+        )
         dcat.write(dcat.dataset_graph(build, edition, portal), folder, "dcat")
         _write_json(folder / "schema-org.jsonld", dcat.schema_org(build, edition, portal))
         document["datasets"].append(
@@ -435,6 +663,7 @@ def _describe(
                         # Not the number of dossiers: of a single withheld row that would be the cell itself.
                         "withheld_rows": table.withheld.rows,
                         "withheld_share_at_most": table.withheld.share_at_most,
+                        "changes": _told(table.changes),
                         "files": [asdict(file) for file in table.files],
                     }
                     for table in build.tables
@@ -448,7 +677,74 @@ def _describe(
     return document
 
 
-def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+def _entry(build: Build, number: int, created_at: datetime) -> dict[str, Any]:
+    """Return what the changelog of a dataset says about this release."""
+    against = {table.changes.against for table in build.tables if table.changes}
+    reasons = [c.reason for c in build.dataset.approval.approved_changes if c.against_release in against]
+    return {
+        "release": number,
+        "origin": build.origin,
+        "created_at": created_at.isoformat(),
+        "period": [day and day.isoformat() for day in build.period],
+        "approved": [asdict(reason) for reason in reasons],
+        "tables": [
+            {
+                "name": table.resource.name,
+                "rows": table.rows,
+                "csv_sha256": next(file.sha256 for file in table.files if file.format == "csv"),
+                "changes": _told(table.changes),
+            }
+            for table in build.tables
+        ],
+    }
+
+
+def _told(found: difference.Difference | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    kept = ("against", "added", "removed", "revised", "columns_added", "columns_removed")
+    return {name: getattr(found, name) for name in kept}
+
+
+def _compare(building: Path, builds: Sequence[Build], previous: Path | None) -> None:
+    """Compare each table with the release before; write what changed, refuse what nobody agreed to."""
+    told: list[str] = []
+    for build in builds:
+        for table in build.tables:
+            new = next(building / file.path for file in table.files if file.format == "parquet")
+            old = previous and previous / build.dataset.id / new.name
+            if previous is None or old is None or not old.exists():
+                continue
+            captured = build.dataset.approval.as_published
+            ignored = [captured.captured_column] if captured else []
+            table.changes = found = difference.compare(old, new, table.resource, int(previous.name), ignored)
+            told += difference.objections(
+                found, build.dataset.approval, f"{build.dataset.id}, {table.resource.name}"
+            )
+            if found.rows is not None:
+                difference.write_changes(
+                    found, building / build.dataset.id / f"{table.resource.name}.{table.origin}.changes.csv"
+                )
+    if told:
+        raise ReleaseError(
+            "The release is stopped, readers keep the last good one. More changed than the approvals allow:\n- "
+            + "\n- ".join(told)
+        )
+
+
+def _share_unchanged(building: Path, previous: Path | None) -> None:
+    """Let files that did not change be the same file on the disk as in the release before."""
+    if previous is None:
+        return
+    for path in building.rglob("*"):
+        old = previous / path.relative_to(building)
+        if path.is_file() and old.is_file() and filecmp.cmp(old, path, shallow=False):
+            aside = path.with_name(f".{path.name}")
+            os.link(old, aside)
+            aside.replace(path)
+
+
+def _write_json(path: Path, document: object) -> None:
     path.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
@@ -470,22 +766,28 @@ def _verify(building: Path, builds: Sequence[Build], document: Mapping[str, Any]
         for table in build.tables:
             recorded = by_name[table.resource.name]
             names = [column.name for column in table.columns]
-            for file in table.files:
+            filled: dict[str, int] = {}
+            for file in sorted(table.files, key=lambda file: file.format != "parquet"):
                 path = building / file.path
                 if record(path, building, file.format) != file:
                     wrong.append(f"{file.path}: size or checksum differs from the record")
-                if file.format == "parquet":
-                    parquet = pq.read_metadata(path)
-                    rows, columns = parquet.num_rows, parquet.schema.to_arrow_schema().names
-                else:
-                    back = read_csv_as_text(path)
-                    rows, columns = back.num_rows, [name.removeprefix("\ufeff") for name in back.column_names]
-                if rows != recorded["rows"]:
-                    wrong.append(f"{file.path}: {rows} rows, {recorded['rows']} recorded")
-                if columns != names:
+                back = read_back(path, file.format)
+                if back.num_rows != recorded["rows"]:
+                    wrong.append(f"{file.path}: {back.num_rows} rows, {recorded['rows']} recorded")
+                if back.column_names != names:
                     wrong.append(
-                        f"{file.path}: columns {', '.join(columns)}; published are {', '.join(names)}"
+                        f"{file.path}: columns {', '.join(back.column_names)}; published are {', '.join(names)}"
                     )
+                if file.format == "parquet":
+                    held = as_text(back)
+                    filled = {name: len(held) - held[name].null_count for name in held.column_names}
+                    filled |= {n: int(pc.sum(pc.not_equal(held[n], "")).as_py() or 0) for n in _texts(held)}
+                elif back.column_names == names:
+                    other = {name: len(back) - back[name].null_count for name in names}
+                    if uneven := [name for name in names if other[name] != filled.get(name)]:
+                        wrong.append(
+                            f"{file.path}: column(s) {', '.join(uneven)} hold more or fewer values than Parquet"
+                        )
             policy = table.resource.small_cell
             quantities = {column.name for column in table.columns if column.unit}
             quantities |= set(policy.count_columns) if policy else set()
@@ -500,6 +802,10 @@ def _verify(building: Path, builds: Sequence[Build], document: Mapping[str, Any]
             "The release is stopped, readers keep the last good one. Mend the model or its publish marks:\n- "
             + "\n- ".join(wrong)
         )
+
+
+def _texts(table: pa.Table) -> list[str]:
+    return [field.name for field in table.schema if pa.types.is_string(field.type)]
 
 
 def _frictionless_errors(path: Path, dataset: str) -> list[str]:

@@ -598,9 +598,11 @@ def publish(settings: Settings) -> dict[str, Any]:
             row = connection.execute("select coalesce(max(load_number), 0) from ops.load_log").fetchone()
         number = int(row[0]) if row else 0
 
-        def gate(folder: Path) -> None:
-            outcome.details["release_gate"] = _checks(check_release(folder, settings.data_docs))
+        def gate(folder: Path) -> dict[str, Any]:
+            result = check_release(folder, settings.data_docs)
+            outcome.details["release_gate"] = _checks(result)
             _tell_warnings("release gate", outcome.details["release_gate"])
+            return result.as_dict()
 
         done = release(
             settings.home,

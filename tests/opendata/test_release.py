@@ -7,6 +7,7 @@ import io
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 
 import frictionless
+import openpyxl
 import pyarrow.parquet as pq
 import pytest
 
@@ -21,6 +23,7 @@ from opendata.catalogue import CatalogueError
 from opendata.release import ReleaseError, publish
 from tests.opendata.conftest import TODAY, Warehouse
 
+ENDINGS = (".csv", ".excel.csv", ".parquet", ".jsonl", ".xlsx")
 MONTHLY = "dossier-results-monthly/dossier-results-monthly.simulated"
 
 
@@ -45,10 +48,11 @@ def test_a_release_holds_every_dataset_in_every_format(warehouse: Warehouse) -> 
         "procedures/procedures.real",
         "service-index-766/service-index-766.real",
     )
-    expected = {f"{table}{ending}" for table in tables for ending in (".csv", ".excel.csv", ".parquet")}
+    expected = {f"{table}{ending}" for table in tables for ending in ENDINGS}
     expected |= {f"{table}.csv-metadata.json" for table in tables}
     folders = {table.split("/")[0] for table in tables}
     records = (
+        "changelog.json",
         "datapackage.json",
         "dcat.jsonld",
         "dcat.rdf",
@@ -76,6 +80,9 @@ def test_values_survive_the_way_into_the_files(warehouse: Warehouse) -> None:
     warehouse.publish()
     files = warehouse.files()
     procedures = rows(files["procedures/procedures.real.csv"])
+    lines = [json.loads(line) for line in files["procedures/procedures.real.jsonl"].splitlines()]
+    assert lines[3]["procedure_name"] == 'Cấp bản sao "trích lục", có phẩy\nvà xuống dòng'
+    assert (lines[3]["fee_vnd"], lines[0]["fee_vnd"]) == (None, 120000000)
     assert [row["procedure_code"] for row in procedures] == ["1.000894", "1.001193", "1.004227", "2.000635"]
     assert procedures[3]["procedure_name"] == 'Cấp bản sao "trích lục", có phẩy\nvà xuống dòng'
     assert procedures[3]["fee_vnd"] == ""
@@ -91,6 +98,11 @@ def test_formulas_are_neutralised_for_spreadsheets_only(warehouse: Warehouse) ->
     assert excel.startswith(b"\xef\xbb\xbf")
     assert rows(excel)[0]["procedure_name"] == '\'=HYPERLINK("x")'
     assert rows(files["procedures/procedures.real.csv"])[0]["procedure_name"] == '=HYPERLINK("x")'
+    book = openpyxl.load_workbook(warehouse.current / "procedures/procedures.real.xlsx")
+    data, explained = book.worksheets
+    assert [cell.value for cell in data[2]][:3] == ["1.000894", '\'=HYPERLINK("x")', 120000000]
+    assert all(cell.data_type != "f" for sheet in book for row in sheet for cell in row)
+    assert {row[1].value for row in explained} >= {"procedure_code", "fee_vnd"}
 
 
 def test_small_counts_are_withheld_in_every_format(warehouse: Warehouse) -> None:
@@ -98,6 +110,9 @@ def test_small_counts_are_withheld_in_every_format(warehouse: Warehouse) -> None
     tally = outcome.withheld["dossier-results-monthly"]
     assert (tally.rows, tally.cells, tally.dossiers) == (1, 1, 0)
     files = warehouse.files()
+    lines = [json.loads(line) for line in files[MONTHLY + ".jsonl"].splitlines()]
+    (hidden,) = (line for line in lines if line["withheld"])
+    assert hidden["received_count"] is None
     for ending in (".csv", ".excel.csv"):
         (hidden,) = (row for row in rows(files[MONTHLY + ending]) if row["withheld"] == "true")
         assert hidden["sector_code"] == "LV98"
@@ -207,7 +222,9 @@ def test_personal_data_in_a_finished_file_stops_the_release(
 
 
 def test_an_identity_number_stored_as_a_number_is_found_too(warehouse: Warehouse) -> None:
-    warehouse.sql("alter table open_data.administrative_units alter unit_code type bigint using 3199123456")
+    warehouse.sql(
+        "alter table open_data.administrative_units alter unit_code type bigint using 3199123400 + unit_code::bigint"
+    )
     warehouse.model("administrative_units")["columns"]["unit_code"]["data_type"] = "bigint"
     with pytest.raises(ReleaseError, match=r"column unit_code: 3 row\(s\).*as a whole number"):
         warehouse.publish()
@@ -237,7 +254,7 @@ def test_simulated_rows_are_never_called_published_by_the_portal(warehouse: Ware
         ("alter table {procedures} rename fee_vnd to fee", "open_data.procedures cannot be read"),
         (
             "insert into {procedures} select * from {procedures}",
-            "by Frictionless: procedures-csv: primary-key",
+            r"procedures: 4 row\(s\) repeat the key \(procedure_code\)",
         ),
         ("update {monthly} set overdue_count = -1", "column overdue_count holds a count below zero"),
     ],
@@ -252,6 +269,64 @@ def test_bad_input_gives_a_clear_message_and_no_change(
     )
     with pytest.raises(ReleaseError, match=message):
         warehouse.publish()
+    assert warehouse.files() == before
+    assert not list((warehouse.home / "open-data/releases").glob(".*"))
+
+
+def test_parquet_says_how_it_is_sorted_and_what_each_column_spans(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    file = pq.ParquetFile(warehouse.current / "procedures/procedures.real.parquet")
+    group = file.metadata.row_group(0)
+    assert [column.column_index for column in group.sorting_columns] == [0]
+    assert group.column(0).statistics.min == "1.000894"
+    assert group.column(0).statistics.max == "2.000635"
+
+
+def test_the_same_rows_give_the_same_bytes_in_every_format(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    first = {name: data for name, data in warehouse.files().items() if name.endswith(ENDINGS)}
+    shutil.rmtree(warehouse.home / "open-data")
+    time.sleep(1.1)  # a workbook and its archive keep whole seconds
+    warehouse.publish()
+    assert {name: data for name, data in warehouse.files().items() if name.endswith(ENDINGS)} == first
+
+
+def test_a_gate_that_says_no_without_raising_stops_the_release(warehouse: Warehouse) -> None:
+    with pytest.raises(ReleaseError, match="gate did not succeed"):
+        warehouse.publish(gate=lambda folder: {"success": False})
+    assert not warehouse.current.exists()
+
+
+def test_a_control_character_stops_the_release(warehouse: Warehouse) -> None:
+    warehouse.sql(
+        "update open_data.procedures set procedure_name = E'a\\x07b' where procedure_code = '1.001193'"
+    )
+    with pytest.raises(ReleaseError, match=r"open_data.procedures: a text holds control characters"):
+        warehouse.publish()
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_behind(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    before = warehouse.files()
+    warehouse.sql(
+        "insert into open_data.procedures select '3.' || n, repeat('x', 900), n, '', 'real' "
+        "from generate_series(1000, 1300) n"
+    )
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from datetime import date;"
+        "from opendata.release import ReleaseError, publish; home = Path(sys.argv[1]);"
+        # A file may not grow beyond this, as if the disk ended there.
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); approvals = Path(sys.argv[3]);\n"
+        "try: publish(home, home / 'manifest.json', sys.argv[2], 7, approvals=approvals, today=date(2026, 11, 20))\n"
+        "except ReleaseError as refusal: print(refusal)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(warehouse.home), warehouse.url, str(warehouse.approvals)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "No room for the release in" in done.stdout, done.stderr
+    assert "MiB free" in done.stdout
     assert warehouse.files() == before
     assert not list((warehouse.home / "open-data/releases").glob(".*"))
 

@@ -1,0 +1,256 @@
+"""From one release to the next: what changed, what must be agreed to, what is taken back, what is kept."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rdflib import RDF, Graph
+from rdflib.namespace import DCAT
+
+from opendata import history
+from opendata.catalogue import Resource, Text
+from opendata.difference import compare
+from opendata.release import ReleaseError, restore, withdraw
+from tests.opendata.conftest import Warehouse
+
+REASON = Text("Có thể nhận ra người nộp", "Applicants could be recognised")
+OFFICE = "Sở Khoa học và Công nghệ"
+MANY = (
+    "insert into open_data.procedures select '3.' || n, 'Thủ tục ' || n, 0, '', 'real' "
+    "from generate_series(1001, 1040) n"
+)
+
+
+def changelog(warehouse: Warehouse, dataset: str) -> list[dict]:
+    return json.loads(warehouse.files()[f"{dataset}/changelog.json"])
+
+
+def test_what_changed_is_told_row_by_row_and_in_the_changelog(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    warehouse.sql("update open_data.procedures set fee_vnd = 9 where procedure_code = '1.001193'")
+    warehouse.sql("delete from open_data.procedures where procedure_code = '1.000894'")
+    warehouse.sql("insert into open_data.procedures values ('9.000001', 'Thủ tục mới', 1, '', 'real')")
+    warehouse.publish()
+    lines = list(
+        csv.DictReader(io.StringIO(warehouse.files()["procedures/procedures.real.changes.csv"].decode()))
+    )
+    assert [(r["change"], r["procedure_code"], r["column"], r["before"], r["after"]) for r in lines] == [
+        ("removed", "1.000894", "", "", ""),
+        ("revised", "1.001193", "fee_vnd", "0", "9"),
+        ("added", "9.000001", "", "", ""),
+    ]
+    newest, first = changelog(warehouse, "procedures")
+    assert (newest["release"], first["release"]) == (2, 1)
+    told = newest["tables"][0]["changes"]
+    assert (told["against"], told["added"], told["removed"], told["revised"]) == (1, 1, 1, 1)
+    assert first["tables"][0]["changes"] is None
+
+
+def test_files_that_did_not_change_are_kept_once(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    warehouse.sql("update open_data.procedures set fee_vnd = 9 where procedure_code = '1.001193'")
+    warehouse.publish()
+    releases = warehouse.home / "open-data/releases"
+
+    def file(number: int, name: str) -> Path:
+        return releases / f"{number:06d}" / name
+
+    same = "administrative-units/administrative-units.real.parquet"
+    assert file(1, same).stat().st_ino == file(2, same).stat().st_ino
+    changed = "procedures/procedures.real.csv"
+    assert file(1, changed).stat().st_ino != file(2, changed).stat().st_ino
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("delete from open_data.procedures where procedure_code > '3.1010'", "rows lost"),
+        ("insert into open_data.procedures select procedure_code || 'x', procedure_name, fee_vnd, '', 'real' "
+         "from open_data.procedures", "rows were added to what was final"),
+        ("update open_data.procedures set fee_vnd = 5 where procedure_code > '3.1010'", "rows were revised"),
+        ("delete from open_data.dossier_results_monthly where month = '2025-07-01'", "nothing is left of 2025-07-01"),
+    ],
+)  # fmt: skip
+def test_a_change_beyond_the_limits_needs_somebodys_word(
+    warehouse: Warehouse, statement: str, told: str
+) -> None:
+    warehouse.sql(MANY)
+    warehouse.publish()
+    before = warehouse.files()
+    warehouse.sql(statement)
+    with pytest.raises(ReleaseError) as refused:
+        warehouse.publish()
+    assert told in str(refused.value)
+    assert "against release 000001" in str(refused.value)
+    assert warehouse.files() == before
+    agreed = [
+        {
+            "against_release": 1,
+            "decided_on": date(2026, 11, 19),
+            "reason": {"vi": "Rà soát", "en": "Reviewed"},
+        }
+    ]
+    for name in ("procedures", "dossier-results-monthly"):
+        warehouse.change_approval(name, approved_changes=agreed)
+    assert warehouse.publish().number == 2
+    assert changelog(warehouse, "procedures")[0]["approved"] == [{"vi": "Rà soát", "en": "Reviewed"}]
+
+
+def test_another_release_is_not_covered_by_an_old_word(warehouse: Warehouse) -> None:
+    agreed = [{"against_release": 7, "decided_on": date(2026, 11, 19), "reason": {"vi": "a", "en": "b"}}]
+    warehouse.change_approval("procedures", approved_changes=agreed)
+    warehouse.sql(MANY)
+    warehouse.publish()
+    warehouse.sql("delete from open_data.procedures where procedure_code > '3.1010'")
+    with pytest.raises(ReleaseError, match="rows lost"):
+        warehouse.publish()
+
+
+def test_a_renamed_column_is_a_clear_message(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    before = warehouse.files()
+    warehouse.sql("alter table open_data.procedures rename fee_vnd to fee")
+    columns = warehouse.model("procedures")["columns"]
+    columns["fee"] = {**columns.pop("fee_vnd"), "name": "fee"}
+    with pytest.raises(ReleaseError, match=r"column\(s\) fee_vnd are gone, fee are new \(renamed\?\)"):
+        warehouse.publish()
+    assert warehouse.files() == before
+
+
+def test_an_empty_month_is_refused(warehouse: Warehouse) -> None:
+    warehouse.sql(
+        "insert into open_data.dossier_results_monthly values "
+        "('2025-08-01', 'LV01', 'Lĩnh vực 1', 1, 0, 0, 0, 'simulated')"
+    )
+    with pytest.raises(
+        ReleaseError, match="counts nothing at all in 2025-08-01; an empty month is not published"
+    ):
+        warehouse.publish()
+
+
+def test_rows_that_were_provisional_and_new_months_are_no_revision(tmp_path: Path) -> None:
+    text = Text("", "")
+    resource = Resource(
+        "t", "t", text, text, (), ("month", "place"), None, None, "real", "month", "is_provisional"
+    )
+
+    def table(name: str, rows: list[tuple[str, str, int, bool]]) -> Path:
+        names = ("month", "place", "count", "is_provisional")
+        pq.write_table(
+            pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))), tmp_path / name
+        )
+        return tmp_path / name
+
+    old = table("old", [("2025-06", "a", 1, False), ("2025-06", "b", 2, False), ("2025-07", "a", 3, True)])
+    new = table("new", [("2025-06", "a", 9, False), ("2025-07", "a", 8, False), ("2025-07", "b", 1, False),
+                        ("2025-08", "a", 1, True), ("2025-06", "c", 1, False)])  # fmt: skip
+    found = compare(old, new, resource, 4)
+    assert (found.added, found.removed, found.revised) == (3, 1, 2)
+    assert (found.final_before, found.final_added, found.final_removed, found.final_revised) == (2, 1, 1, 1)
+    assert compare(old, new, resource, 4, ["count"]).final_revised == 0
+
+
+def test_a_withdrawal_leaves_a_notice_in_every_release(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    warehouse.sql("update open_data.procedures set fee_vnd = 9 where procedure_code = '1.001193'")
+    warehouse.publish()
+    assert withdraw(warehouse.home, "procedures", OFFICE, REASON) == 2
+    root = warehouse.home / "open-data"
+    for number in ("000001", "000002"):
+        folder = root / "releases" / number / "procedures"
+        assert {path.name for path in folder.iterdir()} == {"index.html", "withdrawn.json"}
+        page = (folder / "index.html").read_text(encoding="utf-8")
+        assert REASON.vi in page
+        assert OFFICE in page
+        assert (root / "archive" / number / "procedures" / "procedures.real.parquet").exists()
+    graph = Graph().parse(warehouse.current / "catalog.ttl")
+    assert len(list(graph.subjects(RDF.type, DCAT.Dataset))) == 3
+    assert not [part for triple in graph for part in triple if "/procedures" in str(part)]
+    assert withdraw(warehouse.home, "procedures", OFFICE, REASON) == 0
+
+    third = warehouse.publish()
+    assert third.number == 3
+    assert "procedures" not in third.rows
+    assert REASON.en in (warehouse.current / "procedures" / "index.html").read_text(encoding="utf-8")
+    assert restore(warehouse.home, "procedures")
+    assert warehouse.publish().rows["procedures"] == 4
+    assert not (root / "releases" / "000002" / "procedures" / "procedures.real.csv").exists()
+
+
+def test_a_withdrawal_killed_half_way_is_finished_by_the_next_release(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    root = warehouse.home / "open-data"
+    history.record_withdrawal(
+        root, history.Withdrawal("procedures", "2026-11-20T00:00:00+00:00", OFFICE, REASON, REASON)
+    )
+    (root / "archive/000001").mkdir(parents=True)
+    (root / "releases/000001/procedures").rename(root / "archive/000001/procedures")
+    assert "procedures" not in warehouse.publish().rows
+    assert (root / "releases/000001/procedures/withdrawn.json").exists()
+
+
+def test_withdrawing_what_is_not_there_names_what_is(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    with pytest.raises(ReleaseError, match=r"looked for dataset 'procedure'.*administrative-units, dossier"):
+        withdraw(warehouse.home, "procedure", OFFICE, REASON)
+    with pytest.raises(ReleaseError, match="needs who decided it"):
+        withdraw(warehouse.home, "procedures", OFFICE, Text("", ""))
+
+
+def test_the_command_withdraws_and_restores(warehouse: Warehouse) -> None:
+    warehouse.publish()
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "opendata", *words, "--home", str(warehouse.home)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    reason = ("--by", OFFICE, "--reason-vi", REASON.vi, "--reason-en", REASON.en)
+    assert "procedures is withdrawn from 1 release(s)" in run("withdraw", "procedures", *reason).stdout
+    refused = run("withdraw", "nothing", *reason)
+    assert (refused.returncode, "found none" in refused.stderr, "Traceback" in refused.stderr) == (
+        1,
+        True,
+        False,
+    )
+    assert "may be published again" in run("restore", "procedures").stdout
+    assert run("restore", "procedures").returncode == 1
+
+
+def test_old_releases_go_but_for_the_last_of_each_month() -> None:
+    made = [
+        (n, date(2025, month, day))
+        for n, (month, day) in enumerate([(1, 5), (1, 31), (2, 1), (2, 2), (3, 1)], 1)
+    ]
+    assert history.expired(made, date(2026, 12, 1), current=5) == {1: 2, 3: 4}
+    assert history.expired(made, date(2026, 2, 20), current=5) == {1: 2}
+    assert history.expired(made, date(2026, 12, 1), current=3) == {1: 2}
+    assert history.expired(made, date(2025, 3, 2), current=5) == {}
+
+
+def test_a_release_past_its_time_leaves_a_notice_and_its_rows_to_disclosure_control(
+    warehouse: Warehouse,
+) -> None:
+    warehouse.publish()
+    for fee in (9, 10):
+        warehouse.sql(f"update open_data.procedures set fee_vnd = {fee} where procedure_code = '1.001193'")
+        warehouse.publish()
+    root = warehouse.home / "open-data"
+    for number in (1, 2):
+        path = root / f"releases/00000{number}/release.json"
+        document = json.loads(path.read_text())
+        path.write_text(json.dumps(document | {"created_at": f"2025-01-0{number}T00:00:00+00:00"}))
+    assert history.put_away(root, date(2026, 11, 20)) == [1]
+    assert {path.name for path in (root / "releases/000001").iterdir()} == {"index.html", "release.json"}
+    assert "000002" in (root / "releases/000001/index.html").read_text(encoding="utf-8")
+    assert (root / "archive/000001/procedures/procedures.real.parquet").exists()
+    assert (root / "releases/000002/procedures/procedures.real.parquet").exists()
+    assert history.put_away(root, date(2026, 11, 20)) == []
