@@ -140,8 +140,9 @@ def test_an_empty_month_is_refused(warehouse: Warehouse) -> None:
 def test_rows_that_were_provisional_and_new_months_are_no_revision(tmp_path: Path) -> None:
     text = Text("", "")
     resource = Resource(
-        "t", "t", text, text, (), ("month", "place"), None, None, "real", "month", "is_provisional"
-    )
+        "t", "t", text, text, (), ("month", "place"), None, "real", "month",
+        provisional_column="is_provisional",
+    )  # fmt: skip
 
     def table(name: str, rows: list[tuple[str, str, int, bool]]) -> Path:
         names = ("month", "place", "count", "is_provisional")
