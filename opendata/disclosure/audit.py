@@ -174,13 +174,26 @@ def audit(
     for cell in cells.tolist():
         if cell in rows.fixed:
             value = rows.fixed[cell]
-            done.failed[cell] = Bounds(value, value, (rows.fixed_by[cell],))
+            done.failed[cell] = Bounds(value, value, _chain(system, rows, [rows.fixed_by[cell]]))
     open_cells = [c for c in cells.tolist() if c not in done.failed and not _proved(system, done, c)]
     if not open_cells:
         return done
     for group in _groups(system, rows, np.array(open_cells), done, limit):
         _Group(system, rows, group, done).run()
+    for cell, bounds in done.failed.items():
+        done.failed[cell] = Bounds(bounds.low, bounds.high, _chain(system, rows, list(bounds.binding)))
     return done
+
+
+def _chain(system: System, rows: _Rows, binding: list[int]) -> tuple[int, ...]:
+    """Return the sums that hold a cell, with those by which their other unpublished cells came to be known."""
+    found = list(dict.fromkeys(binding))
+    for number in found:
+        for cell in system.sums[number][0].tolist():
+            by = rows.fixed_by.get(cell)
+            if by is not None and by not in found:
+                found.append(by)
+    return tuple(found)
 
 
 def concerned(system: System) -> np.ndarray:

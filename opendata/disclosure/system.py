@@ -73,6 +73,26 @@ class System:
     #: Small cells that need no protection: exempt figures alone, or an earlier release, tell as much.
     excused: set[int] = field(default_factory=set)
 
+    def cycles(self) -> dict[str, list[str]]:
+        """Return, by what they count, the tables whose levels go round in a circle.
+
+        Agencies by month, months by sector, sectors by agency: each two agree where they meet, and the audit knows
+        it; that all three come from one division by all three is more, and it does not know that.
+        """
+        circles: dict[str, list[str]] = {}
+        for universe in sorted({universe for universe, _ in self.numbers}):
+            tables: dict[frozenset[tuple[str, int]], set[str]] = defaultdict(set)
+            for (number, _), (_, cells) in self.places.items():
+                for of, levels, _ in {(k[0], k[1], ()) for k in (self.keys[c] for c in cells.tolist())}:
+                    if of == universe:
+                        tables[_attributes(levels)].add(self.tables[number].table)
+            if left := _without_ears(list(tables)):
+                named = {
+                    name for edge, names in tables.items() for name in names if any(e <= edge for e in left)
+                }
+                circles[universe[0]] = sorted(named)
+        return circles
+
     @property
     def small(self) -> np.ndarray:
         """Cells that could point at a person: above 0 and below the threshold."""
@@ -406,3 +426,22 @@ def _coarsen(tree: _Codes, fine: Levels, coarse: Levels, codes: Codes) -> Codes:
 
 def _say(levels: Levels) -> str:
     return " x ".join(f"{name}.{hierarchies()[name][depth]}" for name, depth in levels)
+
+
+def _attributes(levels: Levels) -> frozenset[tuple[str, int]]:
+    """Return all that a cell's levels tell: its month tells its quarter and year."""
+    return frozenset(
+        (name, above) for name, depth in levels for above in range(depth, len(hierarchies()[name]))
+    )
+
+
+def _without_ears(edges: list[frozenset[tuple[str, int]]]) -> list[frozenset[tuple[str, int]]]:
+    """Reduce a hypergraph by Graham's rules; nothing is left of one without cycles."""
+    edges = [edge for edge in set(edges) if edge]
+    while True:
+        seen = [attribute for edge in edges for attribute in edge]
+        reduced = {frozenset(a for a in edge if seen.count(a) > 1) for edge in edges}
+        reduced = {edge for edge in reduced if edge and not any(edge < other for other in reduced)}
+        if reduced == set(edges):
+            return sorted(edges, key=sorted) if len(edges) > 1 else []
+        edges = list(reduced)

@@ -60,7 +60,7 @@ def policy(
 def table(
     name: str,
     dimensions: Mapping[str, Any],
-    columns: Mapping[str, list[Any]],
+    columns: Mapping[str, Any],
     counts: Mapping[str, Any] | None = None,
     threshold: int = 3,
     **more: Any,
@@ -454,6 +454,21 @@ def test_two_rows_tell_of_two_dossiers_but_of_nobody() -> None:
     result = protect_release([whole, parts])
     assert result.tables["whole", "whole"][0]["n"].to_pylist() == [None, 30, 40]
     assert result.tables["parts", "parts"][0]["n"].to_pylist()[:2] == [None, None]
+
+
+def test_tables_in_a_circle_are_named() -> None:
+    pairs = {
+        "a": {"month": "time.month", "agency": "agency.body"},
+        "b": {"quarter": "time.quarter", "sector": "sector.sector"},
+        "c": {"sector": "sector.sector", "agency": "agency.body"},
+    }
+    codes = {"month": "2025-01", "quarter": "2025-Q1", "agency": "x", "sector": "y"}
+    tables = [
+        table(n, dims, {d: [codes[d]] for d in dims} | {"n": [50]}, threshold=10) for n, dims in pairs.items()
+    ]
+    assert build(tables).cycles() == {"dossiers": ["a", "b", "c"]}
+    assert build(tables[:2]).cycles() == {}
+    assert build(grid("t", two_by_three())).cycles() == {}
 
 
 def test_rows_of_several_levels_of_a_tree_stand_in_one_table() -> None:

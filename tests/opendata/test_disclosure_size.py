@@ -1,0 +1,109 @@
+"""A year of the province, all datasets together: every small cell withheld and proved, in minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from opendata.disclosure.protect import Protection, protect_release
+from opendata.disclosure.system import Counted
+from tests.opendata.test_disclosure import policy
+
+#: Old Đồng Tháp's dossiers of 2024, as published (published_figures.csv).
+DOSSIERS = 184_457
+
+OUTCOMES: Mapping[str, Mapping[str, str]] = {
+    "resolved": {"of": "dossiers resolved"},
+    "on_time": {"of": "dossiers resolved", "outcome.outcome": "on_time"},
+    "overdue": {"of": "dossiers resolved", "outcome.outcome": "overdue"},
+}
+
+
+class Year:
+    """Invented dossiers with the shape of real ones: few large communes, sectors and agencies, many small ones."""
+
+    def __init__(self, seed: int, dossiers: int = DOSSIERS) -> None:
+        random = np.random.default_rng(seed)
+
+        def draw(prefix: str, count: int, steepness: float) -> np.ndarray:
+            weights = 1 / np.arange(1, count + 1) ** steepness
+            codes = np.array([f"{prefix}{number:03d}" for number in range(count)])
+            return codes[random.choice(count, size=dossiers, p=weights / weights.sum())]
+
+        month = random.integers(1, 13, dossiers)
+        self.columns = {
+            "month": np.array([f"2024-{m:02d}" for m in range(13)])[month],
+            "quarter": np.array([f"2024-Q{q}" for q in range(5)])[(month + 2) // 3],
+            "year": np.full(dossiers, "2024"),
+            "commune": draw("c", 143, 0.4),
+            "agency": draw("a", 60, 0.8),
+            "sector": draw("s", 12, 0.8),
+            "channel": draw("k", 2, 1.1),
+            "band": draw("b", 6, 0.7),
+        }
+        self.overdue = random.random(dossiers) < 0.06
+
+    def count(self, *names: str) -> dict[str, pa.Array]:
+        """Count the dossiers by some columns; rows exist where there is one."""
+        stacked = np.stack([self.columns[name] for name in names], axis=1)
+        rows, number = np.unique(stacked, axis=0, return_inverse=True)
+        resolved, overdue = np.bincount(number), np.bincount(number, weights=self.overdue).astype(np.int64)
+        counts = {"resolved": resolved, "on_time": resolved - overdue, "overdue": overdue}
+        return {name: pa.array(rows[:, i]) for i, name in enumerate(names)} | {
+            name: pa.array(values.astype(np.int64)) for name, values in counts.items()
+        }
+
+    def table(self, name: str, dimensions: Mapping[str, str], *counts: str) -> Counted:
+        rows = pa.table(self.count(*dimensions)).select([*dimensions, *counts])
+        return Counted(
+            name,
+            name,
+            "simulated",
+            rows,
+            policy(name, dimensions, {c: OUTCOMES[c] for c in counts}, rows, 10),
+        )
+
+
+MONTH, QUARTER = {"month": "time.month"}, {"quarter": "time.quarter"}
+
+
+def tables(year: Year) -> list[Counted]:
+    """Datasets of the catalogue that count the same dossiers in different ways."""
+    commune, sector = {"commune": "residence.commune"}, {"sector": "sector.group"}
+    agency, channel = {"agency": "agency.body"}, {"channel": "channel.group"}
+    return [
+        year.table("results", MONTH | sector | channel, "on_time", "overdue"),
+        year.table("timeliness", MONTH | commune, "resolved", "overdue"),
+        year.table("timeliness by quarter", QUARTER | commune, "resolved", "on_time", "overdue"),
+        year.table("agencies", MONTH | agency, "resolved"),
+        year.table("agencies by quarter", QUARTER | agency, "resolved", "on_time"),
+        year.table("agencies by channel", QUARTER | agency | channel, "resolved"),
+        year.table(
+            "processing time",
+            {"year": "time.year"} | sector | {"band": "duration.band"},
+            "resolved",
+            "overdue",
+        ),
+    ]
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_year_of_dossiers_is_protected(seed: int, record_property: Callable[[str, object], None]) -> None:
+    protection: Protection = protect_release(tables(Year(seed)))
+    report = protection.report
+    for name in ("seconds", "withheld_cells", "sums_checked", "solves", "largest_linked_group"):
+        record_property(name, report[name])
+        print(f"{name}: {report[name]}")
+    print(f"without complementary: {report['without_complementary']}")
+    for name, (rows, tally) in protection.tables.items():
+        print(f"{name[0]}: {tally.cells} of {rows.num_rows} rows, share {tally.share:.3%}")
+        assert tally.share <= 0.1
+    assert report["unprotected_cells"] == 0
+    beside = report["without_complementary"]
+    assert beside["a_reader_would_get_exactly"] > 40
+    assert report["withheld_cells"] > beside["withheld_cells"]
