@@ -1,4 +1,4 @@
-"""The vault's database without connections, full, read-only, or away: said by meaning, nothing half kept, and it heals."""
+"""Trouble of the vault's database: said by its meaning, nothing is half kept, and it heals."""
 
 from __future__ import annotations
 
