@@ -29,7 +29,6 @@ from psycopg.types.json import Jsonb
 
 STATES = ("held", "waiting", "sending", "accepted", "refused", "conflict")
 SCHEMA = """
-create schema if not exists national;
 create table if not exists national.dossier (
     dossier_key text primary key, source_code text not null, dossier_id text not null, unit_code text not null,
     agency_code text not null, national_code text not null, origin text not null, status_code smallint,
@@ -53,7 +52,8 @@ create table if not exists national.progress (
     mapping_version integer not null, primary key (dossier_key, step_no));
 create index if not exists progress_of_unit on national.progress (unit_code, state);
 create table if not exists national.planned (
-    unit_code text primary key, load_number bigint not null, mapping_version integer not null, planned_at timestamptz);
+    unit_code text primary key, since date not null, load_number bigint not null, mapping_version integer not null,
+    planned_at timestamptz);
 create table if not exists national.switch (
     number integer primary key default 1 check (number = 1), is_stopped boolean not null, why text not null,
     by text not null, at timestamptz not null default now())
@@ -81,6 +81,8 @@ def prepare(connection: psycopg.Connection) -> None:
     """Make the tables; safe to run again, and by two processes at once."""
     connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
     if connection.execute("select to_regclass('national.switch')").fetchone() == (None,):
+        if connection.execute("select to_regnamespace('national')").fetchone() == (None,):
+            connection.execute("create schema national")
         connection.execute(SCHEMA)
     connection.commit()
 
@@ -121,21 +123,24 @@ def check_switch(connection: psycopg.Connection) -> None:
 # --- what should stand there -----------------------------------------------------------------------------------
 
 
-def watermark(connection: psycopg.Connection, unit: str, version: int) -> int:
-    """Number of the last load planned for a unit under this version of the mapping; -1 for none."""
+def watermark(connection: psycopg.Connection, unit: str, since: dt.date, version: int) -> int:
+    """Number of the last load planned for a unit from this day on, under this version of the mapping; -1 for none."""
     row = connection.execute(
-        "select load_number from national.planned where unit_code = %s and mapping_version = %s",
-        (unit, version),
+        "select load_number from national.planned where unit_code = %s and since = %s and mapping_version = %s",
+        (unit, since, version),
     ).fetchone()
     return int(row[0]) if row else -1
 
 
-def mark_planned(connection: psycopg.Connection, unit: str, load_number: int, version: int) -> None:
+def mark_planned(
+    connection: psycopg.Connection, unit: str, since: dt.date, load_number: int, version: int
+) -> None:
     """Note up to which load a unit was planned."""
     connection.execute(
-        "insert into national.planned values (%s, %s, %s, now()) on conflict (unit_code) do update set "
-        "load_number = excluded.load_number, mapping_version = excluded.mapping_version, planned_at = now()",
-        (unit, load_number, version),
+        "insert into national.planned values (%s, %s, %s, %s, now()) on conflict (unit_code) do update set "
+        "since = excluded.since, load_number = excluded.load_number, mapping_version = excluded.mapping_version, "
+        "planned_at = now()",
+        (unit, since, load_number, version),
     )
 
 

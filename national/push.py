@@ -95,10 +95,11 @@ def plan(
     tables = mapping or read_mapping()
     counted: Counter[str] = Counter()
     for unit in writers.ours:
-        after = outbox.watermark(connection, unit.code, tables["dossier"].version)
+        since = unit.since or dt.date.min
+        after = outbox.watermark(connection, unit.code, since, tables["dossier"].version)
         newest = after
         below = [u for u in writers.units if u.startswith(f"{unit.code}.")]
-        for batch in sendable.changed(connection, unit.code, unit.since or dt.date.min, after, below):
+        for batch in sendable.changed(connection, unit.code, since, after, below):
             dossiers, steps = drafted(batch, tables, key)
             counted["dossiers"] += outbox.plan_dossiers(
                 connection, unit.code, dossiers, tables["dossier"].version
@@ -109,7 +110,7 @@ def plan(
             counted["read"] += len(batch)
             counted["lacking"] += sum(1 for d in dossiers if d.lacking)
             newest = max([newest, *(s.row["load_number"] for s in batch)])
-        outbox.mark_planned(connection, unit.code, newest, tables["dossier"].version)
+        outbox.mark_planned(connection, unit.code, since, newest, tables["dossier"].version)
         connection.commit()
     return counted
 

@@ -271,7 +271,7 @@ def _clean(settings: Settings) -> None:
     """Remove what this project made in its home, and nothing else that may lie there."""
     made = (
         ".postgres.making", "airflow", "data-docs", "dbt", "docs", "drop", "forms", "landing", "locks", "logs",
-        "open-data", "outcomes", "ports.json", "postgres", "run-summary.json", "run-summary.tmp", "secrets",
+        "national", "open-data", "outcomes", "ports.json", "postgres", "run-summary.json", "run-summary.tmp", "secrets",
         "supervisor", "vault",
     )  # fmt: skip
     for name in made:
@@ -283,6 +283,18 @@ def _clean(settings: Settings) -> None:
     with contextlib.suppress(OSError):  # of others something lies there, or it is a volume
         settings.home.rmdir()
     print(f"removed the state in {settings.home}")
+
+
+def _national(settings: Settings, given: argparse.Namespace) -> None:
+    from ops import national
+    from ops.outcomes import NothingToDo
+
+    if settings.embedded:
+        services.Supervisor(settings).start(["postgres"])
+    try:
+        print("\n".join(national.command(settings, given.action, given.why, given.code, given.adopt)))
+    except NothingToDo as e:
+        print(e)
 
 
 def _docs(settings: Settings) -> None:
@@ -362,6 +374,17 @@ def main() -> int:
         help="II.06a: by the calendar, or closed on the 14th",
     )  # fmt: skip
     form.add_argument("--output", help="the file; otherwise one below forms/ of the installation")
+    portal = commands.add_parser(
+        "national", help="sending to the national portal: status, stop, resume, retry, dry-run"
+    )
+    portal.add_argument(
+        "action", choices=("status", "stop", "resume", "retry", "dry-run"), nargs="?", default="status"
+    )
+    portal.add_argument("--why", default="", help="stop, resume: the reason, for whoever comes next")
+    portal.add_argument("--code", action="append", default=[], help="retry: only the dossier of this code")
+    portal.add_argument(
+        "--adopt", action="store_true", help="retry: replace what somebody else wrote at the portal"
+    )
     commands.add_parser("docs", help="write the catalogue of tables and columns as pages that open offline")
     commands.add_parser("sandbox", help="run every stand-in, in the foreground")
     # What follows psql, client, airflow or vault is theirs, also where it begins with a dash.
@@ -397,6 +420,8 @@ def main() -> int:
             _rejects(settings, given)
         elif given.command in ("who-looked", "audit-verify"):
             return _audit(settings, given.command)
+        elif given.command == "national":
+            _national(settings, given)
         elif given.command == "collect":
             _collect(settings, given.dry_run)
         elif given.command == "renew-handles":

@@ -2,8 +2,8 @@
 
 | Login | Is | May |
 |---|---|---|
-| loader | pull, stage, its gate, load, find_deletions, replay, collect | owns raw, landing_stage, ops |
-| dbt | the build | reads raw and ops; owns seeds, staging, intermediate, marts, ioc, open_data |
+| loader | the steps from pull to load, collect, sync_national | reads marts; owns raw, landing_stage, ops, national |
+| dbt | the build | reads raw, ops and national; owns seeds, staging, intermediate, marts, ioc, open_data |
 | publisher | the gates, publish | reads landing_stage, ops, marts, open_data |
 | analyst | a person with questions | reads marts |
 | auditor | a person who looks at what was run | reads ops: loads and outcomes, which hold no row of anybody |
@@ -28,11 +28,12 @@ from psycopg import sql
 from ops.settings import LOGINS, Settings, SettingsError
 
 OWNS = {
-    "loader": ("raw", "landing_stage", "ops"),
+    "loader": ("raw", "landing_stage", "ops", "national"),
     "dbt": ("seeds", "staging", "intermediate", "marts", "ioc", "open_data"),
 }
 READS = {
-    "dbt": ("raw", "ops"),
+    "loader": ("marts",),
+    "dbt": ("raw", "ops", "national"),
     "publisher": ("landing_stage", "ops", "marts", "open_data"),
     "analyst": ("marts",),
     "auditor": ("ops",),
@@ -49,6 +50,7 @@ OF_STEP = {
     "check_warehouse": {"publisher"},
     "publish": {"publisher"},
     "collect": {"loader"},
+    "sync_national": {"loader"},
 }
 #: What Airflow's own processes sign in with. Airflow takes the first of them away from its tasks, and leaves the rest.
 _AIRFLOW_DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"

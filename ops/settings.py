@@ -54,6 +54,16 @@ KNOWN: dict[str, tuple[str, str]] = {
         "(`python -m ops prepare` does just that); to be removed afterwards",
     ),
     "KHOCHUNG_SOURCES": ("ops/sources.yml", "list of sources"),
+    "KHOCHUNG_NATIONAL_WRITERS": (
+        "national/writers.yml",
+        "who writes each unit's dossiers to the national portal",
+    ),
+    "KHOCHUNG_NATIONAL_UNIT": ("H20", "code under which we sign in to the national portal (madonvi)"),
+    "KHOCHUNG_NATIONAL_CALLS": ("20000", "most calls of the national portal in one run"),
+    "KHOCHUNG_NATIONAL_EXPORTS": (
+        "",
+        "folder in which the portal operator's export files are put; empty: <home>/national/exports",
+    ),
     "KHOCHUNG_REPAIRS": ("ops/repairs.yml", "repair rules for rejected records"),
     "KHOCHUNG_ROLES": ("ops/roles.yml", "who reads what in the warehouse by a name of his own"),
     "KHOCHUNG_AGREEMENTS": (
@@ -196,6 +206,27 @@ class Settings:
     def sources_file(self) -> Path:
         """The list of sources."""
         return self._path("KHOCHUNG_SOURCES")
+
+    @property
+    def national_writers(self) -> Path:
+        """Who writes each unit's dossiers to the national portal."""
+        return self._path("KHOCHUNG_NATIONAL_WRITERS")
+
+    @property
+    def national_calls(self) -> int:
+        """Most calls of the national portal in one run."""
+        given = self.get("KHOCHUNG_NATIONAL_CALLS")
+        if not given.isdigit() or int(given) < 1:
+            raise SettingsError(
+                f"KHOCHUNG_NATIONAL_CALLS={given!r}: expected a whole number above 0 (environment or .env)"
+            )
+        return int(given)
+
+    @property
+    def national_exports(self) -> Path:
+        """Folder of the portal operator's export files."""
+        given = self.get("KHOCHUNG_NATIONAL_EXPORTS")
+        return self._path("KHOCHUNG_NATIONAL_EXPORTS") if given else self.home / "national" / "exports"
 
     @property
     def repairs_file(self) -> Path:

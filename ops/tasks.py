@@ -156,6 +156,15 @@ def check_citizens(settings: Settings, code: str, address: Callable[[], Address]
     return population.check_citizens(settings, code, address)
 
 
+def sync_national(
+    settings: Settings, address: Callable[[], Address], dry_run: bool = False
+) -> dict[str, Any]:
+    """Send what waits for the national portal, for units the warehouse writes; counts of the run."""
+    from ops import national
+
+    return national.sync(settings, address, dry_run)
+
+
 def _main_table(connector: Connector) -> str:
     return "dossier" if "dossier" in connector.tables else connector.tables[0]
 

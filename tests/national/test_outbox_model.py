@@ -67,9 +67,10 @@ class Way(RuleBasedStateMachine):
 
     @rule()
     def operator_gives_others_changes_up(self) -> None:
+        for (code,) in self.world.rows("select national_code from national.dossier where state = 'conflict'"):
+            self.foreign.pop(code, None)
         with self.world.connect() as connection:
             outbox.retry(connection, adopt=True)
-        self.foreign.clear()
 
     def _sync(self) -> None:
         with self.world.connect() as connection:

@@ -364,3 +364,15 @@ def test_planning_killed_is_planned_again(world):
         connection.execute("drop trigger t on national.planned")
     with world.connect() as connection:
         assert plan(connection, OURS, KEY)["dossiers"] == 2
+
+
+def test_an_earlier_first_day_is_the_backfill(world, gate):
+    world.put(1)
+    world.put(2, received_date="2025-06-20")
+    run(world, gate)
+    assert gate.copy.numbers()["dossier"] == 1
+    earlier = dataclasses.replace(UNIT, since=UNIT.since.replace(month=6))
+    gate.calls.clear()
+    run(world, gate, dataclasses.replace(OURS, units={"H20.19": earlier}))
+    assert gate.written().count("DongBoHoSoMC") == 1
+    settled(world, gate)
