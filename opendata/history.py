@@ -112,14 +112,10 @@ def write_notice(folder: Path, item: Withdrawal) -> None:
     aside = folder.with_name(f".{folder.name}-{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
-    _page(
-        aside / "index.html",
-        Text("Bộ dữ liệu đã được thu hồi", "This dataset has been withdrawn"),
-        item.title,
-        item.reason,
-        item.by,
-        item.at[:10],
-    )
+    heading = Text("Bộ dữ liệu đã được thu hồi", "This dataset has been withdrawn")
+    (aside / "en").mkdir()
+    for page in (aside / "index.html", aside / "en" / "index.html"):  # as the dataset's pages stood
+        _page(page, heading, item.title, item.reason, item.by, item.at[:10])
     (aside / WITHDRAWN).write_text(json.dumps(asdict(item), ensure_ascii=False, indent=2) + "\n", "utf-8")
     aside.rename(folder)
 

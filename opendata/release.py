@@ -186,6 +186,9 @@ def publish(
                     raise ReleaseError(
                         "The gate's results cannot be read back from release.json; publish again"
                     )
+            # After the gate: the pages show what it found.
+            site.write_pages(building, builds, document, address)
+            _verify_pages(building)
             _share_unchanged(building, previous)
             for path in [*building.rglob("*"), building]:
                 _sync(path)
@@ -216,7 +219,7 @@ def withdraw(home: Path, dataset: str, by: str, reason: Text) -> int:
             if (path / "datapackage.json").exists()
         ]
         if not found and dataset not in history.withdrawals(root):
-            known = sorted(path.name for path in (root / "current").glob("*/") if path.is_dir())
+            known = sorted(path.parent.name for path in (root / "current").glob("*/datapackage.json"))
             raise ReleaseError(
                 f"looked for dataset {dataset!r} in {root / 'releases'} and found none; the current release has "
                 f"{', '.join(known) or 'nothing'}"
@@ -672,7 +675,6 @@ def _describe(
             }
         )
     dcat.write(dcat.catalogue_graph(builds, edition, portal), building, "catalog")
-    site.write_pages(building, builds, number, created_at, load_number)
     _write_json(building / "release.json", document)
     return document
 
@@ -794,9 +796,22 @@ def _verify(building: Path, builds: Sequence[Build], document: Mapping[str, Any]
             findings = scan_files(building, table.files, frozenset(quantities))
             wrong += [f"dataset {build.dataset.id}: {finding}" for finding in findings]
         wrong += _frictionless_errors(building / build.dataset.id / "datapackage.json", build.dataset.id)
-    for page in [*building.rglob("*.html"), *building.rglob("*.json")]:
-        if VAULT_REFERENCE.search(page.read_text(encoding="utf-8")):
-            wrong.append(f"{page.relative_to(building)}: holds a reference of the vault")
+    _refuse(wrong)
+
+
+def _verify_pages(building: Path) -> None:
+    """Read pages and records back; raises ReleaseError naming every one that holds a reference of the vault."""
+    pages = [page for ending in ("html", "json", "jsonld", "atom") for page in building.rglob(f"*.{ending}")]
+    _refuse(
+        [
+            f"{page.relative_to(building)}: holds a reference of the vault"
+            for page in pages
+            if VAULT_REFERENCE.search(page.read_text(encoding="utf-8"))
+        ]
+    )
+
+
+def _refuse(wrong: Sequence[str]) -> None:
     if wrong:
         raise ReleaseError(
             "The release is stopped, readers keep the last good one. Mend the model or its publish marks:\n- "

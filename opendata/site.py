@@ -1,106 +1,487 @@
-"""The static pages of a release: an index and one page for each dataset, Vietnamese first, English second.
+"""The static site of a release: for people, in Vietnamese and English, from the release's files and declarations.
 
-Every byte comes from the release itself: style is inline, there is no script, no font and no picture from
-elsewhere. All text is escaped by the templates' autoescape.
+Vietnamese pages stand at the top, English ones under `en/`; a dataset's pages stand both in its own folder, so that
+a withdrawal takes them with it. Every byte comes from the release itself: style and script are inline and named by
+their checksum in the pages' content policy. Nothing needs the script: it only filters the list that is there.
+
+All text goes through the templates' autoescape; what is written into a script element is JSON without `<`.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
-from opendata.catalogue import frictionless_type
+from opendata.catalogue import CatalogueError, Text, frictionless_type
+from opendata.dcat import PORTAL, Portal, read_portal
+from opendata.files import as_text
+from opendata.history import CHANGELOG
+from opendata.tabular import Edition
+from opendata.words import (
+    BUSINESS_ZONE,
+    ENGLISH,
+    FORMATS,
+    FREQUENCIES,
+    THEMES,
+    TYPES,
+    UNITS,
+    VIETNAMESE,
+    Language,
+    fold,
+)
 
 if TYPE_CHECKING:
-    from opendata.release import Build
+    from opendata.release import Build, Table
 
 TEMPLATES = Path(__file__).parent / "templates"
+PLANNED = Path(__file__).parent / "planned.yml"
 PREVIEW_ROWS = 10
-BUSINESS_ZONE = ZoneInfo("Asia/Ho_Chi_Minh")
+#: So many releases stand in the history of a page, and in the feed.
+HISTORY = 20
+LANGUAGES = (VIETNAMESE, ENGLISH)
+#: Names of the site's own folders: no dataset may be called so.
+PAGES = {
+    "home": Text("", "en/"),
+    "list": Text("danh-muc/", "en/list/"),
+    "planned": Text("ke-hoach/", "en/planned/"),
+    "about": Text("gioi-thieu/", "en/about/"),
+}
+RESERVED = frozenset(place.split("/")[0] for text in PAGES.values() for place in (text.vi, text.en) if place)
 
-# What a file is for, in the order in which a reader should meet them.
-FORMATS = {
-    "excel.csv": ("CSV cho Excel", "mở bằng Excel, giữ dấu tiếng Việt", "opens in Excel with its accents"),
-    "csv": ("CSV", "cho phần mềm thống kê, lập trình", "for programs and statistics tools"),
-    "parquet": ("Parquet", "cho phân tích dữ liệu lớn", "for data analysis, typed and compressed"),
+
+@dataclass(frozen=True)
+class Facet:
+    """One value of a filter: of themes, places or frequencies."""
+
+    kind: str
+    code: str
+    label: Text
+
+    @property
+    def slug(self) -> str:
+        """Its place below the list."""
+        return f"{self.kind}-{self.code.lower().replace('_', '-')}"
+
+
+FACETS = {
+    "theme": Text("Chủ đề", "Theme"),
+    "place": Text("Địa bàn", "Place"),
+    "frequency": Text("Cập nhật", "Updated"),
 }
 
-# Frictionless types in the words of readers.
-TYPES = {
-    "string": ("văn bản", "text"),
-    "integer": ("số nguyên", "whole number"),
-    "number": ("số", "number"),
-    "boolean": ("đúng/sai", "true/false"),
-    "date": ("ngày", "date"),
-    "datetime": ("thời điểm", "date and time"),
-}
-# Units as models declare them, in Vietnamese; another unit, such as the name of the column that holds it, stands as is.
-UNITS = {
-    "dossier": "hồ sơ",
-    "day": "ngày",
-    "percent": "%",
-    "point": "điểm",
-    "VND": "đồng",
-}
+
+@dataclass(frozen=True)
+class Past:
+    """One release in the history of a dataset: what it brought, and where its changes stand row by row."""
+
+    number: int
+    created_at: datetime
+    rows: int
+    #: `first`, `same` or `changed`
+    change: str
+    added: int
+    removed: int
+    revised: int
+    reasons: tuple[Text, ...]
+    kept: bool
+    files: tuple[str, ...]
 
 
-def number_vi(value: int) -> str:
-    """Return a whole number as written in Vietnamese: 1.234.567."""
-    return f"{value:,}".replace(",", ".")
+@dataclass(frozen=True)
+class Planned:
+    """A dataset that is to come: what, until when, and on what it waits."""
+
+    title: Text
+    description: Text
+    due: str
+    frequency: str
 
 
-def size(value: int) -> str:
-    """Return a size in bytes for people, decimal comma: 12,3 kB."""
-    if value < 1000:
-        return f"{value} B"
-    amount, unit = (value / 1000, "kB") if value < 1_000_000 else (value / 1_000_000, "MB")
-    return f"{amount:.1f} {unit}".replace(".", ",")
+class Shown:
+    """One dataset as its page shows it: declarations, and what the release's files say."""
+
+    def __init__(self, build: Build, folder: Path, document: Mapping[str, Any]):
+        self.build, self.folder = build, folder
+        self.dataset, self.approval = build.dataset, build.dataset.approval
+        self.id, self.origin = build.dataset.id, build.origin
+        self.simulated = build.origin == "simulated"
+        self.recorded = next(item for item in document["datasets"] if item["id"] == self.id)
+        self._gate = document.get("gate")
+        self._made = datetime.fromisoformat(document["created_at"]).astimezone(BUSINESS_ZONE).date()
+        self._number = document["number"]
+
+    @property
+    def sort_vi(self) -> str:
+        """Where it stands in the Vietnamese list from A to Z."""
+        return fold(self.dataset.title.vi)
+
+    @property
+    def sort_en(self) -> str:
+        """Where it stands in the English list from A to Z."""
+        return fold(self.dataset.title.en)
+
+    @property
+    def tables(self) -> Sequence[Table]:
+        """Its tables, the one that carries its name first."""
+        return self.build.tables
+
+    def record(self, table: Table) -> Mapping[str, Any]:
+        """Return what release.json says of a table."""
+        return next(item for item in self.recorded["tables"] if item["name"] == table.resource.name)
+
+    def files(self, table: Table) -> list[Any]:
+        """Return the files of a table in the order in which readers should meet them."""
+        order = list(FORMATS)
+        return sorted(table.files, key=lambda file: order.index(file.format))
+
+    @cached_property
+    def rows(self) -> int:
+        """Rows of all tables."""
+        return sum(item["rows"] for item in self.recorded["tables"])
+
+    @cached_property
+    def until(self) -> tuple[date, bool] | None:
+        """The last day the figures speak of, where a column tells, and whether its period still goes on.
+
+        A period that had not ended when the figures were taken tells of the days before that only.
+        """
+        days = [table.period[1] for table in self.tables if table.period]
+        if not days:
+            return None
+        taken = self.build.captured[1] if self.build.captured else self._made
+        return min(max(days), taken), max(days) > taken
+
+    def preview(self, table: Table) -> list[list[str | None]]:
+        """Return the first rows of a table, as text, read from its Parquet file; None where a cell is empty."""
+        path = next(file.path for file in table.files if file.format == "parquet")
+        with pq.ParquetFile(self.folder / path) as file:
+            batch = next(file.iter_batches(PREVIEW_ROWS), None)
+        if batch is None:
+            return []
+        rows = as_text(pa.Table.from_batches([batch])).to_pylist()
+        return [[_shown(row[column.name]) for column in table.columns] for row in rows]
+
+    def snippets(self, address: str, language: Language) -> list[tuple[str, str]]:
+        """Return (program, lines) that read the first table from its address at `address`."""
+        table = self.tables[0]
+        path = {file.format: f"{address}/{quote(file.path)}" for file in table.files}
+        local = next(file.path for file in table.files if file.format == "parquet").rpartition("/")[2]
+        text = [c.name for c in table.columns if frictionless_type(c.data_type) == "string"]
+        column = next((name for name in ("origin", *text) if name in text), table.columns[0].name)
+        classes = ", ".join(f'{_r_name(name)} = "character"' for name in text)
+        after = language.t("sau khi tải tệp Parquet về", "after downloading the Parquet file")
+        return [
+            (
+                "Python",
+                f'import pandas as pd\n\ndata = pd.read_parquet("{path["parquet"]}")\nprint(data.head())',
+            ),
+            (
+                "R",
+                f'data <- read.csv("{path["csv"]}",\n  encoding = "UTF-8", na.strings = "",\n'
+                f"  colClasses = c({classes}))\nhead(data)",
+            ),
+            ("DuckDB", f'-- {after}\nSELECT "{column}", count(*) FROM \'{local}\' GROUP BY "{column}";'),
+        ]
+
+    @cached_property
+    def quality(self) -> dict[str, Any] | None:
+        """Return what the release gate found here: checks, passed, and the rules; None where it did not run."""
+        results = (self._gate or {}).get("checks")
+        if results is None:
+            return None
+        names = tuple(f"release.{table.resource.name}." for table in self.tables)
+        ours = [item for item in results if item["name"].startswith(names)]
+        rules: dict[str, bool] = {}
+        for item in ours:
+            rules[item["description"]] = rules.get(item["description"], True) and item["success"]
+        return {
+            "checks": len(ours),
+            "passed": sum(1 for item in ours if item["success"]),
+            "rules": sorted(rules.items()),
+        }
+
+    @cached_property
+    def history(self) -> list[Past]:
+        """Return what its changelog tells of each release, newest first."""
+        entries = json.loads((self.folder / self.id / CHANGELOG).read_text(encoding="utf-8"))
+        return [self._past(entry) for entry in entries[:HISTORY]]
+
+    def _past(self, entry: Mapping[str, Any]) -> Past:
+        number = entry["release"]
+        release = self.folder if number == self._number else self.folder.parent / f"{number:06d}"
+        place = release / self.id
+        told = [table["changes"] for table in entry["tables"] if table["changes"]]
+        sums = {name: sum(changes[name] for changes in told) for name in ("added", "removed", "revised")}
+        columns = any(changes["columns_added"] or changes["columns_removed"] for changes in told)
+        return Past(
+            number=number,
+            created_at=datetime.fromisoformat(entry["created_at"]),
+            rows=sum(table["rows"] for table in entry["tables"]),
+            change="first" if not told else "changed" if columns or any(sums.values()) else "same",
+            **sums,
+            reasons=tuple(Text(**reason) for reason in entry["approved"]),
+            kept=(place / "datapackage.json").exists(),
+            files=tuple(sorted(path.name for path in place.glob("*.changes.csv"))),
+        )
+
+    @cached_property
+    def facets(self) -> list[Facet]:
+        """Return the values by which it can be found."""
+        code = self.approval.place_code or "VN"
+        # The first words are the name; what follows tells its past.
+        name = Text(
+            *(
+                re.split(r"[;,(]", text)[0].strip()
+                for text in (self.approval.spatial.vi, self.approval.spatial.en)
+            )
+        )
+        place = name if self.approval.place_code else Text("Cả nước", "Viet Nam")
+        return [
+            *(Facet("theme", theme, THEMES[theme]) for theme in self.approval.themes),
+            Facet("place", code, place),
+            Facet("frequency", self.approval.frequency, FREQUENCIES[self.approval.frequency]),
+        ]
+
+    def index(self) -> dict[str, Any]:
+        """Return its entry in the search index: folded words by weight, and its filters."""
+        words = [column.description for table in self.tables for column in table.columns]
+        words += [
+            code.label for table in self.tables for column in table.columns for code in column.codes[:50]
+        ]
+        names = [column.name.replace("_", " ") for table in self.tables for column in table.columns]
+        title = [self.dataset.title, *(table.resource.title for table in self.tables)]
+        return {
+            "id": self.id,
+            "title": _words(title),
+            "about": _words(
+                [*self.approval.keywords, self.dataset.description, *(f.label for f in self.facets)]
+            ),
+            "columns": _words(words) + " " + " ".join(names),
+            "facets": [facet.slug for facet in self.facets],
+        }
 
 
-def day(value: date) -> str:
-    """Return a day as written in Vietnamese: 17/9/2026; a moment is taken in Vietnamese time."""
-    if isinstance(value, datetime):
-        value = value.astimezone(BUSINESS_ZONE)
-    return f"{value.day}/{value.month}/{value.year}"
+def _words(texts: Iterable[Text]) -> str:
+    """Return the folded words of texts in both languages, each once."""
+    found = re.findall(r"\w+", fold(" ".join(f"{text.vi} {text.en}" for text in texts)))
+    return " ".join(dict.fromkeys(found))
+
+
+def _r_name(name: str) -> str:
+    return name if re.fullmatch(r"[a-z][a-z0-9_]*", name) else f"`{name}`"
+
+
+def _shown(value: object) -> str | None:
+    if value is None:
+        return None
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def read_planned(path: Path = PLANNED) -> list[Planned]:
+    """Return the published list of planned datasets; empty where the province declares none."""
+    if not path.exists():
+        return []
+    items = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+    planned = []
+    for item in items:
+        try:
+            pair = {
+                name: Text(str(item[name]["vi"]), str(item[name]["en"])) for name in ("title", "description")
+            }
+            planned.append(Planned(**pair, due=str(item["due"]), frequency=str(item["frequency"])))
+        except (KeyError, TypeError):
+            raise CatalogueError(
+                f"{path}: each planned dataset needs title and description (vi, en), due and frequency; "
+                f"looked at {item!r}"
+            ) from None
+        if planned[-1].frequency not in FREQUENCIES:
+            raise CatalogueError(
+                f"{path}: frequency {item['frequency']!r} is not one of {', '.join(FREQUENCIES)}"
+            )
+    return planned
 
 
 def template_digest() -> str:
-    """Return the SHA-256 of the templates and this module: changed pages are a changed release."""
-    digest = hashlib.sha256(Path(__file__).read_bytes())
-    for path in sorted(TEMPLATES.iterdir()):
+    """Return the SHA-256 of all that pages are made of apart from the data: changed pages are a changed release."""
+    digest = hashlib.sha256()
+    made_of = [*TEMPLATES.iterdir(), *(Path(__file__).with_name(name) for name in ("site.py", "words.py"))]
+    for path in sorted([*made_of, *([PLANNED] if PLANNED.exists() else [])]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def write_pages(
-    folder: Path, builds: Sequence[Build], number: int, created_at: datetime, load_number: int
-) -> None:
-    """Write `index.html` and `<dataset>/index.html` into the release at `folder`."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+def write_pages(folder: Path, builds: Sequence[Build], document: Mapping[str, Any], address: str) -> None:
+    """Write the site into the release at `folder`, whose data files and records are finished.
+
+    `document` is the content of its release.json, `address` where the public finds the site (no final slash).
+    Raises CatalogueError for a dataset whose name a page of the site has.
+    """
+    if taken := [build.dataset.id for build in builds if build.dataset.id in RESERVED]:
+        raise CatalogueError(
+            f"dataset {', '.join(taken)}: the site has a page of that name; give its exposure another label"
+        )
+    _Site(folder, builds, document, address).write()
+
+
+class _Site:
+    """The pages of one release."""
+
+    def __init__(self, folder: Path, builds: Sequence[Build], document: Mapping[str, Any], address: str):
+        self.folder, self.document = folder, document
+        self.edition = Edition(document["number"], datetime.fromisoformat(document["created_at"]), address)
+        self.portal: Portal = read_portal(PORTAL)
+        self.shown = [Shown(build, folder, document) for build in builds]
+        self.planned = read_planned()
+        facets = {facet for shown in self.shown for facet in shown.facets}
+        self.facets = {
+            kind: sorted((f for f in facets if f.kind == kind), key=lambda f: _sort_key(f, kind))
+            for kind in FACETS
+        }
+        style, script = (_source(name) for name in ("style.css", "search.js"))
+        self.environment = Environment(
+            loader=FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self.environment.filters |= {"kind": frictionless_type, "quote": quote, "utc": _utc, "json": _json}
+        self.environment.globals |= {
+            "style": style,
+            "script": script,
+            "policy": _content_policy(style, script),
+            "portal": self.portal,
+            "edition": self.edition,
+            "number": f"{self.edition.number:06d}",
+            "document": document,
+            "datasets": self.shown,
+            "planned": self.planned,
+            "facet_kinds": FACETS,
+            "facets": self.facets,
+            "formats": FORMATS,
+            "types": TYPES,
+            "units": UNITS,
+            "frequencies": FREQUENCIES,
+            "any_simulated": any(shown.simulated for shown in self.shown),
+            "all_simulated": all(shown.simulated for shown in self.shown),
+            # Old releases and the page for unknown addresses are linked from the server's root.
+            "top": urlsplit(address).path.rstrip("/"),
+        }
+
+    def write(self) -> None:
+        """Write every page, the feeds, and what search engines ask for."""
+        for language in LANGUAGES:
+            for name in PAGES:
+                index = [shown.index() for shown in self.shown] if name == "home" else []
+                self._page(f"{name}.html", PAGES[name], language, chosen=None, listed=self.shown, index=index)
+            for facet in (facet for group in self.facets.values() for facet in group):
+                place = Text(*(f"{start}{facet.slug}/" for start in (PAGES["list"].vi, PAGES["list"].en)))
+                listed = [shown for shown in self.shown if facet in shown.facets]
+                self._page("list.html", place, language, chosen=facet, listed=listed)
+            for shown in self.shown:
+                place = Text(f"{shown.id}/", f"{shown.id}/en/")
+                machine = json.loads(
+                    (self.folder / shown.id / "schema-org.jsonld").read_text(encoding="utf-8")
+                )
+                self._page("dataset.html", place, language, shown=shown, machine=machine)
+            feed = Text("feed.atom", "en/feed.atom")
+            self._write(language.say(feed), "feed.xml", language, feed, updates=self._updates())
+        # Shown at any address, however deep, so its links begin at the server's root.
+        self._write(
+            "404.html",
+            "404.html",
+            VIETNAMESE,
+            PAGES["home"],
+            root=f"{self.environment.globals['top']}/latest/",
+        )
+        self._write("sitemap.xml", "sitemap.xml", VIETNAMESE, Text("", ""), places=self._places())
+        robots = f"User-agent: *\nDisallow: {self.environment.globals['top']}/releases/\n\nSitemap: "
+        (self.folder / "robots.txt").write_text(
+            f"{robots}{self.edition.address}/sitemap.xml\n", encoding="utf-8"
+        )
+
+    def _page(self, template: str, place: Text, language: Language, **values: Any) -> None:
+        self._write(f"{language.say(place)}index.html", template, language, place, **values)
+
+    def _write(self, target: str, template: str, language: Language, place: Text, **values: Any) -> None:
+        root = values.pop("root", "../" * target.count("/"))
+
+        def href(name: str) -> str:
+            """Return the relative address of one of the site's pages in this language."""
+            return f"{root}{language.say(PAGES[name])}index.html"
+
+        def page_of(shown: Shown) -> str:
+            return f"{root}{shown.id}/{language.t('', 'en/')}index.html"
+
+        page = self.environment.get_template(template).render(
+            language=language,
+            t=language.t,
+            say=language.say,
+            num=language.number,
+            size=language.size,
+            day=language.day,
+            root=root,
+            place=place,
+            href=href,
+            page_of=page_of,
+            **values,
+        )
+        path = self.folder / target
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
+
+    def _updates(self) -> list[tuple[Past, Shown]]:
+        """Return the releases in which the data of a dataset changed, newest first."""
+        found = [(past, shown) for shown in self.shown for past in shown.history if past.change != "same"]
+        return sorted(found, key=lambda item: (-item[0].number, item[1].id))[: 3 * HISTORY]
+
+    def _places(self) -> list[Text]:
+        """Return the places of all pages that search engines should know."""
+        return [*PAGES.values(), *(Text(f"{shown.id}/", f"{shown.id}/en/") for shown in self.shown)]
+
+
+def _sort_key(facet: Facet, kind: str) -> Any:
+    return list(FREQUENCIES).index(facet.code) if kind == "frequency" else fold(facet.label.vi)
+
+
+def _source(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8").strip()
+
+
+def _content_policy(style: str, script: str) -> str:
+    """Return the pages' content policy: our own style and script by their checksums, and nothing else."""
+    style_sum, script_sum = (
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+        for text in (style, script)
     )
-    environment.filters |= {"number_vi": number_vi, "size": size, "day": day, "kind": frictionless_type}
-    shared = {
-        "number": number,
-        "created_at": created_at,
-        "load_number": load_number,
-        "formats": FORMATS,
-        "types": TYPES,
-        "units": UNITS,
-    }
-    index = environment.get_template("index.html")
-    (folder / "index.html").write_text(index.render(builds=builds, **shared), encoding="utf-8")
-    page = environment.get_template("dataset.html")
-    for build in builds:
-        path = folder / build.dataset.id / "index.html"
-        path.write_text(page.render(build=build, **shared), encoding="utf-8")
+    return (
+        f"default-src 'none'; style-src {style_sum}; script-src {script_sum}; img-src data:; "
+        "base-uri 'none'; form-action 'self'"
+    )
+
+
+def _json(value: object) -> Markup:
+    """Return JSON for a script element: what could end the element or begin another is written as an escape."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)  # noqa: S704 - see above
+
+
+def _utc(value: datetime) -> str:
+    return value.strftime("%Y-%m-%dT%H:%M:%SZ")

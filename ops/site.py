@@ -8,6 +8,7 @@ from __future__ import annotations
 import posixpath
 import sys
 from functools import partial
+from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -23,6 +24,7 @@ class Handler(SimpleHTTPRequestHandler):
 
     extensions_map = {  # noqa: RUF012 - as the base class has it
         **SimpleHTTPRequestHandler.extensions_map,
+        ".atom": "application/atom+xml; charset=utf-8",
         ".csv": "text/csv; charset=utf-8",
         ".parquet": "application/vnd.apache.parquet",
         ".json": "application/json; charset=utf-8",
@@ -30,6 +32,8 @@ class Handler(SimpleHTTPRequestHandler):
         ".jsonld": "application/ld+json; charset=utf-8",
         ".rdf": "application/rdf+xml",
         ".ttl": "text/turtle; charset=utf-8",
+        ".txt": "text/plain; charset=utf-8",
+        ".xml": "application/xml; charset=utf-8",
         ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
         ".html": "text/html; charset=utf-8",
     }
@@ -43,6 +47,21 @@ class Handler(SimpleHTTPRequestHandler):
         else:
             super().do_GET()
 
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer an unknown address with the release's own page for it."""
+        page = Path(self.directory) / "current" / "404.html"
+        if code == HTTPStatus.NOT_FOUND and page.exists():
+            self._text(page.read_text(encoding="utf-8"), code)
+        else:
+            super().send_error(code, message, explain)
+
+    def end_headers(self) -> None:
+        """Add what a page cannot say of itself."""
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("X-Frame-Options", "DENY")
+        self.send_header("Referrer-Policy", "no-referrer")
+        super().end_headers()
+
     def translate_path(self, path: str) -> str:
         """The file behind an address."""
         # Brought to its plain form first, so that no `..` leads past the two public folders.
@@ -55,13 +74,14 @@ class Handler(SimpleHTTPRequestHandler):
         found = str(Path(self.directory).joinpath(*parts))
         return found + "/" if path.endswith("/") else found
 
-    def _text(self, text: str) -> None:
+    def _text(self, text: str, code: int = HTTPStatus.OK) -> None:
         body = text.encode()
-        self.send_response(200)
+        self.send_response(code)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
 
 def main() -> None:

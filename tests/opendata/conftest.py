@@ -115,10 +115,9 @@ def _manifest() -> dict[str, Any]:
     return {"nodes": nodes, "exposures": exposures}
 
 
-@pytest.fixture
-def warehouse(postgres: str, _manifest: dict[str, Any], tmp_path: Path) -> Warehouse:
-    """A fresh open_data schema, manifest and approvals for one test."""
-    approvals = tmp_path / "approvals"
+def new_warehouse(postgres: str, manifest: dict[str, Any], folder: Path) -> Warehouse:
+    """A fresh open_data schema, manifest and approvals, kept in `folder`."""
+    approvals = folder / "approvals"
     approvals.mkdir()
     for path in APPROVALS.glob("*.yml"):
         (approvals / path.name).write_bytes(path.read_bytes())
@@ -126,6 +125,12 @@ def warehouse(postgres: str, _manifest: dict[str, Any], tmp_path: Path) -> Wareh
     record = yaml.safe_load((approvals / "dossier-results-monthly.yml").read_text(encoding="utf-8"))
     record["disclosure"] = yaml.safe_load((HERE / "fixtures" / "disclosure.yml").read_text(encoding="utf-8"))
     (approvals / "dossier-results-monthly.yml").write_text(yaml.safe_dump(record, allow_unicode=True))
-    made = Warehouse(postgres, tmp_path, copy.deepcopy(_manifest), approvals)
+    made = Warehouse(postgres, folder, copy.deepcopy(manifest), approvals)
     made.sql((HERE / "fixtures" / "open_data.sql").read_text(encoding="utf-8"))
     return made
+
+
+@pytest.fixture
+def warehouse(postgres: str, _manifest: dict[str, Any], tmp_path: Path) -> Warehouse:
+    """A fresh open_data schema, manifest and approvals for one test."""
+    return new_warehouse(postgres, _manifest, tmp_path)

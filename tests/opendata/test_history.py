@@ -168,7 +168,7 @@ def test_a_withdrawal_leaves_a_notice_in_every_release(warehouse: Warehouse) -> 
     root = warehouse.home / "open-data"
     for number in ("000001", "000002"):
         folder = root / "releases" / number / "procedures"
-        assert {path.name for path in folder.iterdir()} == {"index.html", "withdrawn.json"}
+        assert {path.name for path in folder.iterdir()} == {"en", "index.html", "withdrawn.json"}
         page = (folder / "index.html").read_text(encoding="utf-8")
         assert REASON.vi in page
         assert OFFICE in page

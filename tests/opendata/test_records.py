@@ -160,9 +160,9 @@ def test_a_simulated_origin_stands_in_every_record_and_file_name(released: Wareh
     for name, data in files.items():
         folder, _, file = name.partition("/")
         if folder == "dossier-results-monthly" and file != "dictionary.csv":
-            assert "simulated" in name or any(word in data.decode() for word in ("MÔ PHỎNG", "simulated")), (
-                name
-            )
+            assert "simulated" in name or any(
+                word in data.decode() for word in ("MÔ PHỎNG", "SIMULATED", "simulated")
+            ), name
         elif folder == "procedures" and file != "dictionary.csv":
             assert "simulated" not in name, name
             assert "MÔ PHỎNG" not in data.decode("utf-8", "replace"), name

@@ -73,3 +73,27 @@ def test_nothing_else_of_the_folder_is_public(site: tuple[Path, int], path: str)
     status, body, _ = get(port, path)
     assert status == 404
     assert b"secret" not in body
+
+
+def test_an_unknown_address_gets_the_page_of_the_release(site: tuple[Path, int]) -> None:
+    folder, port = site
+    (folder / "releases" / "000001").mkdir(parents=True)
+    (folder / "releases" / "000001" / "404.html").write_text("không tìm thấy")
+    (folder / "releases" / "000001" / "feed.atom").write_text("<feed/>")
+    (folder / "current").symlink_to("releases/000001")
+    assert get(port, "/latest/no/such/page") == (404, "không tìm thấy".encode(), "text/html; charset=utf-8")
+    assert get(port, "/feed.atom")[2] == "application/atom+xml; charset=utf-8"
+
+
+def test_every_answer_forbids_guessing_framing_and_telling_where_a_reader_came_from(
+    site: tuple[Path, int],
+) -> None:
+    _, port = site
+    for path in ("/", "/__health__", "/nowhere"):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection.request("GET", path)
+        headers = connection.getresponse().headers
+        for name, value in (
+            ("X-Content-Type-Options", "nosniff"), ("X-Frame-Options", "DENY"), ("Referrer-Policy", "no-referrer"),
+        ):  # fmt: skip
+            assert headers[name] == value, path

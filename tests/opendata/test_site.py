@@ -1,0 +1,408 @@
+"""The site as a release leaves it: every page in both languages, from the release's files, safe to read anywhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urljoin, urlsplit
+from xml.etree import ElementTree
+
+import pytest
+
+from opendata.catalogue import CatalogueError
+from opendata.site import RESERVED, read_planned
+from opendata.words import FREQUENCIES, THEMES, VIETNAMESE, fold
+from tests.conftest import free_port, stop, wait_for
+from tests.opendata.conftest import Warehouse, new_warehouse
+from tests.ops.test_site import _answers
+
+ADDRESS = "https://dulieu.example.gov.vn/mo"
+EVIL = """</script><script>alert("1")</script>'"&amp;=1+1"""
+
+
+class Page(HTMLParser):
+    """What a page holds: elements with their attributes, and its words."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self._inside: list[str] = []
+        self.scripts: list[tuple[dict[str, str], str]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.elements.append((tag, given))
+        self._inside.append(tag)
+        if tag == "script":
+            self.scripts.append((given, ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._inside and self._inside.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        inside = self._inside[-1] if self._inside else ""
+        if inside == "script":
+            self.scripts[-1] = (self.scripts[-1][0], self.scripts[-1][1] + data)
+        elif inside != "style":
+            self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [given for name, given in self.elements if name == tag]
+
+
+def parsed(data: bytes) -> ElementTree.Element:
+    return ElementTree.fromstring(data)  # noqa: S314 - our own file
+
+
+def pages(warehouse: Warehouse) -> dict[str, Page]:
+    return {name: Page(data.decode()) for name, data in warehouse.files().items() if name.endswith(".html")}
+
+
+GATE = {"gate": "release", "success": True, "checks": [
+    {"name": f"release.procedures.{kind} (row_count)", "description": "As many rows as recorded.", "required": True,
+     "success": True, "unexpected_rows": None, "notes": ""} for kind in ("parquet", "csv")
+]}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def released(postgres: str, _manifest: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    """Two releases, of which the second has another fee; only read by the tests."""
+    made = new_warehouse(postgres, _manifest, tmp_path_factory.mktemp("site"))
+    made.publish(address=ADDRESS, gate=lambda folder: GATE)
+    made.sql("update open_data.procedures set fee_vnd = 7000 where procedure_code = '1.001193'")
+    made.publish(address=ADDRESS, gate=lambda folder: GATE)
+    return made
+
+
+@pytest.fixture(scope="module")
+def found(released: Warehouse) -> dict[str, Page]:
+    return pages(released)
+
+
+def test_every_page_stands_in_both_languages_and_says_the_other(found: dict[str, Page]) -> None:
+    assert len(found) == 29
+    for name, page in found.items():
+        if name == "404.html":  # has no place of its own
+            continue
+        language = page.all("html")[0]["lang"]
+        assert language == ("en" if "en" in name.split("/") else "vi"), name
+        (switch,) = (link for link in page.all("a") if link.get("class") == "switch")
+        other = urljoin(f"https://x/{name}", switch["href"]).removeprefix("https://x/")
+        assert found[other].all("html")[0]["lang"] == switch["hreflang"] != language
+        alternates = {link["hreflang"]: link["href"] for link in page.all("link") if "hreflang" in link}
+        address = f"{ADDRESS}/latest/{name.removesuffix('index.html')}"
+        assert alternates[language] == address
+        assert {link["href"] for link in page.all("link") if link["rel"] == "canonical"} == {address}
+        assert len(page.all("h1")) == 1
+
+
+def test_every_link_inside_the_site_leads_to_a_file(released: Warehouse, found: dict[str, Page]) -> None:
+    files = set(released.files())
+    checked = 0
+    for name, page in found.items():
+        for link in (*page.all("a"), *page.all("link")):
+            target = link["href"]
+            if urlsplit(target).scheme or target.startswith(("#", "/mo/")):
+                continue
+            path = urlsplit(urljoin(f"https://x/{name}", target)).path.removeprefix("/")
+            assert unquote(path) in files, f"{name} links to {target}"
+            checked += 1
+    assert checked > 500
+
+
+def test_old_releases_and_the_page_for_unknown_addresses_are_linked_from_the_top(
+    found: dict[str, Page],
+) -> None:
+    assert "/mo/releases/000001/procedures/index.html" in [
+        a["href"] for a in found["procedures/index.html"].all("a")
+    ]
+    assert "/mo/latest/en/" in [a["href"] for a in found["404.html"].all("a")]
+
+
+def test_pages_load_nothing_and_run_only_what_their_policy_names(released: Warehouse) -> None:
+    for name, data in released.files().items():
+        if not name.endswith(".html"):
+            continue
+        text, page = data.decode(), Page(data.decode())
+        (policy,) = (
+            m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy"
+        )
+        assert policy.startswith("default-src 'none'; ")
+        assert "unsafe" not in policy
+        for tag, given in page.elements:
+            assert not {"src", "srcset", "style", "ping", "background", "poster", "data"} & set(given), (
+                name,
+                tag,
+            )
+            assert not [key for key in given if key.startswith("on")], (name, tag)
+            assert tag not in ("iframe", "object", "embed", "img", "base"), name
+            if tag == "link":
+                assert given["rel"] in ("canonical", "alternate", "icon"), name
+        styles = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
+        run = [body for given, body in page.scripts if "type" not in given]
+        assert len(styles) == 1
+        for body in (*styles, *run):
+            digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
+            assert f"'sha256-{digest}'" in policy, name
+        assert "url(" not in styles[0]
+        assert "@import" not in styles[0]
+        assert bool(run) == (name in ("index.html", "en/index.html"))
+
+
+def test_every_page_says_the_origin(found: dict[str, Page]) -> None:
+    for name, page in found.items():
+        if name.startswith("dossier-results-monthly/"):
+            assert ("SIMULATED DATA" if "/en/" in name else "DỮ LIỆU MÔ PHỎNG") in page.text
+            assert re.search(r"^\[(MÔ PHỎNG|SIMULATED)\]", page.text.strip())
+        elif name.split("/")[0] in ("service-index-766", "procedures", "administrative-units"):
+            assert "MÔ PHỎNG" not in page.text
+            assert ("Real figures" if "/en/" in name else "Số liệu thật") in page.text
+        elif name != "404.html":
+            assert ("SIMULATED DATA" if name.startswith("en/") else "DỮ LIỆU MÔ PHỎNG") in page.text, name
+
+
+def test_a_dataset_page_tells_what_a_reader_asks(released: Warehouse, found: dict[str, Page]) -> None:
+    page = found["dossier-results-monthly/index.html"]
+    words = re.sub(r"\s+", " ", page.text)
+    record = json.loads(released.files()["release.json"])
+    (entry,) = (item for item in record["datasets"] if item["id"] == "dossier-results-monthly")
+    for file in entry["tables"][0]["files"]:
+        assert file["sha256"] in words
+        assert VIETNAMESE.size(file["bytes"]) in words
+        assert f"../{file['path']}" in [a["href"] for a in page.all("a") if "download" in a]
+    assert "Số liệu đến 1/7/2025" in words
+    assert "1 trên 62 dòng có ô không công bố" in words
+    assert "số nguyên, hồ sơ" in words
+    assert "Creative Commons Attribution 4.0 International" in words
+    assert "bản phát hành 000002 [bộ dữ liệu]" in words
+    (report,) = (a["href"] for a in page.all("a") if a["href"].startswith("mailto:") and "?" in a["href"])
+    assert "Báo lỗi: dossier-results-monthly, bản 000002" in unquote(report)
+    units = re.sub(r"\s+", " ", found["administrative-units/index.html"].text)
+    assert "province tỉnh" in units
+    captured = re.sub(r"\s+", " ", found["service-index-766/index.html"].text)
+    assert "theo công bố của Cổng Dịch vụ công quốc gia" in captured
+    assert "Số liệu đến 18/9/2026 (kỳ cuối chưa kết thúc, tạm tính)" in captured
+    quality = re.sub(r"\s+", " ", found["procedures/en/index.html"].text)
+    assert "Release gate: 2 of 2 checks hold." in quality
+    assert "Release gate" not in re.sub(r"\s+", " ", found["procedures/index.html"].text)
+
+
+def test_without_a_gate_the_page_claims_none(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    assert "Cửa kiểm tra phát hành" not in pages(warehouse)["procedures/index.html"].text
+
+
+def test_the_preview_shows_the_first_rows_of_the_finished_file(released: Warehouse) -> None:
+    page = released.files()["dossier-results-monthly/index.html"].decode()
+    (table,) = re.findall(r'<table class="rows".*?</table>', page, re.DOTALL)
+    rows = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)
+    assert len(rows) == 11
+    first = [html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", rows[1])]
+    assert first == ["2025-06-01", "LV01", "Lĩnh vực 1", "1", "137", "117", "12", "simulated", "false"]
+
+
+def test_history_tells_what_each_release_changed(released: Warehouse) -> None:
+    history = (
+        released.files()["procedures/index.html"].decode().split('id="history"')[1].split("</section>")[0]
+    )
+    assert re.findall(r">(0000\d\d)</a>", history) == ["000002", "000001"]
+    words = re.sub(r"\s+", " ", history)
+    assert words.index("thêm 0, bớt 0, sửa 1 dòng") < words.index("lần đầu công bố")
+    (changes,) = re.findall(r'href="/mo/(releases/000002/procedures/[^"]*\.changes\.csv)"', history)
+    assert "7000" in (released.home / "open-data" / changes).read_text(encoding="utf-8")
+    same = released.files()["administrative-units/index.html"].decode().split('id="history"')[1]
+    assert "số liệu không đổi" in same
+
+
+def test_filters_are_links_and_the_index_finds_without_accents(found: dict[str, Page]) -> None:
+    links = [a["href"] for a in found["danh-muc/index.html"].all("a")]
+    assert "../danh-muc/place-82/index.html" in links
+    inside = [
+        item["data-id"] for item in found["danh-muc/place-82/index.html"].all("li") if "data-id" in item
+    ]
+    assert inside == ["dossier-results-monthly"]
+    (index,) = (
+        json.loads(body)
+        for given, body in found["index.html"].scripts
+        if given.get("type") == "application/json"
+    )
+    assert len(index) == 4
+    (monthly,) = (entry for entry in index if entry["id"] == "dossier-results-monthly")
+    assert {"ket", "qua", "giai", "quyet"} <= set(monthly["title"].split())
+    assert {"dong", "thap"} <= set(monthly["about"].split())
+    assert monthly["facets"] == ["theme-gove", "place-82", "frequency-daily"]
+
+
+def test_what_sources_wrote_is_text_everywhere(warehouse: Warehouse) -> None:
+    """Names with markup, quotes and formulas: in data, in declarations, in the index, feed and machine records."""
+    quoted = EVIL.replace("'", "''")
+    warehouse.sql(
+        f"update open_data.procedures set procedure_name = '{quoted}' where procedure_code = '1.001193'"
+    )
+    model = warehouse.model("procedures")
+    model["config"]["meta"] |= {"title_vi": f"Tên {EVIL}", "title_en": f"Name {EVIL}"}
+    model["columns"]["procedure_name"]["description"] = f"{EVIL} in English"
+    model["columns"]["origin"]["config"]["meta"]["codes"] = {
+        "real": {"vi": EVIL, "en": EVIL},
+        EVIL: {"vi": "khác", "en": "other"},
+    }
+    warehouse.change_approval("procedures", spatial={"vi": f"Nơi {EVIL}", "en": EVIL})
+    warehouse.publish()
+    seen = 0
+    for name, page in pages(warehouse).items():
+        # Nothing of it became an element: the only scripts are ours, and those that hold JSON.
+        kinds = [given.get("type") for given, _ in page.scripts]
+        assert kinds in ([], ["application/json", None], ["application/ld+json"]), name
+        for given, body in page.scripts:
+            if "type" in given:
+                json.loads(body)
+        seen += EVIL in page.text
+    assert seen > 10
+    for name, data in warehouse.files().items():
+        if name.endswith((".atom", ".xml")):
+            parsed(data)
+    feed = parsed(warehouse.files()["feed.atom"])
+    titles = [node.text for node in feed.iter("{http://www.w3.org/2005/Atom}title")]
+    assert f"Tên {EVIL}" in titles
+
+
+def test_feed_sitemap_and_robots_name_addresses_that_stand(released: Warehouse) -> None:
+    files = released.files()
+    atom = {"a": "http://www.w3.org/2005/Atom"}
+    for name, start in (("feed.atom", "[MÔ PHỎNG]"), ("en/feed.atom", "[SIMULATED]")):
+        feed = parsed(files[name])
+        entries = feed.findall("a:entry", atom)
+        # Four datasets at first, then the one that changed, newest first.
+        assert len(entries) == 5
+        links = [entry.find("a:link", atom).get("href", "") for entry in entries]  # type: ignore[union-attr]
+        assert links[0].startswith(f"{ADDRESS}/releases/000002/procedures/")
+        assert sum(str(entry.findtext("a:title", "", atom)).startswith(start) for entry in entries) == 1
+        for link in links:
+            place = link.removeprefix(f"{ADDRESS}/")
+            assert (released.home / "open-data" / place / "index.html").exists()
+    places = [
+        node.text or ""
+        for node in parsed(files["sitemap.xml"]).iter("{http://www.sitemaps.org/schemas/sitemap/0.9}loc")
+    ]
+    assert len(places) == len(set(places)) == 2 * (4 + 4)
+    for place in places:
+        assert f"{place.removeprefix(ADDRESS + '/latest/')}index.html" in files
+    robots = files["robots.txt"].decode()
+    assert f"Sitemap: {ADDRESS}/sitemap.xml" in robots
+    assert "Disallow: /mo/releases/" in robots
+
+
+def test_the_page_holds_its_record_for_search_engines(released: Warehouse, found: dict[str, Page]) -> None:
+    page = found["procedures/en/index.html"]
+    (body,) = (body for given, body in page.scripts if given.get("type") == "application/ld+json")
+    assert json.loads(body) == json.loads(released.files()["procedures/schema-org.jsonld"])
+    assert json.loads(body)["@type"] == "Dataset"
+
+
+def test_a_dataset_that_bears_the_name_of_a_page_is_refused(warehouse: Warehouse) -> None:
+    assert {"en", "danh-muc", "ke-hoach", "gioi-thieu"} == RESERVED
+    (warehouse.approvals / "procedures.yml").rename(warehouse.approvals / "danh-muc.yml")
+    warehouse.change_approval("danh-muc", dataset="danh-muc")
+    warehouse.manifest["exposures"]["exposure.kho_chung.procedures"]["label"] = "danh-muc"
+    with pytest.raises(CatalogueError, match="dataset danh-muc: the site has a page of that name"):
+        warehouse.publish()
+    assert not warehouse.current.exists()
+
+
+def test_planned_datasets_are_read_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "planned.yml"
+    assert read_planned(path) == []
+    path.write_text(
+        "- {title: {vi: A, en: B}, description: {vi: C, en: D}, due: 2027-Q1, frequency: MONTHLY}\n"
+    )
+    (item,) = read_planned(path)
+    assert (item.title.vi, item.due, item.frequency) == ("A", "2027-Q1", "MONTHLY")
+    path.write_text("- {title: {vi: A, en: B}, due: 2027-Q1}\n")
+    with pytest.raises(
+        CatalogueError, match=r"planned.yml: each planned dataset needs title and description"
+    ):
+        read_planned(path)
+    path.write_text("- {title: {vi: A, en: B}, description: {vi: C, en: D}, due: 2027-Q1, frequency: SOON}\n")
+    with pytest.raises(CatalogueError, match="frequency 'SOON' is not one of"):
+        read_planned(path)
+
+
+def test_every_theme_and_frequency_has_a_name() -> None:
+    from opendata import catalogue
+
+    assert set(THEMES) == catalogue.THEMES
+    assert set(FREQUENCIES) == catalogue.FREQUENCIES
+    assert fold("Tỷ lệ ĐÚNG hạn, phường Mỹ Tho") == "ty le dung han, phuong my tho"
+
+
+# --- the examples of the page, as a reader would run them
+
+
+@pytest.fixture
+def served(warehouse: Warehouse) -> Iterator[Warehouse]:
+    port = free_port()
+    command = [sys.executable, "-m", "ops.site", str(warehouse.home / "open-data"), str(port)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        wait_for(lambda: _answers(port))
+        warehouse.publish(address=f"http://127.0.0.1:{port}")
+        yield warehouse
+        stop(process)
+
+
+def snippet(warehouse: Warehouse, dataset: str, program: str) -> str:
+    page = warehouse.files()[f"{dataset}/index.html"].decode()
+    (found,) = re.findall(rf'<code class="{program}">(.*?)</code>', page, re.DOTALL)
+    return html.unescape(found)
+
+
+DATASETS = ("administrative-units", "dossier-results-monthly", "procedures", "service-index-766")
+
+
+def test_the_example_for_python_runs_as_it_stands_on_the_page(
+    served: Warehouse, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = json.loads(served.files()["release.json"])["datasets"]
+    for dataset, entry in zip(DATASETS, rows, strict=True):
+        script = tmp_path / "example.py"
+        script.write_text(snippet(served, dataset, "python"), encoding="utf-8")
+        data = runpy.run_path(str(script))["data"]
+        assert len(data) == entry["tables"][0]["rows"]
+        assert list(data.columns) == entry["tables"][0]["columns"]
+    assert "period" in capsys.readouterr().out
+
+
+def test_the_example_for_duckdb_runs_as_it_stands_on_the_page(
+    served: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    duckdb = pytest.importorskip(
+        "duckdb", reason="the example for DuckDB needs duckdb, which is not installed here"
+    )
+    for dataset in DATASETS:
+        monkeypatch.chdir(served.current / dataset)
+        assert sum(row[-1] for row in duckdb.sql(snippet(served, dataset, "duckdb")).fetchall()) > 0
+
+
+def test_the_example_for_r_runs_as_it_stands_on_the_page(served: Warehouse) -> None:
+    program = shutil.which("Rscript")
+    if program is None:
+        pytest.skip("the example for R needs Rscript, which is not installed here")
+    for dataset in DATASETS:
+        lines = snippet(served, dataset, "r")
+        done = subprocess.run(
+            [program, "-e", lines + "\nstopifnot(nrow(data) > 1)"], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
