@@ -8,7 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 
-from benchmarks import access, against_dlt, crosswalk, decode, load, pull, seal
+from benchmarks import access, against_dlt, build, crosswalk, decode, load, pull, seal
 from benchmarks.world import Line, World, world
 
 ALL: dict[str, Callable[[World, bool], Iterator[Line]]] = {
@@ -19,6 +19,7 @@ ALL: dict[str, Callable[[World, bool], Iterator[Line]]] = {
     "pull": pull.run,
     "crosswalk": crosswalk.run,
     "access": access.run,
+    "build": build.run,
 }
 
 
@@ -26,7 +27,9 @@ def main() -> None:
     """Run the benchmarks named, or all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("names", nargs="*", help=", ".join(ALL))
-    parser.add_argument("--long", action="store_true", help="a month and a year for memory")
+    parser.add_argument(
+        "--long", action="store_true", help="a month and a year for memory; ten years for builds"
+    )
     given = parser.parse_args()
     if unknown := set(given.names) - set(ALL):
         parser.error(f"no benchmark {', '.join(unknown)}; known are {', '.join(ALL)}")
