@@ -40,15 +40,14 @@ from opendata.catalogue import (
     read_catalogue,
 )
 from opendata.disclosure.protect import Withheld, protect_release
+from opendata.disclosure.scan import VAULT_REFERENCE, scan_files
 from opendata.disclosure.system import Counted, DisclosureError
 from opendata.files import (
     BUSINESS_ZONE,
-    VAULT_REFERENCE,
     FileRecord,
     as_text,
     read_back,
     record,
-    scan_files,
     write_files,
 )
 from opendata.periods import days_of
@@ -793,7 +792,9 @@ def _verify(building: Path, builds: Sequence[Build], document: Mapping[str, Any]
             policy = table.resource.small_cell
             quantities = {column.name for column in table.columns if column.unit}
             quantities |= set(policy.count_columns) if policy else set()
-            findings = scan_files(building, table.files, frozenset(quantities))
+            findings = scan_files(
+                building, table.files, frozenset(quantities), build.dataset.approval.disclosure.texts
+            )
             wrong += [f"dataset {build.dataset.id}: {finding}" for finding in findings]
         wrong += _frictionless_errors(building / build.dataset.id / "datapackage.json", build.dataset.id)
     _refuse(wrong)

@@ -114,6 +114,8 @@ class Policy:
 
     about_persons: bool
     tables: Mapping[str, TablePolicy]
+    #: Columns of long text or of names that are no persons', with what they hold; the scan lets them pass.
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 NOTHING_ABOUT_PERSONS = Policy(False, {})
@@ -136,13 +138,16 @@ def read_policy(declared: object, tables: Sequence[Shape], found: list[str]) -> 
             "disclosure is missing: state `about_persons: false`, or `about_persons: true` with threshold and tables"
         )
         return NOTHING_ABOUT_PERSONS
-    unknown = set(declared) - {"about_persons", "threshold", "tables", "most_withheld_percent"}
+    unknown = set(declared) - {"about_persons", "threshold", "tables", "most_withheld_percent", "texts"}
     if unknown:
         found.append(f"disclosure: unknown {_list(unknown)}")
+    texts = {str(k): str(v or "").strip() for k, v in (declared.get("texts") or {}).items()}
+    if silent := [name for name, what in texts.items() if not what]:
+        found.append(f"disclosure.texts: say what {_list(silent)} holds")
     if declared.get("about_persons") is False:
         if declared.get("tables"):
             found.append("disclosure: `about_persons: false` beside tables with counts; one of them is wrong")
-        return NOTHING_ABOUT_PERSONS
+        return Policy(False, {}, texts)
     if declared.get("about_persons") is not True:
         found.append("disclosure.about_persons must be true or false")
         return NOTHING_ABOUT_PERSONS
@@ -179,7 +184,8 @@ def read_policy(declared: object, tables: Sequence[Shape], found: list[str]) -> 
                 f"disclosure.tables says nothing of table {shape.name}; "
                 f"where it counts no persons, write `{shape.name}: none`"
             )
-    return Policy(True, {name: policy for name, policy in policies.items() if policy is not None})
+    counting = {name: policy for name, policy in policies.items() if policy is not None}
+    return Policy(True, counting, texts)
 
 
 def _table(declared: object, shape: Shape, threshold: int, most: int, gaps: list[str]) -> TablePolicy | None:

@@ -202,6 +202,17 @@ def test_personal_data_in_a_finished_file_stops_the_release(
     assert warehouse.files() == before
 
 
+def test_a_name_in_a_finished_file_stops_the_release(warehouse: Warehouse) -> None:
+    warehouse.sql(
+        "update open_data.administrative_units set unit_name = 'Nguyễn Thị Hồng' where unit_code = '28249'"
+    )
+    with pytest.raises(
+        ReleaseError, match=r"real\.csv, column unit_name: 1 row.*name of a person"
+    ) as refusal:
+        warehouse.publish()
+    assert "Hồng" not in str(refusal.value)
+
+
 def test_an_identity_number_stored_as_a_number_is_found_too(warehouse: Warehouse) -> None:
     warehouse.sql(
         "alter table open_data.administrative_units alter unit_code type bigint using 3199123400 + unit_code::bigint"

@@ -1,0 +1,141 @@
+"""The last look: finished files are read back, decoded, and searched for what looks like personal data.
+
+Numbers, e-mails and references of the vault are searched everywhere. A person's name is a cell of three to five words
+that are all parts of names in the right places, or such words after Ông or Bà. Names of two words are not told from
+other words. Long text is refused unless the approval says what it is: nobody reads free text before it is published.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import yaml
+
+from opendata.files import FORMULA_START, FileRecord, read_back
+
+# Patterns of personal data (RE2: no look-around). UUIDs are taken out first: a run of digits in one is no identity.
+UUID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
+PERSONAL_PATTERNS = {
+    "identity number (12 or 9 digits)": r"(^|[^0-9])([0-9]{12}|[0-9]{9})([^0-9]|$)",
+    "telephone number": r"(^|[^0-9.])(\+?84|0)[ .-]?([35789]([ .-]?[0-9]){8}|2([ .-]?[0-9]){9})([^0-9]|$)",
+    "e-mail address": r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}",
+    "reference of the vault": r"(ref|id)[1-9]_[0-9A-Za-z]",
+}
+VAULT_REFERENCE = re.compile(r"(?:ref|id)[1-9]_[0-9a-f]{8}")
+#: Longer cells are taken for free text.
+LONGEST_LABEL = 120
+#: The formats that a spreadsheet opens; what it would run as a formula has an apostrophe before it there.
+FOR_SPREADSHEETS = ("excel.csv", "xlsx")
+#: A place whose name is that of a person.
+PLACES = frozenset(["Hồ Chí Minh"])
+HONORIFIC = re.compile(r"\b(?:[Ôô]ng|ÔNG|[Bb]à|BÀ)(?:\s*[:/]\s*(?:[Bb]à)?)?\s+(\S+(?:\s+\S+){1,4})")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Personal data suspected in a finished file: where, of which kind, on how many rows. Never the value."""
+
+    path: str
+    column: str
+    kind: str
+    rows: int
+
+    def __str__(self) -> str:
+        return f"{self.path}, column {self.column}: {self.rows} row(s) hold what looks like: {self.kind}"
+
+
+def scan_files(
+    root: Path, records: list[FileRecord], quantities: frozenset[str], texts: Mapping[str, str] | None = None
+) -> list[Finding]:
+    """Read the finished files of one table back, decoded, and return what looks like personal data.
+
+    `quantities` names whole-number columns declared as counts or with a unit, where 9 digits are no identity
+    number; `texts` those whose text the approval vouches for (column: what it holds), where names and long text are
+    expected. Times, dates, decimals and booleans cannot hold one and are skipped; the Parquet file tells the types.
+    """
+    findings: list[Finding] = []
+    schema = next(pq.read_schema(root / file.path) for file in records if file.format == "parquet")
+    for file in records:
+        table = read_back(root / file.path, file.format)
+        for field in schema:
+            if pa.types.is_string(field.type):
+                counts = _in_text(table[field.name], field.name in (texts or {}))
+                if file.format in FOR_SPREADSHEETS:
+                    kind = "a formula that a spreadsheet would run"
+                    counts[kind] = _matches(table[field.name], FORMULA_START)
+            elif pa.types.is_integer(field.type) and field.name not in quantities:
+                # An identity number read as a number has lost its leading zeros, so 9 to 12 digits all count.
+                digits = table[field.name].cast(pa.string())
+                counts = {"identity number (as a whole number)": _matches(digits, r"^-?[0-9]{9,12}$")}
+            else:
+                continue
+            findings += [Finding(file.path, field.name, kind, rows) for kind, rows in counts.items() if rows]
+    return findings
+
+
+def _in_text(column: pa.ChunkedArray, vouched_for: bool) -> dict[str, int]:
+    """Return how many cells of a column hold each kind; values repeat, so each is looked at once."""
+    counted = pc.value_counts(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
+    values, times = counted.field("values"), counted.field("counts")
+    text = pc.replace_substring_regex(values, UUID, "")
+
+    def rows(mask: pa.Array) -> int:
+        return int(pc.sum(times.filter(pc.fill_null(mask, False))).as_py() or 0)
+
+    counts = {
+        kind: rows(pc.match_substring_regex(text, pattern)) for kind, pattern in PERSONAL_PATTERNS.items()
+    }
+    if not vouched_for:
+        named = pa.array(
+            [value is not None and holds_a_name(value) for value in values.to_pylist()], pa.bool_()
+        )
+        counts[
+            "name of a person (if it is none, say what the column holds in the approval's disclosure.texts)"
+        ] = rows(named)
+        counts["free text (if it is none, say what the column holds in the approval's disclosure.texts)"] = (
+            rows(pc.greater(pc.utf8_length(values), LONGEST_LABEL))
+        )
+    return counts
+
+
+@cache
+def _parts() -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    read = yaml.safe_load((Path(__file__).parent / "names.yml").read_text(encoding="utf-8"))
+    surnames, middle, given = (
+        frozenset(read[kind].split()) for kind in ("surnames", "middle_names", "given_names")
+    )
+    return surnames, middle | given | surnames, given
+
+
+def holds_a_name(text: str) -> bool:
+    """Return whether a text is a person's name, or names one after Ông or Bà."""
+    text = unicodedata.normalize("NFC", text).strip()
+    if text in PLACES:
+        return False
+    return _is_name(text, 3) or any(
+        _is_name(" ".join(match[1].split()[:words]).rstrip(",.;:)"), 2)
+        for match in HONORIFIC.finditer(text)
+        for words in range(2, 6)
+    )
+
+
+def _is_name(text: str, least: int) -> bool:
+    surnames, inner, given = _parts()
+    words = text.split()
+    if not least <= len(words) <= 5:
+        return False
+    if text.isupper():
+        words = [word.capitalize() for word in words]
+    return words[0] in surnames and words[-1] in given and all(word in inner for word in words[1:-1])
+
+
+def _matches(text: pa.ChunkedArray, pattern: str) -> int:
+    return int(pc.sum(pc.match_substring_regex(text, pattern)).as_py() or 0)
