@@ -375,13 +375,21 @@ def main() -> int:
     )  # fmt: skip
     form.add_argument("--output", help="the file; otherwise one below forms/ of the installation")
     portal = commands.add_parser(
-        "national", help="sending to the national portal: status, stop, resume, retry, dry-run"
+        "national", help="the national portal: status, stop, resume, retry, dry-run, compare, answers"
     )
     portal.add_argument(
-        "action", choices=("status", "stop", "resume", "retry", "dry-run"), nargs="?", default="status"
+        "action",
+        choices=("status", "stop", "resume", "retry", "dry-run", "compare", "answers"),
+        nargs="?",
+        default="status",
     )
     portal.add_argument("--why", default="", help="stop, resume: the reason, for whoever comes next")
-    portal.add_argument("--code", action="append", default=[], help="retry: only the dossier of this code")
+    portal.add_argument(
+        "--code",
+        action="append",
+        default=[],
+        help="retry: the dossier of this code; compare: an export file; answers: AGENCY=FILE",
+    )
     portal.add_argument(
         "--adopt", action="store_true", help="retry: replace what somebody else wrote at the portal"
     )

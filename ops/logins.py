@@ -2,7 +2,7 @@
 
 | Login | Is | May |
 |---|---|---|
-| loader | the steps from pull to load, collect, sync_national | reads marts; owns raw, landing_stage, ops, national |
+| loader | the steps from pull to load, collect, ..._national | reads marts; owns raw, landing_stage, ops, national |
 | dbt | the build | reads raw, ops and national; owns seeds, staging, intermediate, marts, ioc, open_data |
 | publisher | the gates, publish | reads landing_stage, ops, marts, open_data |
 | analyst | a person with questions | reads marts |
@@ -51,6 +51,7 @@ OF_STEP = {
     "publish": {"publisher"},
     "collect": {"loader"},
     "sync_national": {"loader"},
+    "reconcile_national": {"loader"},
 }
 #: What Airflow's own processes sign in with. Airflow takes the first of them away from its tasks, and leaves the rest.
 _AIRFLOW_DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"

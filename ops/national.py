@@ -8,12 +8,14 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from connectors.base import SourceUnavailable
-from national import outbox, push
+from connectors.base import SourceError, SourceUnavailable
+from national import outbox, push, reports
+from national import reconcile as comparing
 from national.exchange import Budget, Exchange
 from national.writers import Writers, WritersError, read_writers
 from ops import tasks
@@ -25,6 +27,8 @@ from vault.purposes import MOST_DOSSIERS, AgreementError, NoAgreement, QuotaSpen
 PURPOSE = "national_sync"
 #: Airflow connection of the portal's server-to-server side.
 CONNECTION = "national_exchange"
+#: Dossiers looked up in one reconciliation, of those received in the last so many days.
+LOOKUPS, SPAN = 2_000, 400
 
 
 def _say(text: str) -> None:
@@ -97,11 +101,7 @@ def sync(settings: Settings, address: Callable[[], tasks.Address], dry_run: bool
             raise NothingToDo(str(e)) from None
         except AgreementError as e:
             raise SettingsError(str(e)) from None
-        place = address()
-        exchange = Exchange(
-            place.base_url, place.login, place.secret, settings.get("KHOCHUNG_NATIONAL_UNIT"),
-            Budget(settings.national_calls),
-        )  # fmt: skip
+        exchange = _exchange(settings, address())
         try:
             report = push.push(
                 lambda: connect(settings), exchange, OfVault(settings), declared, hash_key(settings)
@@ -123,6 +123,89 @@ def sync(settings: Settings, address: Callable[[], tasks.Address], dry_run: bool
         return outcome.details
 
 
+def reconcile(
+    settings: Settings, address: Callable[[], tasks.Address], export: str | None = None
+) -> dict[str, Any]:
+    """Compare with the newest file of the portal's operator, look some dossiers up, write what differs for agencies.
+
+    `export` names the file to compare (again); default: the newest that was not compared. NothingToDo without a
+    warehouse.
+    """
+    with recorded(settings.home, "reconcile_national") as outcome, connect(settings) as connection:
+        if connection.execute("select to_regclass('marts.fct_dossier')").fetchone() == (None,):
+            raise NothingToDo("the warehouse was not built yet, so there is nothing to compare")
+        outbox.prepare(connection)
+        comparing.prepare(connection)
+        declared = writers(settings)
+        path = settings.national_exports / export if export else _new_export(settings, connection)
+        if path is None:
+            _say(f"no new export of the portal's operator in {settings.national_exports} (.csv)")
+        else:
+            outcome.details |= _compare(settings, connection, path, declared)
+        place = address()
+        exchange = _exchange(settings, place)
+        try:
+            # The sandbox knows simulated dossiers alone, and nobody else may be asked about them.
+            origin = "simulated" if exchange.is_sandbox() else "real"
+            first = dt.datetime.now(VIETNAM).date() - dt.timedelta(days=SPAN)
+            looked = comparing.look_up(connection, exchange, LOOKUPS, first, origin)
+        except SourceError as e:
+            outcome.details["trouble"] = str(e)
+            if path is None:
+                raise
+            _say(f"trouble: {e}")
+        else:
+            outcome.details["looked_up"] = dict(looked)
+            _say("looked up: " + (", ".join(f"{n:,} {w}" for w, n in sorted(looked.items())) or "nobody"))
+        return outcome.details
+
+
+def _compare(
+    settings: Settings, connection: psycopg.Connection, path: Path, declared: Writers
+) -> dict[str, Any]:
+    try:
+        found = comparing.compare_export(connection, path, declared)
+    except comparing.ExportError as e:
+        raise SettingsError(str(e)) from None
+    healed = comparing.heal(connection, found.number)
+    alerts = comparing.alerts(connection, found.number)
+    folder = settings.home / "national" / f"reconciliation-{found.number}"
+    folder.mkdir(parents=True, exist_ok=True)
+    agencies = connection.execute(
+        "select distinct agency_code from national.difference where number = %s and agency_code ~ '^[A-Z0-9.]+$' "
+        "order by 1",
+        (found.number,),
+    ).fetchall()
+    for (agency,) in agencies:
+        reports.write_agency(connection, found.number, agency, folder / f"{agency}.xlsx")
+    (folder / "index.html").write_text(reports.summary(connection, found.number, alerts), encoding="utf-8")
+    _say(
+        f"{path.name}: {found.here:,} dossiers here, {found.there:,} rows there, {found.share:.2f} % synchronised; "
+        f"{', '.join(f'{n:,} {c}' for c, n in sorted(found.classes.items())) or 'no difference'}; {folder}"
+    )
+    for said in alerts:
+        _say(f"ALERT: {said}")
+    return {
+        "comparison": found.number, "file": path.name, "here": found.here, "there": found.there,
+        "unreadable": found.unreadable, "share": round(found.share, 2), "classes": dict(found.classes),
+        "healed": healed, "alerts": alerts, "folder": str(folder),
+    }  # fmt: skip
+
+
+def _new_export(settings: Settings, connection: psycopg.Connection) -> Path | None:
+    folder = settings.national_exports
+    known = {r[0] for r in connection.execute("select file_name from national.comparison").fetchall()}
+    found = sorted(p for p in folder.glob("*.csv") if p.name not in known) if folder.exists() else []
+    return found[-1] if found else None
+
+
+def _exchange(settings: Settings, place: tasks.Address) -> Exchange:
+    return Exchange(
+        place.base_url, place.login, place.secret, settings.get("KHOCHUNG_NATIONAL_UNIT"),
+        Budget(settings.national_calls),
+    )  # fmt: skip
+
+
 def _dry(settings: Settings, connection: psycopg.Connection, declared: Writers) -> dict[str, Any]:
     folder = settings.home / "national"
     folder.mkdir(parents=True, exist_ok=True)
@@ -142,12 +225,30 @@ def _dry(settings: Settings, connection: psycopg.Connection, declared: Writers) 
 def command(
     settings: Settings, action: str, why: str = "", codes: Sequence[str] = (), adopt: bool = False
 ) -> list[str]:
-    """Lines of `python -m ops national <action>`: status, stop, resume, retry, dry-run."""
+    """Lines of `python -m ops national <action>`: status, stop, resume, retry, dry-run, compare, answers.
+
+    compare: `codes` are names of export files; answers: pairs "agency=file.xlsx".
+    """
     if action == "dry-run":
         done = sync(settings, lambda: tasks.Address(""), dry_run=True)
         return [str(done["file"])]
     with connect(settings) as connection:
         outbox.prepare(connection)
+        comparing.prepare(connection)
+        if action == "compare":
+            for name in codes:
+                _compare(settings, connection, settings.national_exports / name, writers(settings))
+            return [f"{len(codes)} files compared"]
+        if action == "answers":
+            lines = []
+            for agency, _, path in (c.partition("=") for c in codes):
+                try:
+                    lines.append(
+                        f"{reports.read_answers(connection, agency, Path(path))} answers of {agency}"
+                    )
+                except reports.AnswersError as e:
+                    raise SettingsError(str(e)) from None
+            return lines or ["no file was named: --code H20.19=H20.19.xlsx"]
         if action in ("stop", "resume"):
             if len(why.strip()) < 5:
                 raise SettingsError(f"national {action} needs --why: whoever comes next must know the reason")
@@ -185,4 +286,4 @@ def _operator() -> str:
     return os.environ.get("SUDO_USER") or os.environ.get("USER") or "operator"
 
 
-__all__ = ["CONNECTION", "PURPOSE", "OfVault", "command", "sync", "writers"]
+__all__ = ["CONNECTION", "PURPOSE", "OfVault", "command", "reconcile", "sync", "writers"]

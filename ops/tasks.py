@@ -165,6 +165,15 @@ def sync_national(
     return national.sync(settings, address, dry_run)
 
 
+def reconcile_national(
+    settings: Settings, address: Callable[[], Address], export: str | None = None
+) -> dict[str, Any]:
+    """Compare our dossiers with the portal's copy, and write what differs for agencies; counts and alerts."""
+    from ops import national
+
+    return national.reconcile(settings, address, export)
+
+
 def _main_table(connector: Connector) -> str:
     return "dossier" if "dossier" in connector.tables else connector.tables[0]
 

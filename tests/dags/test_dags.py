@@ -14,7 +14,13 @@ import pytest
 from ops.settings import PROJECT, Settings
 from ops.sources import read_sources
 
-EXPECTED = {"build_warehouse", "collect_unused", "publish_open_data", "sync_national_portal"} | {
+EXPECTED = {
+    "build_warehouse",
+    "collect_unused",
+    "publish_open_data",
+    "reconcile_national_portal",
+    "sync_national_portal",
+} | {
     f"ingest_{s.kind}" + f"_{s.code}" * (s.kind not in ("national_portal", "population"))
     for s in read_sources(PROJECT / "ops" / "sources.yml").values()
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -201,3 +202,28 @@ def test_another_password_is_told_with_what_to_do(place):
     with pytest.raises(Exception, match="Airflow connection national_exchange"):
         national.sync(place.settings, lambda: Address(place.exchange, CLIENT_ID, "sai"))
     assert place.world.states() == {"waiting": 6}
+
+
+def test_a_morning_names_what_differs_and_the_next_sync_heals_it(place):
+    place.load()
+    place.sync()
+    address = lambda: Address(place.exchange, CLIENT_ID, CLIENT_SECRET)  # noqa: E731
+    assert "comparison" not in national.reconcile(place.settings, address), "no file, no comparison"
+    place.post("held", delete=[CODES[0]], change={CODES[1]: {"TrangThaiHoSo": "9"}})
+    exports = place.settings.national_exports
+    exports.mkdir(parents=True)
+    body = requests.get(f"{place.exchange}/__sandbox__/export", timeout=10).content
+    (exports / "2025-07-10.csv").write_bytes(body)
+    found = national.reconcile(place.settings, address)
+    assert found["classes"] == {"late": 1, "content_differs": 1}
+    assert (Path(found["folder"]) / "H20.19.xlsx").exists()
+    page = (Path(found["folder"]) / "index.html").read_text()
+    assert "83.33 %" in page
+    assert not any(name in page for name in NAMES)
+    assert "comparison" not in national.reconcile(place.settings, address), "the same file is compared once"
+    assert place.sync()["done"]["conflict"] == 1
+    assert national.command(place.settings, "compare", codes=["2025-07-10.csv"]) == ["1 files compared"]
+    answered = [f"H20.19={found['folder']}/H20.19.xlsx"]
+    assert national.command(place.settings, "answers", codes=answered) == ["0 answers of H20.19"]
+    with pytest.raises(SettingsError, match="looked for the portal's export"):
+        national.reconcile(place.settings, address, "nothing.csv")

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from national import outbox
+from national import outbox, reconcile
 from national.exchange import Budget, Exchange, Uncertain
 from national.mapping import VIETNAM
 from national.push import Opened, Policy
@@ -37,7 +37,8 @@ create table marts.fct_dossier (dossier_key text primary key, source_code text, 
     national_code text, procedure_code text, sector_code text, sector_name text, channel smallint,
     applicant_type smallint, responsible_agency_code text, submitted_at timestamptz, received_at timestamptz,
     due_at timestamptz, completed_at timestamptz, returned_at timestamptz, received_date date, status_code smallint,
-    is_vneid_account boolean, online_payment_code smallint, origin text, load_number bigint)
+    is_vneid_account boolean, online_payment_code smallint, origin text, load_number bigint,
+    is_resolved boolean generated always as (status_code in (9, 10)) stored)
 """
 _PERSON = ("applicant_id_number", "applicant_name")
 MOMENT = dt.datetime(2025, 7, 2, 8, 12, 33, tzinfo=VIETNAM)
@@ -73,6 +74,7 @@ class World:
         with psycopg.connect(url) as connection:
             connection.execute(SCHEMA)
             outbox.prepare(connection)
+            reconcile.prepare(connection)
 
     def connect(self) -> psycopg.Connection:
         return psycopg.connect(self.url)

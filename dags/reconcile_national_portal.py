@@ -1,0 +1,57 @@
+"""Our dossiers and the national portal's copy of them, side by side."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from airflow.sdk import CronTriggerTimetable, Param, dag, get_current_context, task
+from wiring import DEFAULTS, TIMEZONE, address, enter
+
+from ops.settings import VIETNAM
+
+DOC = """
+### Compare with what the national portal holds
+
+`reconcile_national` compares the newest file of the portal's operator (put into `KHOCHUNG_NATIONAL_EXPORTS`) with all
+dossiers of its days, then looks up some thousand at the portal: what changed, what is open, what was not looked at for
+the longest. What differs stands in `national.difference`, as one Excel file an agency and one page below
+`<home>/national/reconciliation-<number>`; alerts stand in the log and the outcome. What the warehouse itself writes is
+healed by the next `sync_national_portal`. Nothing is sent here.
+
+The parameter `export` names a file to compare again. **When it fails**, clearing is safe: a comparison is whole, or it
+is not there.
+"""
+
+
+@dag(
+    dag_id="reconcile_national_portal",
+    # Before offices open, after the night's loads and build.
+    schedule=CronTriggerTimetable("0 6 * * *", timezone=TIMEZONE),
+    catchup=False,
+    max_active_runs=1,
+    start_date=dt.datetime(2025, 7, 1, tzinfo=VIETNAM),
+    dagrun_timeout=dt.timedelta(hours=3),
+    default_args=DEFAULTS,
+    params={
+        "export": Param(
+            None,
+            type=["null", "string"],
+            title="Export / Tệp kết xuất",
+            description="Compare this file (again).",
+        )
+    },
+    doc_md=DOC,
+    tags=["national", "reconcile"],
+)
+def reconcile_national_portal() -> None:
+    """One task: compare, look up, write."""
+
+    @task
+    def reconcile_national() -> dict:
+        export = get_current_context()["params"].get("export")
+        return enter("reconcile_national", lambda: address("national_exchange"), export)
+
+    reconcile_national()
+
+
+reconcile_national_portal()

@@ -1,0 +1,460 @@
+"""Two copies of the truth side by side: our dossiers, and the portal's as its operator's file or a look-up tells them.
+
+| Class | Means | Told by | Cure |
+|---|---|---|---|
+| missing_there | we have it, the portal has not | file, look-up | self where the warehouse writes, else agency |
+| late | the same, but received so lately that it may still be on its way | file, look-up | self |
+| missing_here | the portal has it, we have not | file | agency |
+| content_differs | both have it, and `fields` differ | file (its columns), look-up (all fields) | as missing_there |
+| code_differs | both have it under two codes; found by content | file | operator |
+| duplicated_there | the portal has it more than once | file, look-up | operator |
+
+Nothing personal is compared here but by the keyed hashes of the outbox, and then told as "differs" alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+
+from connectors.base import BudgetSpent
+from national.exchange import Exchange
+from national.mapping import VIETNAM, read_mapping
+from national.writers import Writers
+
+CLASSES = {
+    "missing_there": "Chưa có trên Cổng DVCQG",
+    "late": "Mới tiếp nhận, chưa lên Cổng",
+    "missing_here": "Có trên Cổng, không có trong kho",
+    "content_differs": "Nội dung khác nhau",
+    "code_differs": "Khác mã hồ sơ",
+    "duplicated_there": "Trùng trên Cổng",
+}
+CURES = {"self": "Hệ thống tự xử lý", "agency": "Cơ quan xử lý", "operator": "Đề nghị đơn vị vận hành Cổng"}
+#: Columns of the operator's file [guess], and the fields of the portal they hold.
+COLUMNS = {
+    "Mã hồ sơ": "MaHoSo", "Mã TTHC": "MaTTHC", "Mã đơn vị": "DonViXuLy", "Kênh thực hiện": "KenhThucHien",
+    "Ngày tiếp nhận": "NgayTiepNhan", "Ngày hẹn trả": "NgayHenTra", "Ngày kết thúc xử lý": "NgayKetThucXuLy",
+    "Ngày trả": "NgayTra", "Trạng thái": "TrangThaiHoSo", "Thanh toán trực tuyến": "DuocThanhToanTrucTuyen",
+    "Xác thực VNeID": "TaiKhoanDuocXacThucVoiVNeID",
+}  # fmt: skip
+#: The portal's statuses by name [seen in three sources].
+STATUSES = {
+    "Mới đăng ký": 1, "Được tiếp nhận": 2, "Không được tiếp nhận": 3, "Đang xử lý": 4, "Yêu cầu bổ sung giấy tờ": 5,
+    "Yêu cầu thực hiện nghĩa vụ tài chính": 6, "Công dân yêu cầu rút hồ sơ": 7, "Dừng xử lý": 8, "Đã xử lý xong": 9,
+    "Đã trả kết quả": 10,
+}  # fmt: skip
+_TIMES = ("NgayTiepNhan", "NgayHenTra", "NgayKetThucXuLy", "NgayTra")
+SCHEMA = """
+create table if not exists national.comparison (
+    number integer generated always as identity primary key, source text not null, file_name text,
+    first_day date, last_day date, compared_at timestamptz not null default now(), here bigint not null,
+    there bigint not null, unreadable bigint not null default 0);
+create table if not exists national.difference (
+    number integer not null references national.comparison, class text not null, agency_code text, dossier_key text,
+    code_here text, code_there text, fields text[] not null default '{}', cure text not null, origin text,
+    since_number integer not null);
+create index if not exists difference_of on national.difference (number, agency_code);
+create table if not exists national.looked (
+    dossier_key text primary key, looked_at timestamptz not null, load_number bigint not null,
+    class text, fields text[] not null default '{}');
+create table if not exists national.answer (
+    class text not null, code text not null, agency_code text not null, answer text not null, note text,
+    answered_at timestamptz not null default now(), primary key (class, code, agency_code))
+"""
+_COMPARE = """
+create temp table here on commit drop as
+select
+    f.dossier_key, f.origin, f.responsible_agency_code as agency_code, f.dossier_code,
+    coalesce(nullif(f.national_code, ''), f.dossier_code) as code, f.received_date,
+    date_trunc('second', f.received_at) as received_at, date_trunc('second', f.due_at) as due_at,
+    date_trunc('second', f.completed_at) as completed_at, date_trunc('second', f.returned_at) as returned_at,
+    regexp_replace(f.procedure_code, '(\\.[0-9]{2,3})*\\.H[0-9]+$', '') as procedure_code,
+    f.channel, f.status_code, f.online_payment_code, f.is_vneid_account
+from marts.fct_dossier as f
+where f.received_date between %(first)s and %(last)s;
+create index on here (code);
+create index on there (code);
+analyze here;
+analyze there;
+-- By its own code, or the one it had when it was filed; of several rows the first stands for it.
+create temp table matched on commit drop as
+select distinct on (dossier_key) dossier_key, row_no, true as by_code from (
+    select h.dossier_key, t.row_no, 1 as rank from here h join there t on t.code = h.code
+    union all
+    select h.dossier_key, t.row_no, 2 from here h join there t on t.code = h.dossier_code where h.dossier_code <> h.code
+) as pair order by dossier_key, rank, row_no;
+create index on matched (dossier_key);
+create index on matched (row_no);
+-- By content, where that is unique on both sides.
+insert into matched
+select min(h.dossier_key), min(t.row_no), false
+from (select * from here where dossier_key not in (select dossier_key from matched)) as h
+join (select * from there where row_no not in (select row_no from matched)) as t
+    using (procedure_code, agency_code, received_at)
+group by procedure_code, agency_code, received_at
+having count(*) = 1;
+analyze matched;
+create temp table found on commit drop as
+-- Rows beyond the one that stands for a dossier: under its code again, or of the same content under another.
+select 'duplicated_there' as class, h.agency_code, h.dossier_key, h.code as code_here, t.code as code_there,
+    '{}'::text[] as fields, h.origin
+from there t
+join here h on t.code in (h.code, h.dossier_code)
+join matched m on m.dossier_key = h.dossier_key and m.row_no <> t.row_no
+where t.row_no not in (select row_no from matched)
+union all
+select 'duplicated_there', min(h.agency_code), min(h.dossier_key), min(h.code), t.code, '{}', min(h.origin)
+from there t
+join here h using (procedure_code, agency_code, received_at)
+join matched m on m.dossier_key = h.dossier_key
+where t.row_no not in (select row_no from matched)
+    and not exists (select 1 from here o where t.code in (o.code, o.dossier_code))
+group by t.row_no, t.code having count(*) = 1
+union all
+select 'code_differs', h.agency_code, h.dossier_key, h.code, t.code, '{}', h.origin
+from matched m join here h using (dossier_key) join there t using (row_no)
+where t.code <> h.code
+union all
+select case when h.received_date > %(late)s then 'late' else 'missing_there' end, h.agency_code, h.dossier_key, h.code,
+    null, '{}', h.origin
+from here h where h.dossier_key not in (select dossier_key from matched)
+union all
+select 'content_differs', h.agency_code, h.dossier_key, h.code, t.code, d.fields, h.origin
+from matched m join here h using (dossier_key) join there t using (row_no)
+cross join lateral (select array_remove(array[
+    case when t.channel is distinct from h.channel then 'KenhThucHien' end,
+    case when t.status_code is distinct from h.status_code then 'TrangThaiHoSo' end,
+    case when t.procedure_code is distinct from h.procedure_code then 'MaTTHC' end,
+    case when t.agency_code is distinct from h.agency_code then 'DonViXuLy' end,
+    case when t.received_at is distinct from h.received_at then 'NgayTiepNhan' end,
+    case when t.due_at is distinct from h.due_at then 'NgayHenTra' end,
+    case when t.completed_at is distinct from h.completed_at then 'NgayKetThucXuLy' end,
+    case when t.returned_at is distinct from h.returned_at then 'NgayTra' end,
+    case when t.online_payment_code is distinct from h.online_payment_code then 'DuocThanhToanTrucTuyen' end,
+    case when t.is_vneid_account is distinct from h.is_vneid_account then 'TaiKhoanDuocXacThucVoiVNeID' end
+], null) as fields) as d
+where cardinality(d.fields) > 0;
+insert into found
+select 'missing_here', t.agency_code, null, null, t.code, '{}', null
+from there t
+where t.row_no not in (select row_no from matched)
+    and not exists (select 1 from found f where f.class = 'duplicated_there' and f.code_there = t.code)
+"""
+
+
+class ExportError(Exception):
+    """The operator's file cannot be read; the message says what was looked for."""
+
+
+@dataclass
+class Compared:
+    """What one comparison came to."""
+
+    number: int
+    source: str
+    here: int
+    there: int
+    unreadable: int
+    classes: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def share(self) -> float:
+        """Share of our dossiers that stand there, in per cent; 100 where we have none."""
+        lacking = self.classes["missing_there"] + self.classes["late"]
+        return 100.0 if not self.here else 100.0 * (self.here - lacking) / self.here
+
+
+def prepare(connection: psycopg.Connection) -> None:
+    """Make the tables beside the outbox's (`national.outbox.prepare` first)."""
+    if connection.execute("select to_regclass('national.answer')").fetchone() == (None,):
+        connection.execute(SCHEMA)
+    connection.commit()
+
+
+def compare_export(
+    connection: psycopg.Connection,
+    path: Path,
+    writers: Writers,
+    first: dt.date | None = None,
+    last: dt.date | None = None,
+    tolerance: int = 1,
+    taken: dt.date | None = None,
+) -> Compared:  # fmt: skip
+    """Compare all dossiers received in these days (both included) with the operator's file of the same days.
+
+    `first`, `last`: default those of the file's own rows. `tolerance`: days a dossier may take to get there; `taken`:
+    the day the file was made (default: the last day).
+    One transaction: a comparison is whole, or it is not there.
+    """
+    connection.execute(
+        "create temp table there (row_no integer, code text, procedure_code text, agency_code text, channel smallint, "
+        "received_at timestamptz, due_at timestamptz, completed_at timestamptz, returned_at timestamptz, "
+        "status_code smallint, online_payment_code smallint, is_vneid_account boolean) on commit drop"
+    )
+    rows = unreadable = 0
+    with connection.cursor() as cursor, cursor.copy("copy there from stdin") as copy:
+        for row in read_export(path):
+            if row is None:
+                unreadable += 1
+                continue
+            rows += 1
+            copy.write_row((rows, *row))
+    span = connection.execute(
+        "select min(received_at at time zone 'Asia/Ho_Chi_Minh')::date, "
+        "max(received_at at time zone 'Asia/Ho_Chi_Minh')::date from there"
+    ).fetchone()
+    if span is not None:
+        first, last = first or span[0], last or span[1]
+    if first is None or last is None:
+        connection.rollback()
+        raise ExportError(
+            f"{path} holds no row that can be read ({unreadable:,} cannot); nothing was compared"
+        )
+    given = {
+        "first": first, "last": last,
+        "late": (taken or last) - dt.timedelta(days=tolerance),
+    }  # fmt: skip
+    for statement in _COMPARE.split(";\n"):
+        # %% of no parameter would be wrong here: each statement is given only what it names.
+        named = {k: v for k, v in given.items() if f"%({k})s" in statement}
+        connection.execute(statement.encode(), named or None)
+    here = _number(connection, "select count(*) from here")
+    number = _number(
+        connection,
+        "insert into national.comparison (source, file_name, first_day, last_day, here, there, unreadable) "
+        "values ('export', %s, %s, %s, %s, %s, %s) returning number",
+        (path.name, first, last, here, rows, unreadable),
+    )
+    _keep(connection, number, writers)
+    connection.commit()
+    return compared(connection, number)
+
+
+def _keep(connection: psycopg.Connection, number: int, writers: Writers) -> None:
+    """Store what was found, with its cure and the comparison it was first seen in."""
+    ours = [u.code for u in writers.ours]
+    not_ours = [u.code for u in writers.units.values() if u.writer != "warehouse"]
+    connection.execute(
+        """
+        with unit as (
+            select f.*, coalesce(
+                (select length(u) from unnest(%(ours)s::text[]) u
+                 where f.agency_code = u or starts_with(f.agency_code, u || '.') order by 1 desc limit 1), 0) as own,
+            coalesce(
+                (select length(u) from unnest(%(others)s::text[]) u
+                 where f.agency_code = u or starts_with(f.agency_code, u || '.') order by 1 desc limit 1), 0) as other
+            from found f
+        )
+        insert into national.difference
+        select %(number)s, u.class, u.agency_code, u.dossier_key, u.code_here, u.code_there, u.fields,
+            case when u.class in ('code_differs', 'duplicated_there') then 'operator'
+                when u.class = 'late' then 'self'
+                when u.class = 'missing_here' then 'agency'
+                when u.own > u.other then 'self' else 'agency' end,
+            u.origin,
+            coalesce((
+                select min(d.since_number) from national.difference d
+                where d.number = (select max(c.number) from national.comparison c
+                                  where c.source = 'export' and c.number < %(number)s)
+                    and d.class = u.class and d.code_here is not distinct from u.code_here
+                    and d.code_there is not distinct from u.code_there), %(number)s)
+        from unit u
+        """,
+        {"number": number, "ours": ours, "others": not_ours},
+    )
+
+
+def compared(connection: psycopg.Connection, number: int) -> Compared:
+    """A stored comparison."""
+    row = connection.execute(
+        "select number, source, here, there, unreadable from national.comparison where number = %s", (number,)
+    ).fetchone()
+    if row is None:
+        raise ExportError(f"looked for comparison {number} in national.comparison and found none")
+    classes = connection.execute(
+        "select class, count(*) from national.difference where number = %s group by class", (number,)
+    ).fetchall()
+    return Compared(row[0], row[1], row[2], row[3], row[4], Counter({c: int(n) for c, n in classes}))
+
+
+def heal(connection: psycopg.Connection, number: int) -> dict[str, int]:
+    """Have the outbox look again at what we write and what the comparison found otherwise; how many of each class.
+
+    What is missing there waits to be sent, and its progress after it. What differs waits too: the look before an update
+    tells whether somebody else changed it (a conflict, not overwritten).
+    """
+    done: dict[str, int] = {}
+    for name, base in (("missing_there", ", base_hash = null"), ("content_differs", "")):
+        rows = connection.execute(
+            f"update national.dossier o set state = 'waiting', next_try_at = null, attempts = 0{base} "  # noqa: S608
+            "from national.difference d where d.number = %s and d.class = %s and d.cure = 'self' "
+            "and d.dossier_key = o.dossier_key and o.state = 'accepted' returning o.dossier_key",
+            (number, name),
+        ).fetchall()
+        done[name] = len(rows)
+        if base:
+            connection.execute(
+                "update national.progress set state = 'waiting', accepted_draft_hash = null "
+                "where dossier_key = any(%s) and state = 'accepted'",
+                ([r[0] for r in rows],),
+            )
+    connection.commit()
+    return done
+
+
+# --- looking up ------------------------------------------------------------------------------------------------
+
+
+def look_up(
+    connection: psycopg.Connection, exchange: Exchange, most: int, first: dt.date, origin: str
+) -> Counter[str]:
+    """Look `most` dossiers up at the portal: changed since they were looked at, open ones, then the longest unseen.
+
+    What each came to is kept in `national.looked`; fields that hold nothing personal are compared with ours, all
+    fields where we wrote it (by keyed hash).
+    """
+    table = read_mapping()["dossier"]
+    rows = connection.execute(
+        "select f.dossier_key, coalesce(nullif(f.national_code, ''), f.dossier_code), f.load_number, f.status_code, "
+        "f.channel, f.received_at, f.due_at, f.completed_at, f.returned_at "
+        "from marts.fct_dossier f left join national.looked l using (dossier_key) "
+        "where f.received_date >= %s and f.origin = %s "
+        "order by coalesce(l.load_number, -1) >= f.load_number, f.is_resolved, l.looked_at nulls first, f.dossier_key "
+        "limit %s",
+        (first, origin, most),
+    ).fetchall()
+    counted: Counter[str] = Counter()
+    names = ("status_code", "channel", "received_at", "due_at", "completed_at", "returned_at")
+    compared_fields = ("TrangThaiHoSo", "KenhThucHien", *_TIMES)
+    for key, code, load, *values in rows:
+        try:
+            found = exchange.look_up(code)
+        except BudgetSpent:
+            counted["left by the budget"] = len(rows) - sum(counted.values())
+            break
+        ours = dict(zip(names, values, strict=True))
+        name, fields = "same", []
+        if found is None:
+            name = "missing_there"
+        elif found[2]:
+            name = "duplicated_there"
+        else:
+            for f in compared_fields:
+                if table.field(f).write(ours) != (found[0].get(f) or ""):
+                    fields.append(f)
+            name = "content_differs" if fields else "same"
+        counted[name] += 1
+        connection.execute(
+            "insert into national.looked values (%s, clock_timestamp(), %s, %s, %s) on conflict (dossier_key) "
+            "do update set looked_at = excluded.looked_at, load_number = excluded.load_number, class = excluded.class, "
+            "fields = excluded.fields",
+            (key, load, None if name == "same" else name, fields),
+        )
+        connection.commit()
+    return counted
+
+
+# --- alerts ------------------------------------------------------------------------------------------------------
+
+
+def alerts(
+    connection: psycopg.Connection, number: int, least: float = 99.0, growth: float = 1.2
+) -> list[str]:
+    """Sentences for whoever is on duty: a low share, a class that was not there before, a class that grew."""
+    now = compared(connection, number)
+    row = connection.execute(
+        "select max(number) from national.comparison where source = %s and number < %s", (now.source, number)
+    ).fetchone()
+    before = compared(connection, row[0]) if row and row[0] else None
+    said = []
+    if now.share < least:
+        said.append(f"Tỷ lệ đồng bộ {now.share:.2f} % dưới mức {least:g} %")
+    for name, count in sorted(now.classes.items()) if before else ():
+        was = before.classes[name] if before else 0
+        if not was:
+            said.append(f"Loại sai lệch mới: {CLASSES[name]} ({count:,})")
+        elif count > was * growth and count - was >= 10:
+            said.append(f"{CLASSES[name]}: tăng từ {was:,} lên {count:,}")
+    return said
+
+
+# --- the file ----------------------------------------------------------------------------------------------------
+
+
+def read_export(path: Path) -> Iterator[Sequence[object] | None]:
+    """Rows of the operator's file for `there` (without their number); None for a row that cannot be read.
+
+    ExportError where the file or its columns are not what an export is.
+    """
+    try:
+        handle = path.open(encoding="utf-8-sig", newline="")
+    except OSError as e:
+        raise ExportError(f"looked for the portal's export at {path}: {e.strerror}") from None
+    with handle:
+        head = handle.readline()
+        separator = ";" if head.count(";") > head.count(",") else ","
+        columns = [
+            COLUMNS.get(c.strip(), "") for c in next(csv.reader(io.StringIO(head), delimiter=separator), [])
+        ]
+        if lacking := sorted(c for c, f in COLUMNS.items() if f not in columns):
+            raise ExportError(
+                f"{path} lacks the columns {', '.join(lacking)} in its first line; compare with COLUMNS in "
+                "national/reconcile.py, and add its own words there"
+            )
+        places = {f: columns.index(f) for f in COLUMNS.values()}
+        moments: dict[str, str | None] = {}
+        for cells in csv.reader(handle, delimiter=separator):
+            try:
+                yield _row({f: cells[at].strip() for f, at in places.items()}, moments)
+            except (IndexError, ValueError, KeyError):
+                yield None
+
+
+def _row(cells: Mapping[str, str], moments: dict[str, str | None]) -> Sequence[object]:
+    code = cells["MaHoSo"]
+    if not code:
+        raise ValueError("no code")
+    status = cells["TrangThaiHoSo"]
+    vneid = cells["TaiKhoanDuocXacThucVoiVNeID"]
+    return (
+        code, _national(cells["MaTTHC"]), cells["DonViXuLy"], int(cells["KenhThucHien"] or 0) or None,
+        *(_moment(cells[f], moments) for f in _TIMES),
+        STATUSES[status] if not status.isdigit() else int(status),
+        int(cells["DuocThanhToanTrucTuyen"]) if cells["DuocThanhToanTrucTuyen"] else None,
+        {"1": True, "0": False, "": None}[vneid],
+    )  # fmt: skip
+
+
+def _moment(text: str, known: dict[str, str | None]) -> str | None:
+    """`02/07/2025 08:12:33` as PostgreSQL reads it; ValueError for anything else."""
+    if not text:
+        return None
+    if text not in known:
+        if len(known) > 500_000:
+            known.clear()
+        known[text] = dt.datetime.strptime(text, "%d/%m/%Y %H:%M:%S").replace(tzinfo=VIETNAM).isoformat()
+    return known[text]
+
+
+def _national(code: str) -> str:
+    """A procedure's code without a province's suffix, as the warehouse has it."""
+    head, dot, tail = code.rpartition(".")
+    if not dot or not (tail[:1] == "H" and tail[1:].isdigit()):
+        return code
+    parts = head.split(".")
+    while len(parts) > 2 and parts[-1].isdigit() and len(parts[-1]) in (2, 3):
+        parts.pop()
+    return ".".join(parts)
+
+
+def _number(connection: psycopg.Connection, query: str, given: Sequence[object] = ()) -> int:
+    row = connection.execute(query, given).fetchone()  # type: ignore[arg-type]
+    return int(row[0]) if row else 0

@@ -1,0 +1,242 @@
+"""Both copies side by side: what was broken is named, just that, with who can cure it; what is ours heals."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+from openpyxl import load_workbook
+
+from national import reconcile, reports
+from national.push import plan, push
+from national.writers import Unit, Writers
+from sandbox.national_copy import export_csv
+from tests.national.world import KEY, MOMENT, OURS, QUICK, Portal, World
+
+DAY = MOMENT.date()
+THEIRS = Writers("dossier_system", {})
+
+
+def code(n: int) -> str:
+    return f"H20.19-250702-{n:04d}"
+
+
+@pytest.fixture
+def copies(world: World, gate: Portal) -> tuple[World, Portal]:
+    """Twenty dossiers that stand in both."""
+    for n in range(1, 21):
+        world.put(n, steps=1, received_at=MOMENT + dt.timedelta(minutes=n))
+    sync(world, gate)
+    return world, gate
+
+
+def sync(world: World, gate: Portal) -> None:
+    with world.connect() as c:
+        plan(c, OURS, KEY)
+    push(world.connect, gate.exchange(), world.open, OURS, KEY, QUICK)
+
+
+def export(gate: Portal, path: Path) -> Path:
+    path.write_bytes(b"".join(export_csv(gate.copy.received())))
+    return path
+
+
+def differences(world: World, number: int) -> set[tuple[str, str | None, str | None]]:
+    rows = world.rows(
+        "select class, code_here, code_there from national.difference where number = %s", number
+    )
+    return {(r[0], r[1], r[2]) for r in rows}
+
+
+def compare(world: World, path: Path, writers: Writers = OURS, **options: object) -> reconcile.Compared:
+    with world.connect() as c:
+        return reconcile.compare_export(c, path, writers, **options)  # type: ignore[arg-type]
+
+
+def broken(world: World, gate: Portal) -> set[tuple[str, str | None, str | None]]:
+    """Break the portal's copy in every known way; the differences that follow."""
+    copy = gate.copy
+    copy.delete(code(1))
+    copy.delete(code(2))
+    copy.replace(code(3), copy.find(code(3))[0] | {"MaHoSo": "H20.19-250702-99999"})
+    copy.insert([copy.find(code(4))[0]])
+    copy.insert([copy.find(code(5))[0] | {"MaHoSo": "H20.19-250702-88888"}])
+    copy.replace(code(6), copy.find(code(6))[0] | {"TrangThaiHoSo": "9", "NgayHenTra": ""})
+    copy.insert([copy.find(code(7))[0] | {"MaHoSo": "lạ", "NgayTiepNhan": "20250702235959"}])
+    return {
+        ("missing_there", code(1), None), ("missing_there", code(2), None),
+        ("code_differs", code(3), "H20.19-250702-99999"), ("duplicated_there", code(4), code(4)),
+        ("duplicated_there", code(5), "H20.19-250702-88888"), ("content_differs", code(6), code(6)),
+        ("missing_here", None, "lạ"),
+    }  # fmt: skip
+
+
+def test_two_copies_of_one_content_do_not_differ(copies, tmp_path):
+    world, gate = copies
+    found = compare(world, export(gate, tmp_path / "e.csv"))
+    assert (found.here, found.there, found.unreadable, dict(found.classes), found.share) == (
+        20,
+        20,
+        0,
+        {},
+        100.0,
+    )
+
+
+def test_just_what_was_broken_is_named_with_its_class(copies, tmp_path):
+    world, gate = copies
+    wanted = broken(world, gate)
+    found = compare(world, export(gate, tmp_path / "e.csv"), taken=DAY + dt.timedelta(days=5))
+    assert differences(world, found.number) == wanted
+    fields = world.rows("select fields from national.difference where class = 'content_differs'")
+    assert fields == [(["TrangThaiHoSo", "NgayHenTra"],)]
+    assert found.share == 90.0
+
+
+def test_each_class_says_who_can_cure_it(copies, tmp_path):
+    world, gate = copies
+    broken(world, gate)
+    path = export(gate, tmp_path / "e.csv")
+    late = dt.timedelta(days=5)
+    below = Writers("dossier_system", {**OURS.units, "H20.19.02": Unit("H20.19.02", "dossier_system")})
+    for writers, mine in ((OURS, "self"), (THEIRS, "agency"), (below, "self")):
+        number = compare(world, path, writers, taken=DAY + late).number
+        cures = dict(
+            world.rows("select distinct class, cure from national.difference where number = %s", number)
+        )
+        assert cures == {
+            "missing_there": mine, "content_differs": mine, "code_differs": "operator", "duplicated_there": "operator",
+            "missing_here": "agency"}  # fmt: skip
+
+
+def test_what_was_received_just_now_is_late_and_not_missing(copies, tmp_path):
+    world, gate = copies
+    gate.copy.delete(code(1))
+    found = compare(world, export(gate, tmp_path / "e.csv"))
+    assert dict(found.classes) == {"late": 1}
+
+
+def test_a_difference_keeps_the_comparison_it_was_first_seen_in(copies, tmp_path):
+    world, gate = copies
+    gate.copy.delete(code(1))
+    path = export(gate, tmp_path / "e.csv")
+    first = compare(world, path, taken=DAY + dt.timedelta(days=5)).number
+    gate.copy.delete(code(2))
+    second = compare(world, export(gate, path), taken=DAY + dt.timedelta(days=5)).number
+    seen = dict(
+        world.rows("select code_here, since_number from national.difference where number = %s", second)
+    )
+    assert seen == {code(1): first, code(2): second}
+
+
+def test_what_we_write_heals_and_what_others_changed_is_told(copies, tmp_path):
+    world, gate = copies
+    broken(world, gate)
+    path = tmp_path / "e.csv"
+    late = {"taken": DAY + dt.timedelta(days=5)}
+    number = compare(world, export(gate, path), **late).number
+    with world.connect() as c:
+        assert reconcile.heal(c, number) == {"missing_there": 2, "content_differs": 1}
+    sync(world, gate)
+    assert world.states()["conflict"] == 1
+    left = compare(world, export(gate, path), **late)
+    assert set(left.classes) == {"code_differs", "duplicated_there", "content_differs", "missing_here"}
+    assert len(gate.copy.progress(code(1))) == 1, "progress follows its dossier again"
+
+
+def test_an_operators_file_that_is_none_is_told(world, tmp_path):
+    world.put(1)
+    with pytest.raises(reconcile.ExportError, match="looked for the portal's export"):
+        compare(world, tmp_path / "none.csv")
+    bad = tmp_path / "bad.csv"
+    bad.write_text("Mã hồ sơ;Ngày tiếp nhận\na;b\n")
+    with pytest.raises(reconcile.ExportError, match="lacks the columns Kênh thực hiện"):
+        compare(world, bad)
+    bad.write_text(",".join(reconcile.COLUMNS) + "\n")
+    with pytest.raises(reconcile.ExportError, match="no row that can be read"):
+        compare(world, bad)
+    assert world.rows("select count(*) from national.comparison") == [(0,)]
+
+
+def test_rows_that_cannot_be_read_are_counted(copies, tmp_path):
+    world, gate = copies
+    path = export(gate, tmp_path / "e.csv")
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines[1] = lines[1].replace("Đang xử lý", "Đang làm gì đó")
+    lines[2] = lines[2].split(",")[0]
+    path.write_text("\n".join(lines).replace(",", ";"))
+    found = compare(world, path, taken=DAY + dt.timedelta(days=5))
+    assert (found.there, found.unreadable, dict(found.classes)) == (18, 2, {"missing_there": 2})
+
+
+def test_looking_up_keeps_to_its_budget_and_takes_turns(copies):
+    world, gate = copies
+    gate.copy.replace(code(3), gate.copy.find(code(3))[0] | {"TrangThaiHoSo": "9"})
+    gate.copy.delete(code(4))
+    exchange = gate.exchange(most=1 + 8)  # one to sign in
+    with world.connect() as c:
+        counted = reconcile.look_up(c, exchange, 10, DAY, "simulated")
+    assert counted["left by the budget"] == 2
+    assert counted["same"] + counted["content_differs"] + counted["missing_there"] == 8
+    for _ in range(2):
+        with world.connect() as c:
+            reconcile.look_up(c, gate.exchange(), 10, DAY, "simulated")
+    assert world.rows("select count(*) from national.looked") == [(20,)], "all had their turn"
+    assert world.rows("select class, fields from national.looked where class is not null order by class") == [
+        ("content_differs", ["TrangThaiHoSo"]), ("missing_there", [])]  # fmt: skip
+    world.put(9, status_code=10)
+    with world.connect() as c:
+        reconcile.look_up(c, gate.exchange(), 1, DAY, "simulated")
+    assert world.rows("select class from national.looked where dossier_key = 'k9'") == [("content_differs",)]
+
+
+def test_alerts_tell_a_low_share_a_new_class_and_growth(copies, tmp_path):
+    world, gate = copies
+    path = tmp_path / "e.csv"
+    first = compare(world, export(gate, path)).number
+    for n in range(1, 13):
+        gate.copy.delete(code(n))
+    second = compare(world, export(gate, path), taken=DAY + dt.timedelta(days=5)).number
+    with world.connect() as c:
+        assert reconcile.alerts(c, first) == []
+        said = reconcile.alerts(c, second)
+    assert said == ["Tỷ lệ đồng bộ 40.00 % dưới mức 99 %", "Loại sai lệch mới: Chưa có trên Cổng DVCQG (12)"]
+
+
+def test_an_agency_reads_its_differences_and_answers(copies, tmp_path):
+    world, gate = copies
+    broken(world, gate)
+    number = compare(world, export(gate, tmp_path / "e.csv"), taken=DAY + dt.timedelta(days=5)).number
+    path = tmp_path / "H20.19.xlsx"
+    with world.connect() as c:
+        assert reports.write_agency(c, number, "H20.19", path) == 7
+        assert reports.write_agency(c, number, "H20.1", tmp_path / "other.xlsx") == 0
+    book = load_workbook(path)
+    sheet = book.active
+    assert sheet["A3"].value == "SỐ LIỆU MÔ PHỎNG"
+    sheet["H6"], sheet["I6"], sheet["H8"] = "Đã sửa", "gửi lại 3/7", "Không đồng ý"
+    book.save(path)
+    with world.connect() as c:
+        assert reports.read_answers(c, "H20.19", path) == 2
+        assert reports.read_answers(c, "H20.19", path) == 2
+    assert set(world.rows("select class, answer, note from national.answer")) == {
+        ("code_differs", "Đã sửa", "gửi lại 3/7"),
+        ("duplicated_there", "Không đồng ý", None),
+    }
+    sheet["H7"] = "có lẽ"
+    book.save(path)
+    with world.connect() as c, pytest.raises(reports.AnswersError, match="H7"):
+        reports.read_answers(c, "H20.19", path)
+
+
+def test_the_page_shows_figures_and_no_dossier(copies, tmp_path):
+    world, gate = copies
+    broken(world, gate)
+    number = compare(world, export(gate, tmp_path / "e.csv"), taken=DAY + dt.timedelta(days=5)).number
+    with world.connect() as c:
+        page = reports.summary(c, number, reconcile.alerts(c, number))
+    assert "90.00 %" in page
+    assert "SỐ LIỆU MÔ PHỎNG" in page
+    assert "<td>H20.19</td>" in page
+    assert "250702" not in page
