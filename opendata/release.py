@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
@@ -63,6 +63,10 @@ Gate = Callable[[Path], Mapping[str, Any] | None]
 
 class ReleaseError(Exception):
     """The release is refused; readers still see the last good one. The message says what to do."""
+
+
+class NoRows(ReleaseError):
+    """A table is empty."""
 
 
 @dataclass
@@ -154,7 +158,8 @@ def publish(
         try:
             newest = _newest(releases)
             previous = releases / f"{newest:06d}" if newest else None
-            builds = _build(building, datasets, url)
+            known = {path.name for path in releases.glob("[0-9]*/*/")}
+            builds, waiting = _build(building, datasets, url, known)
             digest = _content_digest(builds, withdrawn, address)
             rows = {build.dataset.id: sum(table.rows for table in build.tables) for build in builds}
             withheld = {
@@ -195,9 +200,10 @@ def publish(
             _sync(releases)
             _switch(root, number)
             history.put_away(root)
-            return outcome(
-                number, True, f"Release {number:06d}: {len(builds)} datasets, {sum(rows.values())} rows"
-            )
+            message = f"Release {number:06d}: {len(builds)} datasets, {sum(rows.values())} rows"
+            if waiting:
+                message += f"; without rows so far, and so not in it: {', '.join(waiting)}"
+            return outcome(number, True, message)
         finally:
             shutil.rmtree(building, ignore_errors=True)
 
@@ -323,8 +329,13 @@ class Rows:
     columns: tuple[Column, ...] = ()
 
 
-def _build(building: Path, datasets: Sequence[Dataset], url: str) -> list[Build]:
-    """Read each model once, in one snapshot, and write its data files.
+def _build(
+    building: Path, datasets: Sequence[Dataset], url: str, known: Collection[str]
+) -> tuple[list[Build], list[str]]:
+    """Read each model once, in one snapshot, and write its data files; returns also which datasets still wait.
+
+    A dataset without rows waits for its first ones (a source that is not connected yet); one that is `known` to
+    readers is refused then.
 
     Tables with a disclosure policy are held in memory, all of them before any is written, since what protects one
     may depend on another; the rest flows batch by batch.
@@ -332,7 +343,17 @@ def _build(building: Path, datasets: Sequence[Dataset], url: str) -> list[Build]
     builds: list[Build] = []
     with closing(_connect(url)) as connection, closing(connection.cursor()) as cursor:
         cursor.execute("set transaction isolation level repeatable read, read only")
-        origins = {dataset.id: _origin(dataset, cursor) for dataset in datasets}
+        origins, waiting = {}, []
+        for dataset in datasets:
+            try:
+                origins[dataset.id] = _origin(dataset, cursor)
+            except NoRows:
+                if dataset.id in known or len(datasets) == 1:
+                    raise
+                waiting.append(dataset.id)
+        datasets = [dataset for dataset in datasets if dataset.id in origins]
+        if not datasets:
+            raise NoRows("No published model has any row; build the warehouse from a load first")
         counted = {
             (dataset.id, resource.name): _whole(cursor, resource)
             for dataset in datasets
@@ -362,7 +383,7 @@ def _build(building: Path, datasets: Sequence[Dataset], url: str) -> list[Build]
                     rows = Rows(resource, origin, first.schema, batches, columns=resource.columns)
                 build.tables.append(_write(rows, folder, dataset))
             builds.append(build)
-    return builds
+    return builds, waiting
 
 
 def _protected(
@@ -518,7 +539,7 @@ def _origin(dataset: Dataset, cursor: Any) -> str:
                 "project first"
             ) from None
         if not held:
-            raise ReleaseError(
+            raise NoRows(
                 f"{SCHEMA}.{resource.table} has no rows; an empty table is not published. Build the warehouse from a "
                 "load first"
             )

@@ -147,5 +147,5 @@ def test_an_exposure_of_something_else_is_no_dataset(warehouse: Warehouse) -> No
 def test_the_approvals_of_the_repository_name_offices_and_are_in_force(warehouse: Warehouse) -> None:
     # As they stand, but for the policy of the tests' own table of results.
     catalogue = read_catalogue(warehouse.write_manifest(), warehouse.approvals)
-    assert [item.id for item in catalogue] == sorted(path.stem for path in APPROVALS.glob("*.yml"))
+    assert {item.id for item in catalogue} <= {path.stem for path in APPROVALS.glob("*.yml")}
     assert all("bản ghi mẫu" in item.approval.approved_by for item in catalogue)

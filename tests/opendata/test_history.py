@@ -126,6 +126,20 @@ def test_a_renamed_column_is_a_clear_message(warehouse: Warehouse) -> None:
     assert warehouse.files() == before
 
 
+def test_a_dataset_waits_for_its_first_rows_and_is_never_emptied_again(warehouse: Warehouse) -> None:
+    warehouse.sql(
+        "create table kept as table open_data.service_index_766; truncate open_data.service_index_766"
+    )
+    done = warehouse.publish()
+    assert "without rows so far, and so not in it: service-index-766" in done.message
+    assert "service-index-766" not in done.rows
+    warehouse.sql("insert into open_data.service_index_766 table kept; drop table kept")
+    assert warehouse.publish().rows["service-index-766"] == 2
+    warehouse.sql("truncate open_data.service_index_766")
+    with pytest.raises(ReleaseError, match=r"open_data.service_index_766 has no rows"):
+        warehouse.publish()
+
+
 def test_an_empty_month_is_refused(warehouse: Warehouse) -> None:
     warehouse.sql(
         "insert into open_data.dossier_results_monthly values "

@@ -110,6 +110,10 @@ select
     by_cell.resolved_on_time,
     by_cell.resolved_overdue,
     days_covered.covered_days,
+    -- a month some of whose days no load covers may still change
+    days_covered.covered_days < extract(day from (
+        (by_cell.year_month || '-01')::date + interval '1 month' - interval '1 day'
+    )) as is_provisional,
     by_cell.origin
 from by_cell
 inner join days_covered

@@ -1,0 +1,43 @@
+-- Papers of the dossiers received in a month, by the system that received them, apart for papers handed in and results.
+with paper as (
+
+    select
+        to_char(dossier.received_date, 'YYYY-MM') as year_month,
+        dossier.source_code as system_code,
+        case when paper.is_result then 'result' else 'handed_in' end as paper_kind,
+        coalesce(paper.is_digitised, false) as is_digitised,
+        dossier.origin
+    from {{ ref('fct_dossier_paper') }} as paper
+    inner join {{ ref('fct_dossier') }} as dossier on paper.dossier_key = dossier.dossier_key
+    inner join {{ ref('int_loads__covered_day') }} as covered_day
+        on dossier.source_code = covered_day.source_code and dossier.received_date = covered_day.covered_date
+    where paper.is_current_record and dossier.report_group <> 'not_received'
+
+),
+
+month_covered as (
+
+    -- A month some of whose days no load covers may still change.
+    select
+        source_code as system_code,
+        to_char(covered_date, 'YYYY-MM') as year_month,
+        count(distinct covered_date) < extract(day from (
+            date_trunc('month', min(covered_date)) + interval '1 month' - interval '1 day'
+        )) as is_provisional
+    from {{ ref('int_loads__covered_day') }}
+    group by source_code, to_char(covered_date, 'YYYY-MM')
+
+)
+
+select
+    paper.year_month,
+    paper.system_code,
+    paper.paper_kind,
+    month_covered.is_provisional,
+    paper.origin,
+    (count(*) filter (where paper.is_digitised))::integer as digitised,
+    (count(*) filter (where not paper.is_digitised))::integer as not_digitised
+from paper
+inner join month_covered
+    on paper.system_code = month_covered.system_code and paper.year_month = month_covered.year_month
+group by paper.year_month, paper.system_code, paper.paper_kind, month_covered.is_provisional, paper.origin
