@@ -6,6 +6,7 @@
     python -m sandbox population --port 9104
     python -m sandbox opencps --port 9105
     python -m sandbox exchange --port 9106
+    python -m sandbox ckan --port 9107
 
 All but the portal take the client's credentials from SANDBOX_CLIENT_ID and SANDBOX_CLIENT_SECRET.
 """
@@ -22,7 +23,7 @@ def main() -> int:
     """Read the command line and serve until stopped; 2 when a setting is missing."""
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("system", choices=["igate", "opencps", "portal", "population", "exchange"])
+    parser.add_argument("system", choices=["igate", "opencps", "portal", "population", "exchange", "ckan"])
     parser.add_argument("--world", choices=["tien_giang", "dong_thap"])
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--database", default=os.environ.get("SANDBOX_EXCHANGE_FILE") or ":memory:",
@@ -53,6 +54,10 @@ def main() -> int:
         from sandbox.population import create_app as create_population
 
         app = create_population(*client)
+    elif options.system == "ckan":
+        from sandbox.ckan import create_app as create_ckan
+
+        app = create_ckan(client[1])
     elif options.system == "exchange":
         from sandbox.exchange import create_app as create_exchange
 
