@@ -8,7 +8,6 @@ public. A fact counts while it is still true; a count revised since tells of the
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping
@@ -63,7 +62,9 @@ def remember(releases: Path) -> Facts:
         fresh = pa.Table.from_pylist([dict(zip(FACTS.names, row, strict=True)) for row in rows], FACTS)
         known = pa.concat_tables([known, fresh])
         names = json.dumps(sorted(read | {release.name for release in new})).encode()
-        aside = path.with_name(f".{path.name}-{os.getpid()}")
+        aside = path.with_name(
+            f".{path.name}.part"
+        )  # one publisher at a time; what a killed one left is overwritten
         pq.write_table(known.replace_schema_metadata({b"releases": names}), aside, compression="zstd")
         aside.replace(path)
     facts: Facts = defaultdict(lambda: defaultdict(set))

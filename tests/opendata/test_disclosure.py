@@ -21,7 +21,7 @@ from opendata.catalogue import APPROVALS, frictionless_type
 from opendata.disclosure.audit import audit
 from opendata.disclosure.earlier import apply, remember
 from opendata.disclosure.policy import Shape, TablePolicy, read_policy
-from opendata.disclosure.protect import Withheld, protect_release, verify
+from opendata.disclosure.protect import Protection, Withheld, protect_release, verify
 from opendata.disclosure.suppression import naive, suppress
 from opendata.disclosure.system import PUBLISHED, WITHHELD, Counted, DisclosureError, System, build
 from ops.settings import PROJECT
@@ -309,8 +309,8 @@ def test_an_exempt_total_is_known_to_the_attacker_and_never_withheld() -> None:
     assert result.tables["parts", "parts"][0]["n"].to_pylist() == [None, None, 40]
 
 
-def release(folder: Path, tables: list[Counted]) -> dict[str, list[int | None]]:
-    """Leave a release as publishing does; return the counts it shows by table."""
+def leave_release(folder: Path, tables: list[Counted]) -> Protection:
+    """Protect tables and leave them in the folder as publishing does."""
     folder.mkdir(parents=True, exist_ok=True)
     protection = protect_release(tables, folder)
     number = len(list(folder.glob("0*"))) + 1
@@ -320,7 +320,13 @@ def release(folder: Path, tables: list[Counted]) -> dict[str, list[int | None]]:
         rows, _ = protection.tables[one.dataset, one.table]
         pq.write_table(rows, made / one.dataset / f"{one.table}.{one.origin}.parquet")
     (made / "disclosure.json").write_text(json.dumps(protection.report), encoding="utf-8")
-    return {name: rows["n"].to_pylist() for (name, _), (rows, _) in protection.tables.items()}
+    return protection
+
+
+def release(folder: Path, tables: list[Counted]) -> dict[str, list[int | None]]:
+    """Leave a release; return the counts it shows by table."""
+    shown = leave_release(folder, tables).tables
+    return {name: rows["n"].to_pylist() for (name, _), (rows, _) in shown.items()}
 
 
 def by_agency(*counts: int) -> Counted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pytest
 
 from opendata.disclosure.protect import Protection, protect_release
 from opendata.disclosure.system import Counted
-from tests.opendata.test_disclosure import policy
+from tests.opendata.test_disclosure import leave_release, policy
 
 #: Old Đồng Tháp's dossiers of 2024, as published (published_figures.csv).
 DOSSIERS = 184_457
@@ -66,6 +67,15 @@ class Year:
             policy(name, dimensions, {c: OUTCOMES[c] for c in counts}, rows, 10),
         )
 
+    def until(self, month: str) -> Year:
+        """The same dossiers up to the middle of a month, as a release of that day knows them."""
+        days = np.random.default_rng(0).integers(0, 28, len(self.overdue))
+        known = (self.columns["month"] < month) | ((self.columns["month"] == month) & (days < 14))
+        part = Year.__new__(Year)
+        part.columns = {name: codes[known] for name, codes in self.columns.items()}
+        part.overdue = self.overdue[known]
+        return part
+
 
 MONTH, QUARTER = {"month": "time.month"}, {"quarter": "time.quarter"}
 
@@ -107,3 +117,17 @@ def test_a_year_of_dossiers_is_protected(seed: int, record_property: Callable[[s
     beside = report["without_complementary"]
     assert beside["a_reader_would_get_exactly"] > 40
     assert report["withheld_cells"] > beside["withheld_cells"]
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(600)
+def test_releases_of_a_growing_year_are_protected_one_after_the_other(tmp_path: Path) -> None:
+    """Each knows what the ones before it told, and none is refused for it."""
+    releases = tmp_path / "open-data" / "releases"
+    known = []
+    for month in ("2024-10", "2024-11", "2024-13"):
+        known.append(
+            leave_release(releases, tables(Year(1).until(month))).report["cells_known_from_earlier_releases"]
+        )
+    assert known[0] == 0
+    assert min(known[1:]) > 3000
