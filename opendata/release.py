@@ -39,6 +39,7 @@ from opendata.catalogue import (
     Text,
     read_catalogue,
 )
+from opendata.disclosure.earlier import remember
 from opendata.disclosure.protect import Withheld, protect_release
 from opendata.disclosure.scan import VAULT_REFERENCE, scan_files
 from opendata.disclosure.system import Counted, DisclosureError
@@ -232,6 +233,11 @@ def withdraw(home: Path, dataset: str, by: str, reason: Text) -> int:
         if found:
             title = Text(str(found[-1].get("title")), str(found[-1].get("title_en")))
             moment = datetime.now(UTC).replace(microsecond=0).isoformat()
+            try:
+                # What was published stays known to its readers, also when the files are gone.
+                remember(root / "releases")
+            except DisclosureError as error:
+                raise ReleaseError(f"Nothing is withdrawn yet. {error}") from None
             history.record_withdrawal(root, history.Withdrawal(dataset, moment, by, reason, title))
         return history.apply_withdrawals(root)
 

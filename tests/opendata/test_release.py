@@ -19,8 +19,9 @@ import openpyxl
 import pyarrow.parquet as pq
 import pytest
 
-from opendata.catalogue import CatalogueError
-from opendata.release import ReleaseError, publish
+from opendata.catalogue import CatalogueError, Text
+from opendata.disclosure.earlier import remember
+from opendata.release import ReleaseError, publish, withdraw
 from tests.opendata.conftest import TODAY, Warehouse
 
 ENDINGS = (".csv", ".excel.csv", ".parquet", ".jsonl", ".xlsx")
@@ -438,3 +439,12 @@ def test_killed_at_twenty_moments_readers_always_see_a_whole_release(warehouse: 
         before = warehouse.files()
         assert f"Lần {attempt}".encode() in before["procedures/procedures.real.csv"]
         assert not list((warehouse.home / "open-data/releases").glob(".building-*"))
+
+
+def test_what_a_withdrawn_dataset_told_stays_known(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    withdraw(warehouse.home, "dossier-results-monthly", "Sở", Text("Nhầm.", "A mistake."))
+    facts = remember(warehouse.home / "open-data" / "releases")
+    told = [cells for (universe, _), cells in facts.items() if universe == ("dossiers received", "simulated")]
+    assert sum(map(len, told)) == 62
+    assert (warehouse.home / "open-data" / "disclosed.parquet").exists()
