@@ -211,6 +211,23 @@ def _audit(settings: Settings, command: str) -> int:
     return 0
 
 
+def _catalogue(settings: Settings, given: argparse.Namespace) -> None:
+    from opendata import ckan
+    from ops import tasks
+    from ops.outcomes import NothingToDo
+
+    address = settings.get("KHOCHUNG_CKAN_URL")
+    try:
+        if given.action == "push":
+            tasks.push_catalogue(settings, given.dataset)
+        elif not address or not given.dataset:
+            raise SettingsError("catalogue withdraw needs the id of a dataset, and KHOCHUNG_CKAN_URL set")
+        else:
+            print(f"catalogue: {ckan.withdraw(given.dataset, address, settings.get('KHOCHUNG_CKAN_TOKEN'))}")
+    except (ckan.PushError, NothingToDo) as e:
+        raise SettingsError(str(e)) from None
+
+
 def _form(settings: Settings, given: argparse.Namespace) -> None:
     from pathlib import Path
 
@@ -393,6 +410,13 @@ def main() -> int:
     portal.add_argument(
         "--adopt", action="store_true", help="retry: replace what somebody else wrote at the portal"
     )
+    sending = commands.add_parser(
+        "catalogue", help="the CKAN catalogue: push the current release, or withdraw"
+    )
+    sending.add_argument("action", choices=("push", "withdraw"))
+    sending.add_argument(
+        "dataset", nargs="?", default="", help="its id, such as procedures; push: all if left out"
+    )
     commands.add_parser("docs", help="write the catalogue of tables and columns as pages that open offline")
     commands.add_parser("sandbox", help="run every stand-in, in the foreground")
     # What follows psql, client, airflow or vault is theirs, also where it begins with a dash.
@@ -436,6 +460,8 @@ def main() -> int:
             _renew_handles(settings)
         elif given.command == "form":
             _form(settings, given)
+        elif given.command == "catalogue":
+            _catalogue(settings, given)
         elif given.command == "docs":
             _docs(settings)
         elif given.command == "roles":

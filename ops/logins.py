@@ -49,6 +49,7 @@ OF_STEP = {
     "build": {"loader", "dbt"},
     "check_warehouse": {"publisher"},
     "publish": {"publisher"},
+    "push_catalogue": set(),
     "collect": {"loader"},
     "sync_national": {"loader"},
     "reconcile_national": {"loader"},

@@ -105,6 +105,9 @@ KNOWN: dict[str, tuple[str, str]] = {
         "where the public finds the site, such as https://dulieu.example.gov.vn; it stands in every record that "
         "leaves it; empty: the site's port on loopback",
     ),
+    "KHOCHUNG_CKAN_URL": ("", "a CKAN catalogue each release is sent to; empty: none"),
+    "KHOCHUNG_CKAN_TOKEN": ("", "its API token"),
+    "KHOCHUNG_CKAN_ORGANISATION": ("", "the organisation there that owns our datasets, by name"),
     "KHOCHUNG_SITE_PORT": ("", "port of the published site; empty: the first free one from 8090"),
     "KHOCHUNG_SANDBOX_PORT": (
         "",

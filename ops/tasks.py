@@ -635,6 +635,24 @@ def publish(settings: Settings) -> dict[str, Any]:
         return {"load_number": number}
 
 
+def push_catalogue(settings: Settings, dataset: str = "") -> dict[str, Any]:
+    """Make the CKAN catalogue of the settings hold the current release (or one dataset of it), read back."""
+    from opendata.ckan import push
+
+    with recorded(settings.home, "push_catalogue") as outcome:
+        address, current = settings.get("KHOCHUNG_CKAN_URL"), settings.home / "open-data" / "current"
+        if not address:
+            raise NothingToDo("no catalogue is set (KHOCHUNG_CKAN_URL)")
+        if not (current / "release.json").exists():
+            raise NothingToDo(f"there is no release in {current} yet")
+        token, organisation = settings.get("KHOCHUNG_CKAN_TOKEN"), settings.get("KHOCHUNG_CKAN_ORGANISATION")
+        # The folder itself: a release switched in meanwhile must not mix with this one.
+        done = push(current.resolve(), address, token, organisation, dataset)
+        outcome.details |= {"catalogue": address, "datasets": done.done}
+        _say(f"catalogue: {done}")
+        return {"datasets": len(done.done)}
+
+
 def _gate(
     settings: Settings, step: str, code: str | None, gate: Callable[[], Any], wanted: bool = True
 ) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -85,6 +86,34 @@ def test_a_release_is_created_unchanged_updated_and_withdrawn(
     }
     assert ckan.push(warehouse.current, catalogue.base_url, KEY).done["service-index-766"] == "updated"
     assert show(catalogue, "service-index-766")["state"] == "active"
+
+
+def test_the_command_sends_the_current_release_and_withdraws(
+    warehouse: Warehouse, catalogue: Sandbox
+) -> None:
+    warehouse.publish()
+
+    def ops(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(PROJECT),
+            "KHOCHUNG_HOME": str(warehouse.home),
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "ops", "catalogue", *words], env=environment | settings, cwd=PROJECT,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    there = {"KHOCHUNG_CKAN_URL": catalogue.base_url, "KHOCHUNG_CKAN_TOKEN": KEY}
+    done = ops("push", "procedures", **there)
+    assert "procedures created" in done.stdout + done.stderr
+    assert RemoteCKAN(catalogue.base_url).call_action("package_list") == ["procedures"]
+    assert "procedures withdrawn" in ops("withdraw", "procedures", **there).stdout
+    assert RemoteCKAN(catalogue.base_url).call_action("package_list") == []
+    for words, told in ((["push"], "no catalogue is set"), (["withdraw"], "needs the id of a dataset")):
+        refused = ops(*words)
+        assert (refused.returncode, "Traceback" in refused.stderr) == (1, False)
+        assert told in refused.stderr
 
 
 @pytest.mark.parametrize(
