@@ -27,6 +27,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from opendata import charts
 from opendata.catalogue import CatalogueError, Text, frictionless_type
 from opendata.dcat import PORTAL, Portal, read_portal
 from opendata.files import as_text
@@ -108,7 +109,7 @@ class Planned:
 
     title: Text
     description: Text
-    due: str
+    due: date
     frequency: str
 
 
@@ -197,6 +198,16 @@ class Shown:
             ),
             ("DuckDB", f'-- {after}\nSELECT "{column}", count(*) FROM \'{local}\' GROUP BY "{column}";'),
         ]
+
+    @cached_property
+    def _charts(self) -> list[charts.Chart]:
+        return charts.choose(self.tables[0], self.folder)
+
+    def pictures(self, language: Language) -> list[tuple[charts.Chart, Markup]]:
+        """Return the pictures chosen for its first table, with codes in words."""
+        codes = {c.name: {code.value: code.label for code in c.codes} for c in self.tables[0].columns}
+        told = [charts.labelled(chart, codes, language) for chart in self._charts]
+        return [(chart, charts.draw(chart, str(index), language)) for index, chart in enumerate(told)]
 
     @cached_property
     def quality(self) -> dict[str, Any] | None:
@@ -303,10 +314,10 @@ def read_planned(path: Path = PLANNED) -> list[Planned]:
             pair = {
                 name: Text(str(item[name]["vi"]), str(item[name]["en"])) for name in ("title", "description")
             }
-            planned.append(Planned(**pair, due=str(item["due"]), frequency=str(item["frequency"])))
+            planned.append(Planned(**pair, due=_day(item["due"]), frequency=str(item["frequency"])))
         except (KeyError, TypeError):
             raise CatalogueError(
-                f"{path}: each planned dataset needs title and description (vi, en), due and frequency; "
+                f"{path}: each planned dataset needs title and description (vi, en), due (a day) and frequency; "
                 f"looked at {item!r}"
             ) from None
         if planned[-1].frequency not in FREQUENCIES:
@@ -316,10 +327,19 @@ def read_planned(path: Path = PLANNED) -> list[Planned]:
     return planned
 
 
+def _day(value: object) -> date:
+    if not isinstance(value, date):
+        raise TypeError
+    return value
+
+
 def template_digest() -> str:
     """Return the SHA-256 of all that pages are made of apart from the data: changed pages are a changed release."""
     digest = hashlib.sha256()
-    made_of = [*TEMPLATES.iterdir(), *(Path(__file__).with_name(name) for name in ("site.py", "words.py"))]
+    made_of = [
+        *TEMPLATES.iterdir(),
+        *(Path(__file__).with_name(name) for name in ("site.py", "words.py", "charts.py")),
+    ]
     for path in sorted([*made_of, *([PLANNED] if PLANNED.exists() else [])]):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -327,18 +328,36 @@ def test_planned_datasets_are_read_or_refused(tmp_path: Path) -> None:
     path = tmp_path / "planned.yml"
     assert read_planned(path) == []
     path.write_text(
-        "- {title: {vi: A, en: B}, description: {vi: C, en: D}, due: 2027-Q1, frequency: MONTHLY}\n"
+        "- {title: {vi: A, en: B}, description: {vi: C, en: D}, due: 2027-03-31, frequency: MONTHLY}\n"
     )
     (item,) = read_planned(path)
-    assert (item.title.vi, item.due, item.frequency) == ("A", "2027-Q1", "MONTHLY")
-    path.write_text("- {title: {vi: A, en: B}, due: 2027-Q1}\n")
+    assert (item.title.vi, item.due, item.frequency) == ("A", date(2027, 3, 31), "MONTHLY")
+    path.write_text("- {title: {vi: A, en: B}, due: 2027-03-31}\n")
     with pytest.raises(
         CatalogueError, match=r"planned.yml: each planned dataset needs title and description"
     ):
         read_planned(path)
-    path.write_text("- {title: {vi: A, en: B}, description: {vi: C, en: D}, due: 2027-Q1, frequency: SOON}\n")
+    path.write_text(
+        "- {title: {vi: A, en: B}, description: {vi: C, en: D}, due: 2027-03-31, frequency: SOON}\n"
+    )
     with pytest.raises(CatalogueError, match="frequency 'SOON' is not one of"):
         read_planned(path)
+
+
+def test_the_picture_is_chosen_for_the_data_with_its_numbers_beside_it(
+    found: dict[str, Page], released: Warehouse
+) -> None:
+    page = released.files()["administrative-units/en/index.html"].decode()
+    (picture,) = re.findall(r"<svg class=.*?</svg>", page, re.DOTALL)
+    assert 'role="img" aria-labelledby="t0 d0"' in picture
+    # Three rows: two provinces, one commune; codes in words.
+    assert '<title id="t0">Rows by level in English</title>' in picture
+    table = page.split("The numbers of this chart")[1].split("</table>")[0]
+    assert re.findall(r'row">(.*?)</th><td class="n">(.*?)</td>', table) == [
+        ("province", "2"),
+        ("commune", "1"),
+    ]
+    assert "<svg class" not in released.files()["service-index-766/index.html"].decode()
 
 
 def test_every_theme_and_frequency_has_a_name() -> None:
