@@ -8,7 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 
-from benchmarks import access, against_dlt, build, crosswalk, decode, load, pull, release, seal
+from benchmarks import access, against_dlt, build, crosswalk, decode, load, national, pull, release, seal
 from benchmarks.world import Line, World, world
 
 ALL: dict[str, Callable[[World, bool], Iterator[Line]]] = {
@@ -21,6 +21,7 @@ ALL: dict[str, Callable[[World, bool], Iterator[Line]]] = {
     "access": access.run,
     "build": build.run,
     "release": release.run,
+    "national": national.run,
 }
 
 

@@ -99,16 +99,19 @@ class Exchange:
         dstcode: str = DSTCODE,
         patience: tuple[float, float] = _PATIENCE,
         pause: float = 0.2,
+        at_once: int = 4,
         post: Callable[[str, Mapping[str, Any]], Any] | None = None,
     ) -> None:
         """`unit` is the code we sign in for (madonvi); `post` (path, body -> decoded answer) replaces HTTP.
 
-        `patience`: seconds to connect and to be answered; `pause`: seconds before a reading is tried again, growing.
+        `at_once`: calls that may be under way at the same time [guess: what is agreed on]. `patience`: seconds to
+        connect and to be answered; `pause`: seconds before a reading is tried again, growing.
         """
         self.base_url = base_url.rstrip("/")
         self.unit = unit
         self.budget = budget
         self.pause = pause
+        self._slots = threading.BoundedSemaphore(at_once)
         self._login = {"username": username, "password": password}
         self._dstcode = dstcode
         self._patience = patience
@@ -260,7 +263,8 @@ class Exchange:
     def _over_http(self, path: str, body: Mapping[str, Any]) -> Any:
         url = f"{self.base_url}{GUESSED['adapter']}{path}"
         try:
-            answer = self._http().post(
+            with self._slots:
+                answer = self._http().post(
                 url, params={"dstcode": self._dstcode}, json=body, timeout=self._patience, allow_redirects=False,
                 headers={"dstcode": self._dstcode, "Accept": "application/json"},
             )  # fmt: skip

@@ -18,14 +18,13 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
 
 STATES = ("held", "waiting", "sending", "accepted", "refused", "conflict")
 SCHEMA = """
@@ -338,25 +337,26 @@ def _alike(rows: list[Waiting]) -> list[Waiting]:
     return [r for r in rows if not r["alone"] and (r.get("base_hash") is None) == inserting]
 
 
-def begin(connection: psycopg.Connection, table: str, rows: Iterable[tuple[Waiting, Any, str]]) -> None:
+def begin(connection: psycopg.Connection, table: str, rows: Sequence[tuple[Waiting, Any, str]]) -> None:
     """Note what a call is about to do: (row, masked item, its keyed hash); committed when this returns."""
-    with connection.cursor() as cursor:
-        if table == "dossier":
-            cursor.executemany(
-                "update national.dossier set state = 'sending', sending = %s, sending_hash = %s, "
-                "sending_draft_hash = %s, attempts = attempts + 1, called_at = clock_timestamp() "
-                "where dossier_key = %s",
-                [(Jsonb(masked), hash_, r["draft_hash"], r["dossier_key"]) for r, masked, hash_ in rows],
-            )
-        else:
-            cursor.executemany(
-                "update national.progress set state = 'sending', sending = %s, attempts = attempts + 1, "
-                "called_at = clock_timestamp() where dossier_key = %s and step_no = %s",
-                [
-                    (Jsonb({"item": masked, "draft_hash": r["draft_hash"]}), r["dossier_key"], r["step_no"])
-                    for r, masked, _ in rows
-                ],
-            )
+    keys, drafts = [r["dossier_key"] for r, _, _ in rows], [r["draft_hash"] for r, _, _ in rows]
+    if table == "dossier":
+        connection.execute(
+            "update national.dossier o set state = 'sending', sending = i.item::jsonb, sending_hash = i.hash, "
+            "sending_draft_hash = i.draft, attempts = o.attempts + 1, called_at = clock_timestamp() "
+            "from unnest(%s::text[], %s::text[], %s::text[], %s::text[]) as i (key, item, hash, draft) "
+            "where o.dossier_key = i.key",
+            (keys, [json.dumps(m, ensure_ascii=False) for _, m, _ in rows], [h for *_, h in rows], drafts),
+        )
+    else:
+        items = [json.dumps({"item": m, "draft_hash": d}, ensure_ascii=False) for (_, m, _), d in zip(
+            rows, drafts, strict=True)]  # fmt: skip
+        connection.execute(
+            "update national.progress o set state = 'sending', sending = i.item::jsonb, attempts = o.attempts + 1, "
+            "called_at = clock_timestamp() from unnest(%s::text[], %s::integer[], %s::text[]) as i (key, step, item) "
+            "where o.dossier_key = i.key and o.step_no = i.step",
+            (keys, [r["step_no"] for r, _, _ in rows], items),
+        )
     connection.commit()
 
 
@@ -376,15 +376,15 @@ def accept_dossiers(connection: psycopg.Connection, keys: Sequence[str]) -> None
 
 def accept_progress(connection: psycopg.Connection, keys: Sequence[tuple[str, int]]) -> None:
     """The same for steps."""
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            "update national.progress set accepted_draft_hash = sending ->> 'draft_hash', "
-            "accepted_at = clock_timestamp(), alone = false, attempts = 0, last_answer = null, next_try_at = null, "
-            "state = case when draft_hash = sending ->> 'draft_hash' then 'accepted' else 'conflict' end, "
-            "reasons = case when draft_hash = sending ->> 'draft_hash' then '{}'::text[] else '{changed}' end, "
-            "sending = null where dossier_key = %s and step_no = %s",
-            keys,
-        )
+    connection.execute(
+        "update national.progress o set accepted_draft_hash = sending ->> 'draft_hash', "
+        "accepted_at = clock_timestamp(), alone = false, attempts = 0, last_answer = null, next_try_at = null, "
+        "state = case when draft_hash = sending ->> 'draft_hash' then 'accepted' else 'conflict' end, "
+        "reasons = case when draft_hash = sending ->> 'draft_hash' then '{}'::text[] else '{changed}' end, "
+        "sending = null from unnest(%s::text[], %s::integer[]) as i (key, step) "
+        "where o.dossier_key = i.key and o.step_no = i.step",
+        ([k for k, _ in keys], [n for _, n in keys]),
+    )
 
 
 def settle(

@@ -57,8 +57,8 @@ class Policy:
     #: Items of a call; one client sends progress by ten [seen].
     dossiers: int = 20
     progress: int = 10
-    #: Units side by side.
-    workers: int = 4
+    #: Units side by side: more than calls may be made at once, so that one prepares while another is answered.
+    workers: int = 8
     #: Seconds after a call whose answer was lost before what it did is looked up: it may still be on its way.
     settle: float = 60.0
     #: Tries of what the portal says it is too busy for, and seconds before the first of them.
