@@ -117,7 +117,7 @@ def test_accepted_is_what_stands_there(server):
     run_state_machine_as_test(
         Way,
         settings=settings(
-            max_examples=12, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=8, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
 
