@@ -7,6 +7,7 @@ import io
 import json
 import multiprocessing
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -414,7 +415,8 @@ def test_a_missing_approval_stops_everything(warehouse: Warehouse) -> None:
 
 @pytest.mark.prove
 def test_killed_at_twenty_moments_readers_always_see_a_whole_release(warehouse: Warehouse) -> None:
-    warehouse.publish()
+    took = warehouse.publish().seconds
+    moments = random.Random(766)  # anywhere in a release, and a little after it
     command = [sys.executable, "-c", (
         "import sys; from pathlib import Path; from datetime import date; from opendata.release import publish;"
         "home = Path(sys.argv[1]); sys.stdout.write('ready\\n'); sys.stdout.flush();"
@@ -428,7 +430,7 @@ def test_killed_at_twenty_moments_readers_always_see_a_whole_release(warehouse: 
         with subprocess.Popen(command, stdout=subprocess.PIPE) as run:
             assert run.stdout
             run.stdout.readline()
-            time.sleep(0.1 * attempt)
+            time.sleep(moments.uniform(0, 1.2 * took))
             run.send_signal(signal.SIGKILL)
         now = warehouse.files()
         assert (
