@@ -67,12 +67,17 @@ def choose(table: Table, folder: Path) -> list[Chart]:
         texts = [name for name, kind in kinds.items() if kind in ("string", "boolean") and name != "origin"]
         coded = {column.name for column in table.columns if column.codes}
         return _by_kind(pq.read_table(path, columns=texts), coded, words) if texts else []
+    if not policy.count_columns or any(one.level_column for one in policy.dimensions.values()):
+        return []  # rows of several levels in one table: their sum would count the same twice
     first, *others = policy.count_columns
     counts = [first, *(name for name in others if units[name] == units[first])][:MOST_LINES]
-    data = pq.read_table(
-        path,
-        columns=[name for name in kinds if name in {*keys, *policy.count_columns} or name.endswith("_name")],
-    )
+    read = {*keys, *policy.dimensions, *policy.count_columns}
+    data = pq.read_table(path, columns=[name for name in kinds if name in read or name.endswith("_name")])
+    for name, dimension in policy.dimensions.items():
+        if dimension.total is not None:  # a row of sums beside its parts
+            data = data.filter(
+                pc.invert(pc.fill_null(pc.equal(data[name].cast(pa.string()), dimension.total), False))
+            )
     charts = []
     period = table.resource.period_column
     if period and len(pc.unique(data[period])) > 2:

@@ -33,7 +33,7 @@ def table(
         Column(f.name, kinds[str(f.type)], Text("", ""), "dossier" if f.name in counts else None)
         for f in written.schema
     ]
-    policy = SimpleNamespace(count_columns=counts) if counts else None
+    policy = SimpleNamespace(count_columns=counts, dimensions={}) if counts else None
     resource = SimpleNamespace(keys=keys, small_cell=policy, period_column=period)
     return SimpleNamespace(
         columns=columns, resource=resource, files=[SimpleNamespace(format="parquet", path="x/x.real.parquet")]
@@ -90,6 +90,15 @@ def test_counts_by_commune_give_tiles_of_the_newest_period(tmp_path: Path) -> No
     kinds = [group.get("class") for group in drawn.iter("g")]
     assert kinds[0] == "none"
     assert {kinds.count(f"q{n}") for n in range(5)} <= {3, 4}
+
+
+def test_sums_and_their_parts_are_not_added_up(tmp_path: Path) -> None:
+    made = table(tmp_path, {"sex": ["f", "m", "all"], "n": [4, 40, 44]}, ("n",), ("sex",))
+    made.resource.small_cell.dimensions = {"sex": SimpleNamespace(total="all", level_column=None)}
+    (chart,) = choose(made, tmp_path)
+    assert chart.rows == (("m", (40,)), ("f", (4,)))
+    made.resource.small_cell.dimensions = {"sex": SimpleNamespace(total=None, level_column="level")}
+    assert choose(made, tmp_path) == []
 
 
 def test_scores_are_not_added_up(tmp_path: Path) -> None:
