@@ -5,7 +5,7 @@
 | missing_there | we have it, the portal has not | file, look-up | self where the warehouse writes, else agency |
 | late | the same, but received so lately that it may still be on its way | file, look-up | self |
 | missing_here | the portal has it, we have not | file | agency |
-| content_differs | both have it, and `fields` differ | file (its columns), look-up (all fields) | as missing_there |
+| content_differs | both have it, and `fields` differ | file (its columns), look-up (status, channel, times) | as missing_there |
 | code_differs | both have it under two codes; found by content | file | operator |
 | duplicated_there | the portal has it more than once | file, look-up | operator |
 
@@ -318,8 +318,7 @@ def look_up(
 ) -> Counter[str]:
     """Look `most` dossiers up at the portal: changed since they were looked at, open ones, then the longest unseen.
 
-    What each came to is kept in `national.looked`; fields that hold nothing personal are compared with ours, all
-    fields where we wrote it (by keyed hash).
+    What each came to is kept in `national.looked`. Status, channel and times are compared, nothing personal.
     """
     table = read_mapping()["dossier"]
     rows = connection.execute(
