@@ -5,7 +5,7 @@
 | missing_there | we have it, the portal has not | file, look-up | self where the warehouse writes, else agency |
 | late | the same, but received so lately that it may still be on its way | file, look-up | self |
 | missing_here | the portal has it, we have not | file | agency |
-| content_differs | both have it, and `fields` differ | file (its columns), look-up (status, channel, times) | as missing_there |
+| content_differs | both have it, and `fields` differ | file, look-up (status, channel, times) | as missing_there |
 | code_differs | both have it under two codes; found by content | file | operator |
 | duplicated_there | the portal has it more than once | file, look-up | operator |
 
