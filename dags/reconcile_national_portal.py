@@ -14,7 +14,7 @@ DOC = """
 
 `reconcile_national` compares the newest file of the portal's operator (put into `KHOCHUNG_NATIONAL_EXPORTS`) with all
 dossiers of its days, then looks up some thousand at the portal: what changed, what is open, what was not looked at for
-the longest. What differs stands in `national.difference`, as one Excel file an agency and one page below
+the longest. What differs stands in `national.standing`, as one Excel file an agency and one page below
 `<home>/national/reconciliation-<number>`; alerts stand in the log and the outcome. What the warehouse itself writes is
 healed by the next `sync_national_portal`. Nothing is sent here.
 

@@ -5,7 +5,7 @@
 | missing_there | we have it, the portal has not | file, look-up | self where the warehouse writes, else agency |
 | late | the same, but received so lately that it may still be on its way | file, look-up | self |
 | missing_here | the portal has it, we have not | file | agency |
-| content_differs | both have it, and `fields` differ | file, look-up (status, channel, times) | as missing_there |
+| content_differs | both have it, and `fields` differ | file, look-up (`LOOKED_AT`) | as missing_there |
 | code_differs | both have it under two codes; found by content | file | operator |
 | duplicated_there | the portal has it more than once | file, look-up | operator |
 
@@ -25,6 +25,7 @@ from pathlib import Path
 import psycopg
 
 from connectors.base import BudgetSpent
+from national import outbox
 from national.exchange import Exchange
 from national.mapping import VIETNAM, read_mapping
 from national.writers import Writers
@@ -37,6 +38,8 @@ CLASSES = {
     "code_differs": "Khác mã hồ sơ",
     "duplicated_there": "Trùng trên Cổng",
 }
+#: Who told it.
+SOURCES = {"export": "Tệp kết xuất", "look_up": "Tra cứu"}
 CURES = {"self": "Hệ thống tự xử lý", "agency": "Cơ quan xử lý", "operator": "Đề nghị đơn vị vận hành Cổng"}
 #: Columns of the operator's file [guess], and the fields of the portal they hold.
 COLUMNS = {
@@ -52,6 +55,8 @@ STATUSES = {
     "Đã trả kết quả": 10,
 }  # fmt: skip
 _TIMES = ("NgayTiepNhan", "NgayHenTra", "NgayKetThucXuLy", "NgayTra")
+#: Fields that a look-up compares.
+LOOKED_AT = ("TrangThaiHoSo", "KenhThucHien", *_TIMES)
 SCHEMA = """
 create table if not exists national.comparison (
     number integer generated always as identity primary key, source text not null, file_name text,
@@ -67,8 +72,35 @@ create table if not exists national.looked (
     class text, fields text[] not null default '{}');
 create table if not exists national.answer (
     class text not null, code text not null, agency_code text not null, answer text not null, note text,
-    answered_at timestamptz not null default now(), primary key (class, code, agency_code))
-"""
+    answered_at timestamptz not null default now(), primary key (class, code, agency_code));
+-- What stands now: the newest comparison of each source, once for each dossier and class. Of the file's differences
+-- those are left out that a later look at the portal no longer found; and under which code the portal has a dossier
+-- only the file can tell, so there a look-up's "missing" is none.
+create or replace view national.standing as
+with latest as (
+    select distinct on (source) number, source, compared_at from national.comparison order by source, number desc
+),
+told as (
+    select d.*, l.source, s.compared_at as since_at
+    from latest l
+    join national.difference d using (number)
+    join national.comparison s on s.number = d.since_number
+    left join national.looked k
+        on l.source = 'export' and k.dossier_key = d.dossier_key and k.looked_at > l.compared_at
+    where k.dossier_key is null or not (
+        d.class = 'late'
+        or (d.class = 'missing_there' and k.class is distinct from 'missing_there')
+        or (d.class = 'content_differs' and k.class is null and d.fields <@ '{LOOKED_AT}'::text[]))
+)
+select t.class, t.agency_code, t.dossier_key, t.code_here, t.code_there,
+    array_remove(array_agg(distinct f.field order by f.field), null) as fields, min(t.cure) as cure,
+    min(t.origin) as origin, array_agg(distinct t.source order by t.source) as sources, min(t.since_at) as since_at
+from told t
+left join lateral unnest(t.fields) as f (field) on true
+where not (t.source = 'look_up' and t.class in ('missing_there', 'late')
+    and t.dossier_key in (select e.dossier_key from told e where e.class = 'code_differs'))
+group by t.class, t.agency_code, t.dossier_key, t.code_here, t.code_there
+""".replace("LOOKED_AT", ",".join(LOOKED_AT))
 _COMPARE = """
 create temp table here on commit drop as
 select
@@ -174,7 +206,7 @@ class Compared:
 
 def prepare(connection: psycopg.Connection) -> None:
     """Make the tables beside the outbox's (`national.outbox.prepare` first)."""
-    if connection.execute("select to_regclass('national.answer')").fetchone() == (None,):
+    if connection.execute("select to_regclass('national.standing')").fetchone() == (None,):
         connection.execute(SCHEMA)
     connection.commit()
 
@@ -263,7 +295,8 @@ def _keep(connection: psycopg.Connection, number: int, writers: Writers) -> None
             coalesce((
                 select min(d.since_number) from national.difference d
                 where d.number = (select max(c.number) from national.comparison c
-                                  where c.source = 'export' and c.number < %(number)s)
+                                  where c.number < %(number)s and c.source = (
+                                      select n.source from national.comparison n where n.number = %(number)s))
                     and d.class = u.class and d.code_here is not distinct from u.code_here
                     and d.code_there is not distinct from u.code_there), %(number)s)
         from unit u
@@ -316,24 +349,27 @@ def heal(connection: psycopg.Connection, number: int) -> dict[str, int]:
 def look_up(
     connection: psycopg.Connection, exchange: Exchange, most: int, first: dt.date, origin: str
 ) -> Counter[str]:
-    """Look `most` dossiers up at the portal: changed since they were looked at, open ones, then the longest unseen.
+    """Look `most` dossiers up at the portal: changed since, then open ones and what differed, then the longest unseen.
 
-    What each came to is kept in `national.looked`. Status, channel and times are compared, nothing personal.
+    What each came to is kept in `national.looked`; `LOOKED_AT` is compared, nothing personal. outbox.Stopped where an
+    operator stopped all calls.
     """
+    outbox.check_switch(connection)
     table = read_mapping()["dossier"]
     rows = connection.execute(
         "select f.dossier_key, coalesce(nullif(f.national_code, ''), f.dossier_code), f.load_number, f.status_code, "
         "f.channel, f.received_at, f.due_at, f.completed_at, f.returned_at "
         "from marts.fct_dossier f left join national.looked l using (dossier_key) "
         "where f.received_date >= %s and f.origin = %s "
-        "order by coalesce(l.load_number, -1) >= f.load_number, f.is_resolved, l.looked_at nulls first, f.dossier_key "
+        "order by coalesce(l.load_number, -1) >= f.load_number, f.is_resolved and l.class is null, "
+        "l.looked_at nulls first, f.dossier_key "
         "limit %s",
         (first, origin, most),
     ).fetchall()
     counted: Counter[str] = Counter()
     names = ("status_code", "channel", "received_at", "due_at", "completed_at", "returned_at")
-    compared_fields = ("TrangThaiHoSo", "KenhThucHien", *_TIMES)
     for key, code, load, *values in rows:
+        outbox.check_switch(connection)
         try:
             found = exchange.look_up(code)
         except BudgetSpent:
@@ -346,7 +382,7 @@ def look_up(
         elif found[2]:
             name = "duplicated_there"
         else:
-            for f in compared_fields:
+            for f in LOOKED_AT:
                 if table.field(f).write(ours) != (found[0].get(f) or ""):
                     fields.append(f)
             name = "content_differs" if fields else "same"
@@ -359,6 +395,39 @@ def look_up(
         )
         connection.commit()
     return counted
+
+
+def compare_looked(connection: psycopg.Connection, writers: Writers, tolerance: int = 1) -> Compared | None:
+    """Store what all look-ups so far came to as a comparison of its own; None where nobody was looked up.
+
+    A look-up older than what the portal accepted from us since says nothing any more. `tolerance`: as of
+    `compare_export`, by the day of the look-up.
+    """
+    connection.execute(
+        "create temp table found on commit drop as "
+        "select case when l.class = 'missing_there' and f.received_date > "
+        "(l.looked_at at time zone 'Asia/Ho_Chi_Minh')::date - %s::integer then 'late' else l.class end as class, "
+        "f.responsible_agency_code as agency_code, l.dossier_key, c.code as code_here, "
+        "case when l.class <> 'missing_there' then c.code end as code_there, l.fields, f.origin "
+        "from national.looked l join marts.fct_dossier f using (dossier_key) "
+        "cross join lateral (select coalesce(nullif(f.national_code, ''), f.dossier_code) as code) as c "
+        "left join national.dossier o using (dossier_key) where o.accepted_at is null or o.accepted_at <= l.looked_at",
+        (tolerance,),
+    )
+    here = _number(connection, "select count(*) from found")
+    if not here:
+        connection.rollback()
+        return None
+    lacking = _number(connection, "select count(*) from found where class in ('missing_there', 'late')")
+    number = _number(
+        connection,
+        "insert into national.comparison (source, here, there) values ('look_up', %s, %s) returning number",
+        (here, here - lacking),
+    )
+    connection.execute("delete from found where class is null")
+    _keep(connection, number, writers)
+    connection.commit()
+    return compared(connection, number)
 
 
 # --- alerts ------------------------------------------------------------------------------------------------------
@@ -382,7 +451,7 @@ def alerts(
             said.append(f"Loại sai lệch mới: {CLASSES[name]} ({count:,})")
         elif count > was * growth and count - was >= 10:
             said.append(f"{CLASSES[name]}: tăng từ {was:,} lên {count:,}")
-    return said
+    return [f"{SOURCES[now.source]}: {each}" for each in said]
 
 
 # --- the file ----------------------------------------------------------------------------------------------------

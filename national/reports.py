@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,22 @@ import psycopg
 from openpyxl import Workbook, load_workbook
 from openpyxl.styles import Alignment, Font
 from openpyxl.utils import get_column_letter
+from openpyxl.utils.exceptions import InvalidFileException
 from openpyxl.worksheet.datavalidation import DataValidation
 from openpyxl.worksheet.worksheet import Worksheet
 from psycopg.rows import dict_row
 
 from national.mapping import VIETNAM
-from national.reconcile import CLASSES, CURES, compared
+from national.reconcile import CLASSES, CURES, SOURCES, Compared, compared
 
 #: What an agency may answer.
 ANSWERS = ("Đã sửa", "Không đồng ý")
 _HEAD = (
     "STT", "Mã hồ sơ", "Mã trên Cổng DVCQG", "Sai lệch", "Trường khác nhau", "Cách khắc phục", "Từ ngày", "Trả lời",
-    "Ghi chú của cơ quan",
+    "Ghi chú của cơ quan", "Nguồn phát hiện", "Đã trả lời",
 )  # fmt: skip
+#: Columns up to the agency's own words.
+_ANSWERED = 9
 _FIRST_ROW = 6
 
 
@@ -32,15 +36,18 @@ class AnswersError(Exception):
     """A file of answers cannot be read; the message says which cell and what is wanted."""
 
 
-def write_agency(connection: psycopg.Connection, number: int, agency: str, path: Path) -> int:
-    """Write the differences of an agency and the units below it as .xlsx, with a column to answer in; how many."""
+def write_agency(connection: psycopg.Connection, agency: str, path: Path) -> int:
+    """Write what stands of an agency and the units below it as .xlsx, with a column to answer in; how many.
+
+    What was answered before stands in the last column: who said "Đã sửa" and reads it here again has not.
+    """
     rows = _rows(
         connection,
-        "select d.*, c.compared_at, s.compared_at as since_at from national.difference d "
-        "join national.comparison c using (number) join national.comparison s on s.number = d.since_number "
-        "where d.number = %s and (d.agency_code = %s or starts_with(d.agency_code, %s)) "
-        "order by d.class, d.code_here, d.code_there",
-        (number, agency, f"{agency}."),
+        "select d.*, a.answer, a.answered_at from national.standing d left join lateral (select answer, answered_at "
+        "from national.answer where class = d.class and code = coalesce(d.code_here, d.code_there) "
+        "order by answered_at desc limit 1) as a on true "
+        "where d.agency_code = %s or starts_with(d.agency_code, %s) order by d.class, d.code_here, d.code_there",
+        (agency, f"{agency}."),
     )
     book = Workbook()
     sheet = book.active
@@ -48,7 +55,7 @@ def write_agency(connection: psycopg.Connection, number: int, agency: str, path:
     sheet.title = "Sai lệch"
     simulated = any(r["origin"] == "simulated" for r in rows)
     sheet["A1"] = f"HỒ SƠ SAI LỆCH VỚI CỔNG DỊCH VỤ CÔNG QUỐC GIA - {agency}"
-    sheet["A2"] = f"Lần đối soát số {number}"
+    sheet["A2"] = "; ".join(f"{SOURCES[c.source]}: lần đối soát số {c.number}" for c in _latest(connection))
     sheet["A3"] = "SỐ LIỆU MÔ PHỎNG" if simulated else None
     sheet["A4"] = f"Cột “Trả lời”: chọn {' hoặc '.join(ANSWERS)}, rồi gửi lại tệp này."
     sheet["A1"].font = sheet["A3"].font = Font(bold=True)
@@ -59,7 +66,9 @@ def write_agency(connection: psycopg.Connection, number: int, agency: str, path:
     for at, row in enumerate(rows):
         cells = (
             at + 1, row["code_here"] or "", row["code_there"] or "", CLASSES[row["class"]], ", ".join(row["fields"]),
-            CURES[row["cure"]], f"{row['since_at'].astimezone(VIETNAM):%d/%m/%Y}", "", "",
+            CURES[row["cure"]], _day(row["since_at"]), "", "",
+            ", ".join(SOURCES[s] for s in row["sources"]),
+            f"{row['answer']} ({_day(row['answered_at'])})" if row["answer"] else "",
         )  # fmt: skip
         for column, value in enumerate(cells, 1):
             cell = sheet.cell(_FIRST_ROW + at, column)
@@ -70,7 +79,7 @@ def write_agency(connection: psycopg.Connection, number: int, agency: str, path:
         choice = DataValidation("list", formula1=f'"{",".join(ANSWERS)}"', allow_blank=True)
         choice.add(f"H{_FIRST_ROW}:H{_FIRST_ROW + len(rows) - 1}")
         sheet.add_data_validation(choice)
-    for column, width in enumerate((6, 28, 28, 30, 30, 30, 12, 16, 40), 1):
+    for column, width in enumerate((6, 28, 28, 30, 30, 30, 12, 16, 40, 22, 26), 1):
         sheet.column_dimensions[get_column_letter(column)].width = width
     sheet.freeze_panes = f"A{_FIRST_ROW}"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,17 +88,24 @@ def write_agency(connection: psycopg.Connection, number: int, agency: str, path:
 
 
 def read_answers(connection: psycopg.Connection, agency: str, path: Path) -> int:
-    """Take an agency's answers from its file; how many. All of them or none (AnswersError)."""
+    """Take an agency's answers to differences of its own from its file; how many. All or none (AnswersError)."""
     try:
         sheet = load_workbook(path, read_only=True).worksheets[0]
-        listed = list(sheet.iter_rows(min_row=_FIRST_ROW - 1, max_col=len(_HEAD), values_only=True))
-    except (OSError, KeyError, ValueError, IndexError) as e:
+        listed = list(sheet.iter_rows(min_row=_FIRST_ROW - 1, max_col=_ANSWERED, values_only=True))
+    except (OSError, KeyError, ValueError, IndexError, zipfile.BadZipFile, InvalidFileException) as e:
         raise AnswersError(f"looked for an agency's answers in {path}: {type(e).__name__}") from None
-    if not listed or tuple(listed[0]) != _HEAD:
+    if not listed or tuple(listed[0]) != _HEAD[:_ANSWERED]:
         raise AnswersError(
-            f"{path} is no file of differences: its row {_FIRST_ROW - 1} is not {', '.join(_HEAD)}"
+            f"{path} is no file of differences: its row {_FIRST_ROW - 1} is not {', '.join(_HEAD[:_ANSWERED])}"
         )
     classes = {name: key for key, name in CLASSES.items()}
+    own = set(
+        connection.execute(
+            "select distinct class, coalesce(code_here, code_there) from national.difference "
+            "where agency_code = %s or starts_with(agency_code, %s)",
+            (agency, f"{agency}."),
+        ).fetchall()
+    )
     given = []
     for at, (_, here, there, name, _, _, _, answer, note) in enumerate(listed[1:], _FIRST_ROW):
         if not answer:
@@ -97,6 +113,11 @@ def read_answers(connection: psycopg.Connection, agency: str, path: Path) -> int
         if answer not in ANSWERS or name not in classes:
             raise AnswersError(
                 f"{path} H{at}: the answer is not {' or '.join(ANSWERS)}; nothing was taken from the file"
+            )
+        if (classes[str(name)], here or there) not in own:
+            raise AnswersError(
+                f"{path} row {at}: {here or there} was never told to {agency} as “{name}”; is it another agency's "
+                "file? Nothing was taken from it"
             )
         given.append((classes[str(name)], here or there, agency, answer, note))
     with connection.cursor() as cursor:
@@ -122,9 +143,10 @@ rect{fill:#1f5f99}text{font:12px system-ui,sans-serif}
 </style>
 <h1>Đối soát với Cổng Dịch vụ công quốc gia</h1>
 {% if simulated %}<p class="note"><strong>SỐ LIỆU MÔ PHỎNG</strong> / simulated data</p>{% endif %}
-<p>Lần đối soát số {{ it.number }}, {{ at }}. Trong kho: {{ n(it.here) }} hồ sơ; trên Cổng: {{ n(it.there) }} dòng
-{%- if it.unreadable %} ({{ n(it.unreadable) }} dòng không đọc được){% endif %}.
+{% for it in latest %}<p>{{ sources[it.source] }} (lần đối soát số {{ it.number }}). Trong kho: {{ n(it.here) }} hồ sơ;
+trên Cổng: {{ n(it.there) }}{% if it.unreadable %} ({{ n(it.unreadable) }} dòng không đọc được){% endif %}.
 Tỷ lệ đồng bộ: <strong>{{ "%.2f"|format(it.share) }} %</strong>.</p>
+{% endfor -%}
 {% for said in alerts %}<p class="alert">{{ said }}</p>{% endfor %}
 <table><caption>Sai lệch theo cơ quan / differences by agency</caption>
 <tr><th scope="col">Cơ quan</th>{% for c in classes.values() %}<th scope="col">{{ c }}</th>{% endfor %}
@@ -140,24 +162,24 @@ Tỷ lệ đồng bộ: <strong>{{ "%.2f"|format(it.share) }} %</strong>.</p>
 <text x="{{ 116 + 440 * row.total / agencies[0][1].total }}" y="{{ loop.index0 * 24 + 15 }}">{{ n(row.total) }}</text>
 {% endfor %}</svg>{% endif %}
 <table><caption>Các lần đối soát / trend</caption>
-<tr><th scope="col">Lần</th><th scope="col">Thời điểm</th><th scope="col">Hồ sơ</th><th scope="col">Sai lệch</th>
+<tr><th scope="col">Lần</th><th scope="col">Nguồn</th><th scope="col">Thời điểm</th>
+<th scope="col">Hồ sơ</th><th scope="col">Sai lệch</th>
 <th scope="col">Tỷ lệ đồng bộ</th></tr>
-{% for t in trend %}<tr><td>{{ t.number }}</td><td>{{ t.at }}</td><td>{{ n(t.here) }}</td><td>{{ n(t.total) }}</td>
+{% for t in trend %}<tr><td>{{ t.number }}</td><td>{{ sources[t.source] }}</td><td>{{ t.at }}</td>
+<td>{{ n(t.here) }}</td><td>{{ n(t.total) }}</td>
 <td>{{ "%.2f"|format(t.share) }} %</td></tr>{% endfor %}</table>
 </html>
 """
 
 
-def summary(connection: psycopg.Connection, number: int, alerts: Sequence[str] = ()) -> str:
-    """One page of HTML: table and chart by agency, trend of the last thirty comparisons; no dossier, no person."""
-    it = compared(connection, number)
+def summary(connection: psycopg.Connection, alerts: Sequence[str] = ()) -> str:
+    """One page of HTML: what stands by agency, trend of the last sixty comparisons; no dossier, no person."""
     counted: dict[str, dict[str, int]] = {}
     simulated = False
     for row in _rows(
         connection,
         "select coalesce(agency_code, '?') as agency, class, count(*) as n, bool_or(origin = 'simulated') as made "
-        "from national.difference where number = %s group by 1, 2",
-        (number,),
+        "from national.standing group by 1, 2",
     ):
         of = counted.setdefault(row["agency"], dict.fromkeys((*CLASSES, "total"), 0))
         of[row["class"]] += row["n"]
@@ -166,27 +188,35 @@ def summary(connection: psycopg.Connection, number: int, alerts: Sequence[str] =
     trend = []
     for row in _rows(
         connection,
-        "select number, compared_at from national.comparison where source = %s and number <= %s order by number desc "
-        "limit 30",
-        (it.source, number),
+        "select number, compared_at from national.comparison order by number desc limit 60",
     ):
         then = compared(connection, row["number"])
         trend.append({
-            "number": then.number, "at": _at(row["compared_at"]), "here": then.here, "total": then.classes.total(),
-            "share": then.share,
+            "number": then.number, "source": then.source, "at": _at(row["compared_at"]), "here": then.here,
+            "total": then.classes.total(), "share": then.share,
         })  # fmt: skip
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(_PAGE).render(
-        it=it, at=trend[0]["at"], alerts=alerts, classes=CLASSES, trend=trend, simulated=simulated,
+        latest=_latest(connection), alerts=alerts, classes=CLASSES, sources=SOURCES, trend=trend, simulated=simulated,
         agencies=sorted(counted.items(), key=lambda kv: (-kv[1]["total"], kv[0])),
         n=lambda value: f"{value:,}".replace(",", "."),
     )  # fmt: skip
+
+
+def _latest(connection: psycopg.Connection) -> list[Compared]:
+    """The newest comparison of each source."""
+    rows = connection.execute("select max(number) from national.comparison group by source order by source")
+    return [compared(connection, number) for (number,) in rows.fetchall()]
+
+
+def _day(moment: dt.datetime) -> str:
+    return f"{moment.astimezone(VIETNAM):%d/%m/%Y}"
 
 
 def _at(moment: dt.datetime) -> str:
     return f"{moment.astimezone(VIETNAM):%d/%m/%Y %H:%M}"
 
 
-def _rows(connection: psycopg.Connection, query: str, given: tuple[Any, ...]) -> list[dict[str, Any]]:
+def _rows(connection: psycopg.Connection, query: str, given: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(query, given).fetchall()  # type: ignore[arg-type]

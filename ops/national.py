@@ -94,6 +94,10 @@ def sync(settings: Settings, address: Callable[[], tasks.Address], dry_run: bool
             if dry_run:
                 outcome.details |= _dry(settings, connection, declared)
                 return outcome.details
+            try:
+                outbox.check_switch(connection)
+            except outbox.Stopped as e:
+                raise NothingToDo(str(e)) from None
             outcome.details["planned"] = dict(push.plan(connection, declared, hash_key(settings)))
         try:
             read_agreement(settings.agreements, PURPOSE, today())
@@ -149,14 +153,20 @@ def reconcile(
             origin = "simulated" if exchange.is_sandbox() else "real"
             first = dt.datetime.now(VIETNAM).date() - dt.timedelta(days=SPAN)
             looked = comparing.look_up(connection, exchange, LOOKUPS, first, origin)
-        except SourceError as e:
+        except (SourceError, outbox.Stopped) as e:
             outcome.details["trouble"] = str(e)
             if path is None:
-                raise
+                raise NothingToDo(str(e)) if isinstance(e, outbox.Stopped) else e from None
             _say(f"trouble: {e}")
         else:
             outcome.details["looked_up"] = dict(looked)
             _say("looked up: " + (", ".join(f"{n:,} {w}" for w, n in sorted(looked.items())) or "nobody"))
+            if found := comparing.compare_looked(connection, declared):
+                outcome.details["look_ups"] = _told(connection, found)
+        told = [outcome.details, outcome.details.get("look_ups", {})]
+        if any("comparison" in t for t in told):
+            alerts = [a for t in told for a in t.get("alerts", ())]
+            outcome.details["folder"] = str(_write(settings, connection, alerts))
         return outcome.details
 
 
@@ -167,29 +177,38 @@ def _compare(
         found = comparing.compare_export(connection, path, declared)
     except comparing.ExportError as e:
         raise SettingsError(str(e)) from None
+    return {"file": path.name} | _told(connection, found)
+
+
+def _told(connection: psycopg.Connection, found: comparing.Compared) -> dict[str, Any]:
+    """Have healed what we write, and say what a comparison came to."""
     healed = comparing.heal(connection, found.number)
     alerts = comparing.alerts(connection, found.number)
-    folder = settings.home / "national" / f"reconciliation-{found.number}"
-    folder.mkdir(parents=True, exist_ok=True)
-    agencies = connection.execute(
-        "select distinct agency_code from national.difference where number = %s and agency_code ~ '^[A-Z0-9.]+$' "
-        "order by 1",
-        (found.number,),
-    ).fetchall()
-    for (agency,) in agencies:
-        reports.write_agency(connection, found.number, agency, folder / f"{agency}.xlsx")
-    (folder / "index.html").write_text(reports.summary(connection, found.number, alerts), encoding="utf-8")
     _say(
-        f"{path.name}: {found.here:,} dossiers here, {found.there:,} rows there, {found.share:.2f} % synchronised; "
-        f"{', '.join(f'{n:,} {c}' for c, n in sorted(found.classes.items())) or 'no difference'}; {folder}"
+        f"{found.source}: {found.here:,} dossiers here, {found.there:,} there, {found.share:.2f} % synchronised; "
+        f"{', '.join(f'{n:,} {c}' for c, n in sorted(found.classes.items())) or 'no difference'}"
     )
     for said in alerts:
         _say(f"ALERT: {said}")
     return {
-        "comparison": found.number, "file": path.name, "here": found.here, "there": found.there,
-        "unreadable": found.unreadable, "share": round(found.share, 2), "classes": dict(found.classes),
-        "healed": healed, "alerts": alerts, "folder": str(folder),
+        "comparison": found.number, "here": found.here, "there": found.there, "unreadable": found.unreadable,
+        "share": round(found.share, 2), "classes": dict(found.classes), "healed": healed, "alerts": alerts,
     }  # fmt: skip
+
+
+def _write(settings: Settings, connection: psycopg.Connection, alerts: Sequence[str]) -> Path:
+    """Write what stands: a file for each agency and a page, in the folder of the newest comparison."""
+    row = connection.execute("select max(number) from national.comparison").fetchone()
+    folder = settings.home / "national" / f"reconciliation-{row[0] if row else 0}"
+    folder.mkdir(parents=True, exist_ok=True)
+    agencies = connection.execute(
+        "select distinct agency_code from national.standing where agency_code ~ '^[A-Z0-9.]+$' order by 1"
+    ).fetchall()
+    for (agency,) in agencies:
+        reports.write_agency(connection, agency, folder / f"{agency}.xlsx")
+    (folder / "index.html").write_text(reports.summary(connection, alerts), encoding="utf-8")
+    _say(f"{len(agencies):,} agencies' files: {folder}")
+    return folder
 
 
 def _new_export(settings: Settings, connection: psycopg.Connection) -> Path | None:
@@ -237,7 +256,8 @@ def command(
         comparing.prepare(connection)
         if action == "compare":
             for name in codes:
-                _compare(settings, connection, settings.national_exports / name, writers(settings))
+                told = _compare(settings, connection, settings.national_exports / name, writers(settings))
+                _write(settings, connection, told["alerts"])
             return [f"{len(codes)} files compared"]
         if action == "answers":
             lines = []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from openpyxl import load_workbook
 
-from national import reconcile, reports
+from national import outbox, reconcile, reports
 from national.push import plan, push
 from national.writers import Unit, Writers
 from sandbox.national_copy import export_csv
@@ -201,17 +201,20 @@ def test_alerts_tell_a_low_share_a_new_class_and_growth(copies, tmp_path):
     with world.connect() as c:
         assert reconcile.alerts(c, first) == []
         said = reconcile.alerts(c, second)
-    assert said == ["Tỷ lệ đồng bộ 40.00 % dưới mức 99 %", "Loại sai lệch mới: Chưa có trên Cổng DVCQG (12)"]
+    assert said == [
+        "Tệp kết xuất: Tỷ lệ đồng bộ 40.00 % dưới mức 99 %",
+        "Tệp kết xuất: Loại sai lệch mới: Chưa có trên Cổng DVCQG (12)",
+    ]
 
 
 def test_an_agency_reads_its_differences_and_answers(copies, tmp_path):
     world, gate = copies
     broken(world, gate)
-    number = compare(world, export(gate, tmp_path / "e.csv"), taken=DAY + dt.timedelta(days=5)).number
+    compare(world, export(gate, tmp_path / "e.csv"), taken=DAY + dt.timedelta(days=5))
     path = tmp_path / "H20.19.xlsx"
     with world.connect() as c:
-        assert reports.write_agency(c, number, "H20.19", path) == 7
-        assert reports.write_agency(c, number, "H20.1", tmp_path / "other.xlsx") == 0
+        assert reports.write_agency(c, "H20.19", path) == 7
+        assert reports.write_agency(c, "H20.1", tmp_path / "other.xlsx") == 0
     book = load_workbook(path)
     sheet = book.active
     assert sheet["A3"].value == "SỐ LIỆU MÔ PHỎNG"
@@ -228,6 +231,92 @@ def test_an_agency_reads_its_differences_and_answers(copies, tmp_path):
     book.save(path)
     with world.connect() as c, pytest.raises(reports.AnswersError, match="H7"):
         reports.read_answers(c, "H20.19", path)
+    sheet["H7"] = None
+    book.save(path)
+    with world.connect() as c, pytest.raises(reports.AnswersError, match=r"never told to H20\.1 "):
+        reports.read_answers(c, "H20.1", path)
+    path.write_text("no workbook")
+    with world.connect() as c, pytest.raises(reports.AnswersError, match="looked for an agency's answers"):
+        reports.read_answers(c, "H20.19", path)
+    with world.connect() as c:
+        reports.write_agency(c, "H20.19", path)
+    said = {r[10] for r in load_workbook(path).active.iter_rows(min_row=6, values_only=True) if r[10]}
+    assert {s.partition(" (")[0] for s in said} == {"Đã sửa", "Không đồng ý"}, "still here, whatever was said"
+
+
+def look_up(world: World, gate: Portal) -> reconcile.Compared:
+    with world.connect() as c:
+        reconcile.look_up(c, gate.exchange(), 20, DAY, "simulated")
+        found = reconcile.compare_looked(c, OURS)
+    assert found is not None
+    return found
+
+
+def standing(world: World) -> dict[tuple[str, str | None], list[str]]:
+    return {(r[0], r[1]): r[2] for r in world.rows("select class, code_here, sources from national.standing")}
+
+
+def test_what_a_look_up_found_stands_beside_what_the_file_told(copies, tmp_path):
+    world, gate = copies
+    broken(world, gate)
+    with world.connect() as c:
+        assert reconcile.compare_looked(c, OURS) is None, "nobody was looked up"
+    compare(world, export(gate, tmp_path / "e.csv"), taken=DAY + dt.timedelta(days=5))
+    gate.copy.replace(code(8), gate.copy.find(code(8))[0] | {"TrangThaiHoSo": "9"})
+    found = look_up(world, gate)
+    assert (found.source, found.here, found.classes["missing_there"]) == ("look_up", 20, 3)
+    both = ["export", "look_up"]
+    assert standing(world) == {
+        ("missing_there", code(1)): both, ("missing_there", code(2)): both, ("code_differs", code(3)): ["export"],
+        ("duplicated_there", code(4)): both, ("duplicated_there", code(5)): ["export"],
+        ("content_differs", code(6)): both, ("content_differs", code(8)): ["look_up"],
+        ("missing_here", None): ["export"],
+    }  # fmt: skip
+    with world.connect() as c:
+        assert reports.write_agency(c, "H20.19", tmp_path / "a.xlsx") == 8
+        assert any("Tra cứu: Tỷ lệ đồng bộ 85.00 %" in a for a in reconcile.alerts(c, found.number))
+    rows = list(load_workbook(tmp_path / "a.xlsx").active.iter_rows(min_row=6, values_only=True))
+    assert {r[9] for r in rows if r[1] == code(8)} == {"Tra cứu"}
+    assert {r[9] for r in rows if r[1] == code(6)} == {"Tệp kết xuất, Tra cứu"}
+
+
+def test_a_later_look_up_takes_away_what_the_file_told_and_heals_what_is_ours(copies, tmp_path):
+    world, gate = copies
+    kept = gate.copy.find(code(2))[0]
+    gate.copy.delete(code(1))
+    gate.copy.delete(code(2))
+    compare(world, export(gate, tmp_path / "e.csv"), taken=DAY + dt.timedelta(days=5))
+    gate.copy.insert([kept])
+    found = look_up(world, gate)
+    assert standing(world) == {("missing_there", code(1)): ["export", "look_up"]}
+    with world.connect() as c:
+        assert reconcile.heal(c, found.number)["missing_there"] == 1
+    sync(world, gate)
+    with world.connect() as c:
+        again = reconcile.compare_looked(c, OURS)
+    assert again is not None
+    assert dict(again.classes) == {}, "what was sent since is not told by an older look-up"
+    assert look_up(world, gate).here == 20
+    assert standing(world) == {}
+
+
+def test_what_differed_is_looked_at_again_before_what_is_done(copies):
+    world, gate = copies
+    world.put(*range(1, 21), status_code=10)
+    sync(world, gate)
+    gate.copy.delete(code(20))
+    look_up(world, gate)
+    with world.connect() as c:
+        assert reconcile.look_up(c, gate.exchange(), 1, DAY, "simulated") == {"missing_there": 1}
+
+
+def test_a_stop_ends_looking_up_too(copies):
+    world, gate = copies
+    with world.connect() as c:
+        outbox.stop(c, "cổng bảo trì", "người trực")
+        with pytest.raises(outbox.Stopped, match="bảo trì"):
+            reconcile.look_up(c, gate.exchange(), 5, DAY, "simulated")
+    assert world.rows("select count(*) from national.looked") == [(0,)]
 
 
 def test_the_page_shows_figures_and_no_dossier(copies, tmp_path):
@@ -235,7 +324,7 @@ def test_the_page_shows_figures_and_no_dossier(copies, tmp_path):
     broken(world, gate)
     number = compare(world, export(gate, tmp_path / "e.csv"), taken=DAY + dt.timedelta(days=5)).number
     with world.connect() as c:
-        page = reports.summary(c, number, reconcile.alerts(c, number))
+        page = reports.summary(c, reconcile.alerts(c, number))
     assert "90.00 %" in page
     assert "SỐ LIỆU MÔ PHỎNG" in page
     assert "<td>H20.19</td>" in page

@@ -181,6 +181,10 @@ def test_an_operator_looks_stops_tries_again_and_lets_go_on(place):
     national.command(place.settings, "stop", "cổng bảo trì đến 8 giờ")
     with pytest.raises(NothingToDo, match="bảo trì"):
         place.sync()
+    assert place.world.states() == {}, "nothing is planned either"
+    address = lambda: Address(place.exchange, CLIENT_ID, CLIENT_SECRET)  # noqa: E731
+    with pytest.raises(NothingToDo, match="bảo trì"):
+        national.reconcile(place.settings, address)
     assert "STOPPED" in national.command(place.settings, "status")[0]
     national.command(place.settings, "resume", "cổng đã lại chạy")
     place.sync()
