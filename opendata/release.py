@@ -122,6 +122,26 @@ class ReleaseOutcome:
     seconds: float
 
 
+def _refuse_vanished(previous: Path | None, builds: Sequence[Build], withdrawn: Mapping[str, object]) -> None:
+    """ReleaseError where a table of the release before is declared no more: its address would end without a word."""
+    if previous is None:
+        return
+    declared = {table.resource.name for build in builds for table in build.tables}
+    gone = [
+        f"{table['name']} (dataset {dataset['id']})"
+        for dataset in _read_json(previous / "release.json")["datasets"]
+        if dataset["id"] not in withdrawn
+        for table in dataset["tables"]
+        if table["name"] not in declared
+    ]
+    if gone:
+        raise ReleaseError(
+            f"Published in release {previous.name} and no longer declared or without rows: {', '.join(gone)}. Put it "
+            "back into its exposure (dbt/models/exposures.yml), or withdraw it, so that readers find a notice: "
+            "python -m opendata withdraw"
+        )
+
+
 def publish(
     home: Path,
     manifest: Path,
@@ -161,6 +181,7 @@ def publish(
             previous = releases / f"{newest:06d}" if newest else None
             known = {path.name for path in releases.glob("[0-9]*/*/")}
             builds, waiting = _build(building, datasets, url, known)
+            _refuse_vanished(previous, builds, withdrawn)
             digest = _content_digest(builds, withdrawn, address)
             rows = {build.dataset.id: sum(table.rows for table in build.tables) for build in builds}
             withheld = {

@@ -167,7 +167,7 @@ def test_a_release_of_the_main_job_is_served(server: Server, undisturbed: dict[s
     home = server.page("/")
     assert home.ok
     assert "DỮ LIỆU MÔ PHỎNG" in home.text
-    assert home.headers["Content-Security-Policy"].startswith("default-src 'self'")
+    assert home.headers["Content-Security-Policy"] == "frame-ancestors 'none'; base-uri 'none'"
     now, first = server.page("/release.json"), server.page("/releases/000001/release.json")
     assert now.json() == first.json()
     table = next(t for d in now.json()["datasets"] for t in d["tables"])

@@ -173,6 +173,22 @@ def test_changed_content_makes_the_next_release_and_keeps_the_old_one(warehouse:
     assert os.readlink(warehouse.current) == "releases/000002"  # noqa: PTH115
 
 
+def test_a_dataset_that_is_declared_no_more_is_told_until_it_is_withdrawn(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    before = warehouse.files()
+    (gone,) = [k for k, e in warehouse.manifest["exposures"].items() if e["label"] == "procedures"]
+    del warehouse.manifest["exposures"][gone]
+    (warehouse.approvals / "procedures.yml").unlink()
+    with pytest.raises(
+        ReleaseError, match=r"release 000001 and no longer declared .*procedures.*opendata withdraw"
+    ):
+        warehouse.publish()
+    assert warehouse.files() == before
+    withdraw(warehouse.home, "procedures", "Sở", Text("Trùng với danh mục khác", "Same as another"))
+    assert warehouse.publish().number == 2
+    assert "Trùng với danh mục khác" in (warehouse.current / "procedures" / "index.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("value", "kind"),
     [

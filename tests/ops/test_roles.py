@@ -612,7 +612,8 @@ def test_no_person_has_rights_by_default(place: Place):
         "where a.grantee <> d.defaclrole",
     )
     house = {
-        urlsplit(place.settings.login_url(n)).username for n in ("dbt", "publisher", "analyst", "auditor")
+        urlsplit(place.settings.login_url(n)).username
+        for n in ("loader", "dbt", "publisher", "analyst", "auditor")
     }
     assert {r[0] for r in rows} <= house
 
