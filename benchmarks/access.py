@@ -62,6 +62,10 @@ _TABLES = {
         "_citizen_check.yml",
         f"{_ONE_DOSSIER}, generate_series(1, 1) as k where n % 4 = 0",
     ),
+    "as_of_day": (
+        "_morning_list.yml",
+        f"{_ONE_EACH} generate_series({DAYS}, {DAYS}) as n, generate_series(1, 1) as k",
+    ),
     "dim_date": ("_marts.yml", f"{_ONE_EACH} generate_series(0, 4379) as n, generate_series(1, 1) as k"),
     "dim_procedure": ("_marts.yml", f"{_ONE_EACH} generate_series(0, 900) as n, generate_series(1, 1) as k"),
     "dim_comparable_area": (
@@ -99,7 +103,7 @@ _VALUES = {
     "is_owed": "n % 50 = 0",
     "handover_key": "md5('handover' || n)", "handover_no": "1", "from_agency_code": "'000.00.19.H58'",
     "to_agency_code": "agency", "handover_date": "date '2025-07-01'", "decision_no": "'202/2025/QH15'",
-    "date_day": "day", "calendar_year": "extract(year from day)", "is_working_day": "n % 7 < 5",
+    "as_of_date": "day", "date_day": "day", "calendar_year": "extract(year from day)", "is_working_day": "n % 7 < 5",
     "working_day_number": "n * 5 / 7", "holiday_name": "case when n % 365 = 40 then 'Tết Nguyên Đán' end",
     "dim_procedure.procedure_code": "'1.' || lpad(n::text, 6, '0')", "procedure_name": "'Thủ tục ' || n",
     "time_limit_in_person": "10", "time_limit_in_person_unit": "'WORKING_DAY'",

@@ -1,14 +1,16 @@
 {#-
   Overdue as form II.06a counts it: by calendar date, not by hour.
   Finished: late when the day it ended comes after the due day; no due day means on time; withdrawn means on time.
-  Still open: late when the as-of day comes after the due day. Not received: never late.
+  Still open: late when the as-of day comes after the due day; waiting for the applicant's papers (status 5) counts as
+  in time. Not received: never late.
   Null: finished, but the source does not say when.
   Source: counting rules of form II.06a (trước hạn <, đúng hạn = or no due day, quá hạn >).
 -#}
-{% macro is_overdue_by_calendar_date(report_group, completed_date, due_date, as_of_date) -%}
+{% macro is_overdue_by_calendar_date(report_group, status_code, completed_date, due_date, as_of_date) -%}
     case
         when {{ report_group }} in ('withdrawn', 'not_received') or {{ due_date }} is null then false
         when {{ report_group }} = 'resolved' then {{ completed_date }} > {{ due_date }}
+        when {{ is_waiting_for_papers(status_code) }} then false
         else {{ as_of_date }} > {{ due_date }}
     end
 {%- endmacro %}

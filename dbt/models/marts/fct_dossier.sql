@@ -53,7 +53,7 @@ as_of as (
         from {{ this }} as fact
         cross join as_of
         where not fact.is_resolved and fact.is_overdue <> {{ is_overdue_by_calendar_date(
-            'fact.report_group', 'fact.completed_date', 'fact.due_date', 'as_of.as_of_date'
+            'fact.report_group', 'fact.status_code', 'fact.completed_date', 'fact.due_date', 'as_of.as_of_date'
         ) }}
 
     ),
@@ -137,7 +137,9 @@ final as (
         status_code,
         report_group,
         {{ is_resolved_in_form_06a('report_group') }} as is_resolved,
-        {{ is_overdue_by_calendar_date('report_group', 'completed_date', 'due_date', 'as_of_date') }} as is_overdue,
+        {{ is_overdue_by_calendar_date(
+            'report_group', 'status_code', 'completed_date', 'due_date', 'as_of_date'
+        ) }} as is_overdue,
         supplement_count,
         is_vneid_account,
         online_payment_code,
