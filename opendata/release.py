@@ -84,6 +84,8 @@ class Table:
     captured: tuple[date, date] | None = None
     period: tuple[date, date] | None = None
     changes: difference.Difference | None = None
+    #: Its last period lacks days.
+    is_provisional: bool = False
 
 
 @dataclass
@@ -586,7 +588,7 @@ def _origin(dataset: Dataset, cursor: Any) -> str:
 def _write(rows: Rows, folder: Path, dataset: Dataset) -> Table:
     """Write the files of one table from one pass over its rows; returns what was written."""
     resource, named = rows.resource, dataset.approval.as_published
-    seen = Seen(resource.period_column, named.captured_column if named else None)
+    seen = Seen(resource.period_column, named.captured_column if named else None, resource.provisional_column)
     table = Table(resource, rows.origin, rows.columns, 0, rows.withheld, [], [])
     explained = [tabular.DICTIONARY_COLUMNS, *tabular.dictionary_rows(table)]
     stem = f"{resource.name}.{rows.origin}"
@@ -598,6 +600,7 @@ def _write(rows: Rows, folder: Path, dataset: Dataset) -> Table:
         raise ReleaseError(f"{dataset.id}: {SCHEMA}.{resource.table}: {error}") from None
     table.rows, table.preview, table.captured = seen.rows, seen.preview, seen.captured
     table.period = seen.period(f"{SCHEMA}.{resource.table}")
+    table.is_provisional = seen.ends_provisional()
     return table
 
 
@@ -607,10 +610,13 @@ class Seen:
 
     period_column: str | None
     captured_column: str | None
+    provisional_column: str | None
     rows: int = 0
     preview: list[list[str]] = field(default_factory=list)
     captured: tuple[date, date] | None = None
     periods: set[object] = field(default_factory=set)
+    #: Those with provisional rows.
+    provisional: set[object] = field(default_factory=set)
 
     def watch(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Pass batches on."""
@@ -621,6 +627,9 @@ class Seen:
             self.rows += batch.num_rows
             if self.period_column:
                 self.periods |= set(pc.unique(batch[self.period_column]).to_pylist())
+                if self.provisional_column:
+                    open_rows = batch.filter(pc.fill_null(batch[self.provisional_column], False))
+                    self.provisional |= set(pc.unique(open_rows[self.period_column]).to_pylist())
             if self.captured_column and self.captured_column in batch.schema.names:
                 extremes = pc.min_max(batch[self.captured_column]).as_py()
                 if extremes["min"] is not None:
@@ -638,6 +647,12 @@ class Seen:
             )
         whole = [span for span in spans if span]
         return (min(span[0] for span in whole), max(span[1] for span in whole)) if whole else None
+
+    def ends_provisional(self) -> bool:
+        """Whether the last period has provisional rows."""
+        ends = {v: span[1] for v in self.periods if v is not None and (span := days_of(v))}
+        last = max(ends.values(), default=None)
+        return any(ends.get(value) == last for value in self.provisional if value is not None)
 
 
 def _day(value: datetime | date) -> date:

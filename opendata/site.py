@@ -157,15 +157,16 @@ class Shown:
 
     @cached_property
     def until(self) -> tuple[date, bool] | None:
-        """The last day the figures speak of, where a column tells, and whether its period still goes on.
+        """The last day the figures speak of, where a column tells, and whether its period is still incomplete.
 
-        A period that had not ended when the figures were taken tells of the days before that only.
+        A period that had not ended when the figures were taken tells of the days before that only; one that the rows
+        call provisional lacks days, too.
         """
-        days = [table.period[1] for table in self.tables if table.period]
-        if not days:
+        last = {table.period[1]: table.is_provisional for table in self.tables if table.period}
+        if not last:
             return None
         taken = self.build.captured[1] if self.build.captured else self._made
-        return min(max(days), taken), max(days) > taken
+        return min(max(last), taken), max(last) > taken or last[max(last)]
 
     def preview(self, table: Table) -> list[list[str | None]]:
         """Return the first rows of a table, as text, read from its Parquet file; None where a cell is empty."""

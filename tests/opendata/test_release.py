@@ -13,16 +13,18 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import date
 from pathlib import Path
 
 import frictionless
 import openpyxl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from opendata.catalogue import CatalogueError, Text
 from opendata.disclosure.earlier import remember
-from opendata.release import ReleaseError, publish, withdraw
+from opendata.release import ReleaseError, Seen, publish, withdraw
 from tests.opendata.conftest import TODAY, Warehouse
 
 ENDINGS = (".csv", ".excel.csv", ".parquet", ".jsonl", ".xlsx")
@@ -171,6 +173,16 @@ def test_changed_content_makes_the_next_release_and_keeps_the_old_one(warehouse:
     old = warehouse.home / "open-data/releases/000001"
     assert {str(p.relative_to(old)): p.read_bytes() for p in old.rglob("*") if p.is_file()} == before
     assert os.readlink(warehouse.current) == "releases/000002"  # noqa: PTH115
+
+
+@pytest.mark.parametrize(("provisional", "told"), [("2025-07", True), ("2025-06", False), (None, False)])
+def test_a_last_period_with_provisional_rows_is_known(provisional: str | None, told: bool) -> None:
+    months = ["2025-06", "2025-06", "2025-07"]
+    batch = pa.RecordBatch.from_pylist([{"month": m, "early": m == provisional} for m in months])
+    seen = Seen("month", None, "early")
+    assert [b.num_rows for b in seen.watch([batch])] == [3]
+    assert seen.period("here") == (date(2025, 6, 1), date(2025, 7, 31))
+    assert seen.ends_provisional() is told
 
 
 def test_a_dataset_that_is_declared_no_more_is_told_until_it_is_withdrawn(warehouse: Warehouse) -> None:

@@ -196,7 +196,7 @@ def test_a_dataset_page_tells_what_a_reader_asks(released: Warehouse, found: dic
     assert "province tỉnh" in units
     captured = re.sub(r"\s+", " ", found["service-index-766/index.html"].text)
     assert "theo công bố của Cổng Dịch vụ công quốc gia" in captured
-    assert "Số liệu đến 18/9/2026 (kỳ cuối chưa kết thúc, tạm tính)" in captured
+    assert "Số liệu đến 18/9/2026 (kỳ cuối chưa đủ ngày, tạm tính)" in captured
     quality = re.sub(r"\s+", " ", found["procedures/en/index.html"].text)
     assert "Release gate: 2 of 2 checks hold." in quality
     assert "Release gate" not in re.sub(r"\s+", " ", found["procedures/index.html"].text)
