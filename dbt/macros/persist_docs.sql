@@ -20,3 +20,11 @@
 {% macro in_both_languages(described) -%}
     {{ described.config.meta.vi }} · {{ described.description }}
 {%- endmacro %}
+
+
+{#- The same for a function; dbt writes no comment on it at all. -#}
+{% macro postgres__scalar_function_sql(target_relation) -%}
+    {{ default__scalar_function_sql(target_relation) }}
+    comment on function {{ target_relation.render() }}({{ model.arguments | map(attribute='data_type') | join(', ') }})
+    is {{ postgres_escape_comment(in_both_languages(model)) }};
+{%- endmacro %}

@@ -170,7 +170,7 @@ select
     counted.place_code,
     case counted.place_kind
         when 'responsible_agency' then agency.agency_name
-        else unit.unit_name
+        else coalesce(unit.unit_name, {{ name_of_unknown_code('counted.place_code') }})
     end as place_name,
     counted.is_before_reorganisation,
     counted.received,
