@@ -385,6 +385,31 @@ def test_the_cookbook_leads_from_a_number_to_its_dossiers(place: Place):
     assert place.rows("trade", behind) == []
 
 
+def test_the_cookbook_counts_what_the_facts_hold(place: Place):
+    """Its answers add up to what a plainer question counts; nothing stands twice after two handovers."""
+    text = (PROJECT / "docs" / "cookbook.md").read_text(encoding="utf-8")
+    asked = dict(re.findall(r"^## (\d+)\..*?```sql\n(.*?);\n```", text, re.DOTALL | re.MULTILINE))
+    open_now = "report_group in ('open', 'paused')"
+    ((overdue,),) = place.rows("reader", f"select count(*) from fct_dossier where {open_now} and is_overdue")
+    assert sum(count for _, count, _ in place.rows("reader", asked["1"])) == overdue > 0
+    # A commune of the area most dossiers come from, in place of the example's.
+    ((commune, received),) = place.rows(
+        "reader",
+        "select min(area.commune_code), max(series.received) from dim_comparable_area area join "
+        "(select area_code, sum(received) as received from fct_received_by_area_monthly group by 1) series "
+        "using (area_code) where not area.is_old_commune group by area_code order by 2 desc, 1 limit 1",
+    )
+    assert asked["3"].count("'28249'") == 1
+    series = place.rows("reader", asked["3"].replace("'28249'", f"'{commune}'"))
+    assert sum(row[2] for row in series) == received > 0
+    inherited = place.rows("reader", asked["4"])
+    ((handed_over,),) = place.rows(
+        "reader",
+        f"select count(*) from fct_dossier where {open_now} and dossier_key in (select dossier_key from fct_handover)",
+    )
+    assert sum(row[4] for row in inherited) == handed_over > 0
+
+
 def test_the_rows_of_an_abolished_body_are_its_successors(place: Place):
     """By the decisions from which handovers follow: the new province's department of the same name has taken over."""
     before = place.rows("justice", "select count(*) from fct_dossier")[0][0]
