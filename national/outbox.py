@@ -180,7 +180,9 @@ def plan_dossiers(connection: psycopg.Connection, unit: str, planned: Sequence[P
                     state = case
                         when held.state in ('sending', 'conflict') then held.state
                         when excluded.state = 'held' then 'held'
-                        when excluded.draft_hash = held.accepted_draft_hash then 'accepted'
+                        -- Not where the portal lost it, or was found to hold what may be replaced: it must be sent.
+                        when excluded.draft_hash = held.accepted_draft_hash and held.base_hash = held.accepted_hash
+                            then 'accepted'
                         else 'waiting' end
                 where (held.draft_hash, held.mapping_version, held.agency_code, held.unit_code)
                     <> (excluded.draft_hash, excluded.mapping_version, excluded.agency_code, excluded.unit_code)

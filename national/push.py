@@ -151,7 +151,7 @@ def dry_run(
                     yield _shown(p, unit, "held", tables["dossier"], p.lacking)
                 elif state == "conflict":
                     yield _shown(p, unit, "conflict", tables["dossier"])
-                elif accepted != p.draft_hash:
+                elif state == "waiting" or accepted != p.draft_hash:
                     yield _shown(p, unit, "update" if base else "insert", tables["dossier"])
             sent = _known_steps(connection, [p.key for p in dossiers])
             for p in steps:

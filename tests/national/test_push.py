@@ -193,6 +193,21 @@ def test_what_somebody_else_wrote_is_told_and_not_overwritten(world, gate):
     settled(world, gate)
 
 
+def test_what_is_given_up_is_replaced_also_where_our_content_is_again_what_it_was(world, gate):
+    world.put(1)
+    run(world, gate)
+    code = "H20.19-250702-0001"
+    gate.copy.replace(code, gate.copy.find(code)[0] | {"TrangThaiHoSo": "9"})
+    world.put(1, status_code=5)
+    assert run(world, gate).done["conflict"] == 1
+    with world.connect() as connection:
+        outbox.retry(connection, [code], adopt=True)
+    world.put(1)
+    run(world, gate)
+    assert gate.copy.find(code)[0]["TrangThaiHoSo"] == "4"
+    settled(world, gate)
+
+
 @pytest.mark.parametrize("adopt", [False, True])
 def test_what_an_earlier_writer_left_is_replaced_only_by_decision(world, gate, adopt):
     world.put(1, steps=1)

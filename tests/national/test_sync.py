@@ -15,7 +15,7 @@ import yaml
 
 from ops import national
 from ops.outcomes import NothingToDo, read_outcomes
-from ops.settings import Settings, SettingsError
+from ops.settings import VIETNAM, Settings, SettingsError
 from ops.tasks import Address
 from tests.conftest import CLIENT_ID, CLIENT_SECRET, Vault, start_sandbox, stop
 from tests.national.world import MOMENT, World
@@ -231,3 +231,23 @@ def test_a_morning_names_what_differs_and_the_next_sync_heals_it(place):
     assert national.command(place.settings, "answers", codes=answered) == ["0 answers of H20.19"]
     with pytest.raises(SettingsError, match="looked for the portal's export"):
         national.reconcile(place.settings, address, "nothing.csv")
+
+
+def test_a_morning_without_a_file_tells_what_look_ups_found_and_has_it_sent_again(place, monkeypatch):
+    place.load()
+    place.sync()
+    monkeypatch.setattr(national, "SPAN", (dt.datetime.now(VIETNAM).date() - MOMENT.date()).days)
+    address = lambda: Address(place.exchange, CLIENT_ID, CLIENT_SECRET)  # noqa: E731
+    place.post("held", delete=[CODES[0]])
+    found = national.reconcile(place.settings, address)
+    assert found["looked_up"] == {"same": 5, "missing_there": 1}
+    assert found["look_ups"]["healed"] == {"missing_there": 1, "content_differs": 0}
+    assert found["look_ups"]["alerts"] == ["Tra cứu: Tỷ lệ đồng bộ 83.33 % dưới mức 99 %"]
+    assert (Path(found["folder"]) / "H20.19.xlsx").exists()
+    assert "Tra cứu: Tỷ lệ đồng bộ" in (Path(found["folder"]) / "index.html").read_text()
+    (path,) = national.command(place.settings, "dry-run")
+    shown = [json.loads(line)["action"] for line in Path(path).read_text().splitlines()]
+    assert shown == ["insert", "progress", "progress"]
+    assert place.sync()["done"] == {"dossier accepted": 1, "progress accepted": 2}
+    assert "folder" in national.reconcile(place.settings, address)
+    assert place.world.rows("select count(*) from national.standing") == [(0,)]
