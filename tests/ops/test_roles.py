@@ -1013,17 +1013,16 @@ def test_a_query_ends_though_its_reader_lifted_his_own_limit(place: Place):
                 "justice",
                 "set statement_timeout = 0",
                 "select 1",
-                "select count(*) from generate_series(1, 100000000000)",
+                # In the list of columns the rows are not stored first: no limit but time ends it.
+                "select count(*) from (select generate_series(1, 100000000000)) as s",
             )
         )
 
-    began = time.monotonic()
     query = threading.Thread(target=hog)
     query.start()
     assert until_ended(place, 20) == (place.login("justice"), "query took too long")
     query.join(10)
     assert "terminat" in told[0]
-    assert time.monotonic() - began < 12
 
 
 def test_who_is_idle_in_a_transaction_is_ended_though_he_lifted_his_own_limit(place: Place):
