@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -55,6 +56,8 @@ PREVIEW_ROWS = 10
 #: So many releases stand in the history of a page, and in the feed.
 HISTORY = 20
 LANGUAGES = (VIETNAMESE, ENGLISH)
+#: Texts that Excel and LibreOffice make something else of when they open a CSV file.
+READ_AS_NUMBER = r"(?i)^(\d[\d.,:/ -]*(e\d+)?|true|false)$"
 #: Names of the site's own folders: no dataset may be called so.
 PAGES = {
     "home": Text("", "en/"),
@@ -198,6 +201,23 @@ class Shown:
                 f"  colClasses = c({classes}))\nhead(data)",
             ),
             ("DuckDB", f'-- {after}\nSELECT "{column}", count(*) FROM \'{local}\' GROUP BY "{column}";'),
+        ]
+
+    @cached_property
+    def typed_as_text(self) -> list[str]:
+        """Return the columns of the first table whose texts a spreadsheet takes for numbers, dates or truth values.
+
+        Codes would lose their leading zeros there, and 2025-06 would become a day of June.
+        """
+        path = next(file.path for file in self.tables[0].files if file.format == "parquet")
+        kinds = {c.name: frictionless_type(c.data_type) for c in self.tables[0].columns}
+        texts = pq.read_table(
+            self.folder / path, columns=[n for n, kind in kinds.items() if kind == "string"]
+        )
+        return [
+            name
+            for name in texts.column_names
+            if pc.any(pc.match_substring_regex(pc.unique(texts[name]), READ_AS_NUMBER)).as_py()
         ]
 
     @cached_property

@@ -13,15 +13,20 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import date
+from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 from xml.etree import ElementTree
 
+import duckdb
+import pyarrow.parquet as pq
 import pytest
+from openpyxl import load_workbook
 
 from opendata.catalogue import CatalogueError
+from opendata.files import neutralise_formulas
 from opendata.site import RESERVED, read_planned
 from opendata.words import FREQUENCIES, THEMES, VIETNAMESE, fold
 from tests.conftest import free_port, stop, wait_for
@@ -371,14 +376,17 @@ def test_every_theme_and_frequency_has_a_name() -> None:
 # --- the examples of the page, as a reader would run them
 
 
-@pytest.fixture
-def served(warehouse: Warehouse) -> Iterator[Warehouse]:
+@pytest.fixture(scope="module")
+def served(
+    postgres: str, _manifest: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Warehouse]:
+    made = new_warehouse(postgres, _manifest, tmp_path_factory.mktemp("examples"))
     port = free_port()
-    command = [sys.executable, "-m", "ops.site", str(warehouse.home / "open-data"), str(port)]
+    command = [sys.executable, "-m", "ops.site", str(made.home / "open-data"), str(port)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         wait_for(lambda: _answers(port))
-        warehouse.publish(address=f"http://127.0.0.1:{port}")
-        yield warehouse
+        made.publish(address=f"http://127.0.0.1:{port}")
+        yield made
         stop(process)
 
 
@@ -407,9 +415,6 @@ def test_the_example_for_python_runs_as_it_stands_on_the_page(
 def test_the_example_for_duckdb_runs_as_it_stands_on_the_page(
     served: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    duckdb = pytest.importorskip(
-        "duckdb", reason="the example for DuckDB needs duckdb, which is not installed here"
-    )
     for dataset in DATASETS:
         monkeypatch.chdir(served.current / dataset)
         assert sum(row[-1] for row in duckdb.sql(snippet(served, dataset, "duckdb")).fetchall()) > 0
@@ -418,10 +423,70 @@ def test_the_example_for_duckdb_runs_as_it_stands_on_the_page(
 def test_the_example_for_r_runs_as_it_stands_on_the_page(served: Warehouse) -> None:
     program = shutil.which("Rscript")
     if program is None:
-        pytest.skip("the example for R needs Rscript, which is not installed here")
+        pytest.skip("looked for Rscript on the path; apt-get install r-base-core brings it")
     for dataset in DATASETS:
         lines = snippet(served, dataset, "r")
         done = subprocess.run(
             [program, "-e", lines + "\nstopifnot(nrow(data) > 1)"], capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
+
+
+def as_text_columns(warehouse: Warehouse, dataset: str) -> list[str]:
+    page = warehouse.files()[f"{dataset}/index.html"].decode()
+    return re.findall(r'<code class="as-text">(.*?)</code>', page)
+
+
+def test_the_page_names_the_columns_that_a_spreadsheet_would_spoil(served: Warehouse) -> None:
+    assert {dataset: as_text_columns(served, dataset) for dataset in DATASETS} == {
+        "administrative-units": ["unit_code"],
+        "dossier-results-monthly": [],
+        "procedures": ["procedure_code"],
+        "service-index-766": ["period"],
+    }
+
+
+def test_a_spreadsheet_shows_what_the_page_promises(served: Warehouse, tmp_path: Path) -> None:
+    """The workbooks as they open; the CSV for Excel imported as the page says: UTF-8, and Text where it says so."""
+    program = shutil.which("soffice")
+    if program is None:
+        pytest.skip("looked for soffice on the path; apt-get install libreoffice-calc-nogui brings it")
+
+    def opened(files: list[Path], *options: str) -> list[list[tuple[Any, ...]]]:
+        profile = f"-env:UserInstallation=file://{tmp_path}/profile"
+        command = [
+            program,
+            "--headless",
+            profile,
+            *options,
+            "--convert-to",
+            "xlsx",
+            "--outdir",
+            str(tmp_path),
+        ]
+        subprocess.run([*command, *map(str, files)], check=True, capture_output=True, timeout=120)
+        books = [load_workbook(tmp_path / file.with_suffix(".xlsx").name) for file in files]
+        return [list(book.worksheets[0].iter_rows(values_only=True)) for book in books]
+
+    def shown(value: object) -> object:
+        if isinstance(value, date):  # a moment, too
+            return value.strftime("%Y-%m-%d")
+        if isinstance(value, bool):
+            return f"={str(value).upper()}()"  # as the spreadsheet keeps a truth value it read from text
+        return float(value) if isinstance(value, int | Decimal) else value
+
+    datasets = ("dossier-results-monthly", "procedures")
+    typed = [next(served.current.glob(f"{dataset}/{dataset}.*.parquet")) for dataset in datasets]
+    books = opened([path.with_suffix(".xlsx") for path in typed])
+    for dataset, path, book in zip(datasets, typed, books, strict=True):
+        data = neutralise_formulas(pq.read_table(path))
+        data = data.select([f.name for f in data.schema if not str(f.type).startswith("timestamp")])
+        wanted = [tuple(map(shown, row.values())) for row in data.to_pylist()]
+        text = as_text_columns(served, dataset)
+        header = book[0]
+        kinds = "/".join(f"{at}/{2 if name in text else 1}" for at, name in enumerate(header, 1))
+        (plain,) = opened([path.with_suffix(".excel.csv")], f"--infilter=CSV:44,34,76,1,{kinds}")
+        for rows in (book, plain):
+            assert rows[0] == header
+            kept = [at for at, name in enumerate(header) if name in data.column_names]
+            assert [tuple(shown(row[at]) for at in kept) for row in rows[1:]] == wanted
