@@ -2,9 +2,10 @@
 
 | Login | Is | May |
 |---|---|---|
-| loader | the steps from pull to load, collect, ..._national | reads marts; owns raw, landing_stage, ops, national |
+| loader | the steps from pull to load, collect | owns raw, landing_stage, ops |
 | dbt | the build | reads raw, ops and national; owns seeds, staging, intermediate, marts, ioc, open_data |
 | publisher | the gates, publish | reads landing_stage, ops, marts, open_data |
+| national | sending to the national portal, comparing with it | reads raw, marts; owns national |
 | analyst | a person with questions | reads marts |
 | auditor | a person who looks at what was run | reads ops: loads and outcomes, which hold no row of anybody |
 
@@ -25,16 +26,17 @@ from urllib.parse import unquote, urlsplit
 import psycopg
 from psycopg import sql
 
-from ops.settings import LOGINS, Settings, SettingsError
+from ops.settings import LOGINS, TASK_LOGINS, Settings, SettingsError
 
 OWNS = {
-    "loader": ("raw", "landing_stage", "ops", "national"),
+    "loader": ("raw", "landing_stage", "ops"),
     "dbt": ("seeds", "staging", "intermediate", "marts", "ioc", "open_data"),
+    "national": ("national",),
 }
 READS = {
-    "loader": ("marts",),
     "dbt": ("raw", "ops", "national"),
     "publisher": ("landing_stage", "ops", "marts", "open_data"),
+    "national": ("raw", "marts"),
     "analyst": ("marts",),
     "auditor": ("ops",),
 }
@@ -51,8 +53,8 @@ OF_STEP = {
     "publish": {"publisher"},
     "push_catalogue": set(),
     "collect": {"loader"},
-    "sync_national": {"loader"},
-    "reconcile_national": {"loader"},
+    "sync_national": {"national"},
+    "reconcile_national": {"national"},
 }
 #: What Airflow's own processes sign in with. Airflow takes the first of them away from its tasks, and leaves the rest.
 _AIRFLOW_DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
@@ -134,13 +136,14 @@ def prepare(settings: Settings, url: str) -> None:
                 # Operators may do what these may; and who hands out a login's objects must be a member of it.
                 _do(connection, "grant {} to {}", name, owner)
         _keep_from_people(connection, [owner, *(found[n][0] for n in (*OWNS, "publisher"))])
+        before = [owner, *(found[login][0] for login in OWNS)]
         for login, schemas in OWNS.items():
             for schema in schemas:
-                _own(connection, schema, found[login][0], owner)
-        for login, schemas in READS.items():
-            for maker, owned in OWNS.items() if login in found else ():
+                _own(connection, schema, found[login][0], before)
+        for login in found:
+            for maker, owned in OWNS.items():
                 for schema in owned:
-                    if schema in schemas:
+                    if schema in READS.get(login, ()):
                         _let_read(connection, schema, found[maker][0], found[login][0])
                     elif maker != login:
                         _let_read_no_more(connection, schema, found[maker][0], found[login][0])
@@ -177,11 +180,11 @@ def _given(settings: Settings) -> dict[str, tuple[str, str]]:
                 "the warehouse's database (looked in the environment and .env)"
             )
         found[login] = (name, password)
-    lacking = [f"WAREHOUSE_{n.upper()}_URL" for n in ("loader", "dbt", "publisher") if n not in found]
+    lacking = [f"WAREHOUSE_{n.upper()}_URL" for n in TASK_LOGINS if n not in found]
     if lacking:
         raise SettingsError(
             f"looked for {', '.join(lacking)} in the environment and .env and found nothing; either all tasks have "
-            "logins of their own (loader, dbt, publisher), or WAREHOUSE_URL's does everything"
+            f"logins of their own ({', '.join(TASK_LOGINS)}), or WAREHOUSE_URL's does everything"
         )
     names = [name for name, _ in found.values()] + [unquote(urlsplit(settings.warehouse_url).username or "")]
     if len(set(names)) < len(names):
@@ -219,8 +222,8 @@ def _keep_from_people(connection: psycopg.Connection, house: list[str]) -> None:
             )
 
 
-def _own(connection: psycopg.Connection, schema: str, name: str, before: str) -> None:
-    """Make `schema`, or hand it over with what the login `before` owned in it."""
+def _own(connection: psycopg.Connection, schema: str, name: str, before: list[str]) -> None:
+    """Make `schema`, or hand it over with what one of the logins `before` owned in it."""
     _do(connection, "create schema if not exists {} authorization {}", schema, name)
     held = connection.execute(
         "select pg_get_userbyid(nspowner) from pg_namespace where nspname = %s", (schema,)
@@ -229,8 +232,8 @@ def _own(connection: psycopg.Connection, schema: str, name: str, before: str) ->
         _do(connection, "alter schema {} owner to {}", schema, name)
     rows = connection.execute(
         "select relname from pg_class where relnamespace = to_regnamespace(%s) and relkind in ('r', 'p', 'v', 'm') "
-        "and pg_get_userbyid(relowner) = %s",
-        (schema, before),
+        "and pg_get_userbyid(relowner) = any(%s) and pg_get_userbyid(relowner) <> %s",
+        (schema, before, name),
     ).fetchall()
     for (table,) in rows:
         _do(connection, "alter table {}.{} owner to {}", schema, table, name)

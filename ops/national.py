@@ -49,8 +49,8 @@ def hash_key(settings: Settings) -> bytes:
 
 
 def connect(settings: Settings) -> psycopg.Connection:
-    """The warehouse by the login of the tasks that load, which owns the outbox."""
-    return psycopg.connect(settings.login_url("loader"), connect_timeout=10)
+    """The warehouse by the login that owns the outbox."""
+    return psycopg.connect(settings.login_url("national"), connect_timeout=10)
 
 
 class OfVault:

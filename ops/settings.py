@@ -38,6 +38,7 @@ KNOWN: dict[str, tuple[str, str]] = {
     ),
     "WAREHOUSE_DBT_URL": ("", "the same for the build"),
     "WAREHOUSE_PUBLISHER_URL": ("", "the same for the gates and the publication"),
+    "WAREHOUSE_NATIONAL_URL": ("", "the same for what is sent to the national portal and compared with it"),
     "WAREHOUSE_ANALYST_URL": ("", "a login for people who read marts"),
     "WAREHOUSE_AUDITOR_URL": ("", "a login for people who read what was run and loaded"),
     "VAULT_SOCKET": ("", "the vault's socket; empty: <home>/vault/vault.sock"),
@@ -116,9 +117,9 @@ KNOWN: dict[str, tuple[str, str]] = {
     "PERIOD": (DEFAULT_PERIOD, "what `make run` pulls: 2024-06, 2024, or 2025-06-16/2025-07-15"),
 }
 #: Logins of the warehouse beside its owner; what each may do stands in ops/logins.py.
-LOGINS = ("loader", "dbt", "publisher", "analyst", "auditor")
+LOGINS = ("loader", "dbt", "publisher", "national", "analyst", "auditor")
 #: Those that tasks enter by.
-TASK_LOGINS = ("loader", "dbt", "publisher")
+TASK_LOGINS = ("loader", "dbt", "publisher", "national")
 #: Settings that stand for several ports in a row.
 _PORTS_OF = {"KHOCHUNG_SANDBOX_PORT": 6}
 

@@ -22,8 +22,8 @@ from tests.conftest import free_port
 #: What an operator must give; compose refuses to start without.
 PASSWORDS = (
     "POSTGRES_PASSWORD", "WAREHOUSE_PASSWORD", "AIRFLOW_DB_PASSWORD", "VAULT_DB_PASSWORD", "BROKER_PASSWORD",
-    "AIRFLOW_ADMIN_PASSWORD", "LOADER_PASSWORD", "DBT_PASSWORD", "PUBLISHER_PASSWORD", "ANALYST_PASSWORD",
-    "AUDITOR_PASSWORD",
+    "AIRFLOW_ADMIN_PASSWORD", "LOADER_PASSWORD", "DBT_PASSWORD", "PUBLISHER_PASSWORD", "NATIONAL_PASSWORD",
+    "ANALYST_PASSWORD", "AUDITOR_PASSWORD",
 )  # fmt: skip
 #: What the image is built on, and the images of others.
 IMAGES = ("python:3.11-slim-bookworm", "postgres:17-trixie", "valkey/valkey:8.1", "nginx:1.28")

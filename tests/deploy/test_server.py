@@ -133,6 +133,7 @@ def test_secrets_are_where_they_are_needed_and_nowhere_else(
         "LOADER_PASSWORD": {"prepare", "airflow-worker", "watchdog"},
         "DBT_PASSWORD": {"prepare", "airflow-worker"},
         "PUBLISHER_PASSWORD": {"prepare", "airflow-worker"},
+        "NATIONAL_PASSWORD": {"prepare", "airflow-worker"},
         "ANALYST_PASSWORD": {"prepare"},
         "AUDITOR_PASSWORD": {"prepare"},
         "VAULT_DB_PASSWORD": {"prepare", "vault"},

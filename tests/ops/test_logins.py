@@ -63,8 +63,9 @@ def house(server: Server) -> House:
     postgres.prepare(found)
     with psycopg.connect(found.login_url("loader")) as connection:
         loader.prepare(connection, [tasks.table_spec(contract(t)) for t in contract_names()])
-        outbox.prepare(connection)
         connection.execute("create unlogged table if not exists landing_stage.b1__dossier (x int)")
+    with psycopg.connect(found.login_url("national")) as connection:
+        outbox.prepare(connection)
     with recorded(found.home, "load"):
         pass
     store_outcomes(found.home, found.login_url("loader"))
@@ -113,15 +114,17 @@ def test_a_reader_cannot_let_others_read(house):
     """PostgreSQL only warns whoever grants what he may not."""
     with psycopg.connect(house.settings.login_url("analyst"), autocommit=True) as connection:
         connection.execute("grant select on marts.one to public")
+    assert "permission denied" in house.attempt("loader", "select * from marts.one")
     assert "permission denied" in house.attempt("auditor", "select * from marts.one")
 
 
 @pytest.mark.parametrize(
     ("login", "schemas"),
     [
-        ("loader", {"raw", "landing_stage", "ops", "national", "marts"}),
+        ("loader", {"raw", "landing_stage", "ops"}),
         ("dbt", {"raw", "ops", "national", "seeds", "staging", "intermediate", "marts", "ioc", "open_data"}),
         ("publisher", {"landing_stage", "ops", "marts", "open_data"}),
+        ("national", {"raw", "marts", "national"}),
         ("analyst", {"marts"}),
         ("auditor", {"ops"}),
     ],
@@ -202,6 +205,25 @@ def test_what_an_earlier_version_let_an_analyst_read_is_taken_back(house):
     assert left == []
     assert house.attempt("publisher", "select * from open_data.one") == ""
     assert house.attempt("analyst", "select * from marts.one") == ""
+
+
+def test_what_the_loading_login_held_of_the_way_to_the_portal_goes_to_its_own(house):
+    """An earlier version had one login for both."""
+    loading, national = (urlsplit(house.url(n)).username for n in ("loader", "national"))
+    with psycopg.connect(house.settings.warehouse_url) as connection:
+        connection.execute(f"grant usage on schema marts to {loading}")
+        connection.execute(f"grant select on all tables in schema marts to {loading}")
+        connection.execute(f"alter schema national owner to {loading}")
+        connection.execute(f"alter table national.switch owner to {loading}")
+    assert house.attempt("loader", "select * from national.switch, marts.one") == ""
+    postgres.prepare(house.settings)
+    for table in ("national.switch", "marts.one"):
+        assert "permission denied" in house.attempt("loader", f"select * from {table}")
+    with psycopg.connect(house.url("national")) as connection:
+        rows = connection.execute(
+            "select distinct pg_get_userbyid(relowner) from pg_class where relnamespace = 'national'::regnamespace"
+        ).fetchall()
+        assert rows == [(national,)]
 
 
 def test_every_schema_of_dbt_is_made_and_no_more():
@@ -326,7 +348,7 @@ def test_logins_that_cannot_enter_are_named_without_their_passwords(server, give
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"WAREHOUSE_DBT_URL": ""}, r"looked for WAREHOUSE_DBT_URL .*loader, dbt, publisher"),
+        ({"WAREHOUSE_DBT_URL": ""}, r"looked for WAREHOUSE_DBT_URL .*loader, dbt, publisher, national"),
         ({"WAREHOUSE_DBT_URL": "postgresql://a:b@h/elsewhere"}, r"WAREHOUSE_DBT_URL is not postgresql://"),
         ({"WAREHOUSE_DBT_URL": "WAREHOUSE_LOADER_URL"}, r"name the same login"),
         ({"WAREHOUSE_DBT_URL": "WAREHOUSE_URL"}, r"name the same login"),

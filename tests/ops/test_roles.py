@@ -24,7 +24,7 @@ import yaml
 from ops import access, docs, logins, persons, postgres, tasks
 from ops.outcomes import read_outcomes
 from ops.roles import AccessError, names_of, read_roles, scopes
-from ops.settings import PROJECT, VIETNAM, Settings
+from ops.settings import LOGINS, PROJECT, VIETNAM, Settings
 from tests.conftest import CLIENT_ID, CLIENT_SECRET, Sandbox, Server, start_vault, stop
 from tests.ops.test_logins import given_server
 from tests.ops.test_population import SOURCES
@@ -67,7 +67,7 @@ class Place:
     def url(self, person: str) -> str:
         if person == "owner":
             return self.settings.warehouse_url
-        if person in ("dbt", "loader", "publisher", "analyst", "auditor"):
+        if person in LOGINS:
             return self.settings.login_url(person)
         where = urlsplit(self.settings.warehouse_url)
         return f"postgresql://{self.login(person)}:{quote(self.passwords[person])}@{where.hostname}:{where.port}{where.path}"
@@ -638,7 +638,7 @@ def test_no_person_has_rights_by_default(place: Place):
     )
     house = {
         urlsplit(place.settings.login_url(n)).username
-        for n in ("loader", "dbt", "publisher", "analyst", "auditor")
+        for n in ("dbt", "publisher", "national", "analyst", "auditor")
     }
     assert {r[0] for r in rows} <= house
 
@@ -1034,7 +1034,7 @@ def test_who_is_idle_in_a_transaction_is_ended_though_he_lifted_his_own_limit(pl
 
 def test_the_house_and_other_work_are_left_alone(place: Place):
     with contextlib.ExitStack() as stack:
-        for login in ("dbt", "loader", "publisher", "analyst", "owner"):
+        for login in ("dbt", "loader", "publisher", "national", "analyst", "owner"):
             connection = stack.enter_context(contextlib.closing(psycopg.connect(place.url(login))))
             connection.execute("select 1")
         polite = stack.enter_context(
