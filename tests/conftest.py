@@ -185,6 +185,16 @@ def a_day_later(database_url: str) -> None:
         connection.execute("update audit set at = at - interval '1 day'")
 
 
+@pytest.fixture(scope="module")
+def running(server: Server) -> Iterator[Vault]:
+    """One vault for a module, with a folder for agreements; a module that needs another has a `running` of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = start_vault(server.new_database(), Path(folder))
+        (started.home / "agreements").mkdir()
+        yield started
+        stop(started.process)
+
+
 @pytest.fixture
 def vault(server: Server, tmp_path: Path) -> Iterator[Vault]:
     """A fresh vault with its own database."""

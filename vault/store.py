@@ -508,33 +508,14 @@ class Store:
                 else self._judge(purpose, token, reference, values)
             ]
         ]
-        wanted = sum(1 for d in given if d.outcome == "disclosed")
-
-        def give(cursor: adbc.Cursor) -> tuple[int, str | None]:
-            # One reading of the quota at a time, or two callers would both take its last place.
-            cursor.execute("lock table audit in exclusive mode")
-            cursor.execute(_GIVEN_TODAY, (agreement.purpose,))
-            left = agreement.daily_quota - int(cursor.fetchall()[0][0])
-            if wanted > left or not given:
-                return left, None
-            entries = [
-                    Entry(
-                        "disclose", agreement.officer_code, d.outcome, purpose=agreement.purpose,
-                        basis=agreement.document, asked="number, name", subject=d.token, request_id=d.request_id,
-                    )
-                    for d in given
-            ]  # fmt: skip
-            self.audit.append(cursor, entries)
-            return left, self._watch(cursor, agreement.officer_code, entries)
-
-        left, alert = self._do(give)
-        if wanted > left:
-            raise QuotaSpent(
-                f"{agreement.purpose}: {max(left, 0)} of the {agreement.daily_quota} readings a day of document "
-                f"{agreement.document} are left, {wanted} were asked for; the count starts anew at midnight"
+        entries = [
+            Entry(
+                "disclose", agreement.officer_code, d.outcome, purpose=agreement.purpose, basis=agreement.document,
+                asked="number, name", subject=d.token, request_id=d.request_id,
             )
-        self._recorded(alert)
-        return given, left - wanted
+            for d in given
+        ]  # fmt: skip
+        return given, self._give(agreement, entries, "readings")
 
     def disclose_dossiers(
         self, agreement: Agreement, asked: Sequence[tuple[str, str, Sequence[str]]], asking: Asking
@@ -567,9 +548,14 @@ class Store:
                 )
             )  # fmt: skip
         asking.subjects = [e.subject for e in entries]
-        wanted = sum(1 for d in given if d.outcome == GIVEN)
+        return given, self._give(agreement, entries, "dossiers")
+
+    def _give(self, agreement: Agreement, entries: list[Entry], what: str) -> int:
+        """Record what is about to be given, within the day's quota of the agreement; what is left of it."""
+        wanted = sum(1 for e in entries if e.outcome == GIVEN)
 
         def give(cursor: adbc.Cursor) -> tuple[int, str | None]:
+            # One reading of the quota at a time, or two callers would both take its last place.
             cursor.execute("lock table audit in exclusive mode")
             cursor.execute(_GIVEN_TODAY, (agreement.purpose,))
             left = agreement.daily_quota - int(cursor.fetchall()[0][0])
@@ -581,11 +567,11 @@ class Store:
         left, alert = self._do(give)
         if wanted > left:
             raise QuotaSpent(
-                f"{agreement.purpose}: {max(left, 0)} of the {agreement.daily_quota} dossiers a day of document "
+                f"{agreement.purpose}: {max(left, 0)} of the {agreement.daily_quota} {what} a day of document "
                 f"{agreement.document} are left, {wanted} were asked for; the count starts anew at midnight"
             )
         self._recorded(alert)
-        return given, left - wanted
+        return left - wanted
 
     def _judge_dossier(
         self, purpose: DossierPurpose, dossier: Dossier | None,

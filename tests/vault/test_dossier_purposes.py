@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -13,7 +10,7 @@ import pytest
 import yaml
 
 from connectors.contract import contract
-from tests.conftest import forget_readings, start_vault, stop
+from tests.conftest import forget_readings
 from tests.vault.test_purposes import RECORD
 from vault.client import VaultRefused
 from vault.purposes import MOST_DOSSIERS, NoAgreement, QuotaSpent
@@ -24,15 +21,6 @@ CLEAR = {
     "applicant_phone": "0400000001", "subject_line": "Xin chứng thực", "receiving_officer_name": "Lê Văn Nhận",
     "responsible_agency_code": "H20.19", "applicant_address": "12 đường Thử",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def running(server) -> Iterator[Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        started = start_vault(server.new_database(), Path(folder))
-        (started.home / "agreements").mkdir()
-        yield started
-        stop(started.process)
 
 
 @pytest.fixture

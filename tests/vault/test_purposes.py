@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ast
 import datetime as dt
-import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +34,6 @@ RECORD: dict[str, Any] = {
     "document": "Thỏa thuận 12/TT-C06 ngày 01/06/2025", "purpose": "citizen_check", "officer_code": "H20.14-0042",
     "daily_quota": 3, "valid_from": dt.date(2025, 6, 1), "valid_to": dt.date(2099, 12, 31),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def running(server) -> Iterator[Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        started = start_vault(server.new_database(), Path(folder))
-        (started.home / "agreements").mkdir()
-        yield started
-        stop(started.process)
 
 
 @pytest.fixture
