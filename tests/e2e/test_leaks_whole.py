@@ -1,7 +1,7 @@
 """A whole installation after its main job, Airflow's database and the releases included, holds no person either.
 
-test_leaks.py searches what the first steps leave; here the real DAGs run, citizens are checked under an agreement, and
-every database but the vault's is dumped.
+test_leaks.py searches what the first steps leave; here the real DAGs run, citizens are checked under an agreement,
+dossiers go to the national portal and are compared with its copy, and every database but the vault's is dumped.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import requests
 import yaml
 
 from ops import postgres
+from ops.services import Supervisor, sandbox_ports
 from ops.settings import PROJECT, VIETNAM
 from sandbox.generator import agencies
 from sandbox.people import persons
@@ -99,20 +101,26 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
     canary = {**listed["igate_tien_giang"], "title": "canary", "connection": "canary"}
     (home / "agreements").mkdir()
     today = dt.datetime.now(VIETNAM).date()
-    (home / "agreements" / "citizen_check.yml").write_text(
-        yaml.safe_dump(
-            {
-                "document": "Thỏa thuận 12/TT-C06", "purpose": "citizen_check", "officer_code": "H20.14-0042",
-                "daily_quota": 150, "valid_from": today, "valid_to": today,
-            }
-        )
-    )  # fmt: skip
+    for purpose, quota in (("citizen_check", 150), ("national_sync", 5000)):
+        record = {
+            "document": "Thỏa thuận 12/TT-C06", "purpose": purpose, "officer_code": "H20.14-0042",
+            "daily_quota": quota, "valid_from": today, "valid_to": today,
+        }  # fmt: skip
+        (home / "agreements" / f"{purpose}.yml").write_text(yaml.safe_dump(record))
+    ours = {"writer": "warehouse", "since": dt.date(2025, 7, 1), "decision": "CV 1/UBND"}
+    writers = {"default": {"writer": "dossier_system"}, "units": {"H20": ours}}
+    (home / "writers.yml").write_text(yaml.safe_dump(writers))
     with canary_server(bad=18) as broken, canary_server(bad=1) as good:
         connections = {
             f"AIRFLOW_CONN_{name}": url.replace("//", "//me:canary-secret@")
             for name, url in (("CANARY_BROKEN", broken), ("CANARY", good))
         }
-        place = Installation.create(home, PERIOD="2025-06-30/2025-07-01", **connections)
+        place = Installation.create(
+            home,
+            PERIOD="2025-06-30/2025-07-01",
+            KHOCHUNG_NATIONAL_WRITERS=str(home / "writers.yml"),
+            **connections,
+        )
         try:
             place.ops("url")  # PostgreSQL stays, to be dumped
             refused = {"canary_broken": {**canary, "connection": "canary_broken"}}
@@ -120,9 +128,21 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
             said = place.ops("run", check=False)
             assert "BatchRefused" in said, said[-3000:]
             place.environment["KHOCHUNG_SOURCES"] = sources(home, "all.yml", {**listed, "canary": canary})
-            yield Whole(place, said + place.ops("run"))
+            yield Whole(place, said + place.ops("run") + to_the_portal(place))
         finally:
             place.ops("down", check=False)
+
+
+def to_the_portal(place: Installation) -> str:
+    """Send what is ours to the national portal, then compare its operator's export; what the two DAGs printed."""
+    Supervisor(place.settings).start(["postgres", "vault", "sandbox-national-exchange"])
+    said = place.airflow("dags", "test", "sync_national_portal")
+    port = sandbox_ports(place.settings)["national_exchange"]
+    answer = requests.get(f"http://127.0.0.1:{port}/__sandbox__/export", timeout=60)
+    answer.raise_for_status()
+    place.settings.national_exports.mkdir(parents=True)
+    (place.settings.national_exports / "copy.csv").write_bytes(answer.content)
+    return said + place.airflow("dags", "test", "reconcile_national_portal")
 
 
 def public(needles: Needles) -> set[tuple[str, str]]:
@@ -180,12 +200,17 @@ def test_every_place_that_was_searched_holds_something_of_the_run(whole):
     assert place.rows("select count(*) from raw.dossier where source_code = 'canary'") == [(GOOD,)]
     ((asked,),) = place.rows("select count(*) from raw.citizen_check")
     assert asked > 50
+    ((accepted,),) = place.rows("select count(*) from national.dossier where state = 'accepted'")
+    assert accepted > 100
+    ((compared,),) = place.rows("select count(*) from national.comparison")
+    assert compared > 0
     assert place.release()
     names = {name for name, texts in whole.places() if texts}
     for start in (
         "dossier.parquet:", "rejects.parquet:", "outcomes/", "data-docs/", "dbt/target/manifest.json",
         "dbt/logs/dbt.log",
-        "open-data/releases/", "logs/vault.log", "run-summary.json", *(f"dump of {d}" for d in DATABASES),
+        "open-data/releases/", "logs/vault.log", "national/reconciliation-",
+        "run-summary.json", *(f"dump of {d}" for d in DATABASES),
     ):  # fmt: skip
         assert any(name.startswith(start) for name in names), start
     assert any("igate_dong_thap" in cell for cell in dump(place, "khochung_airflow")), "XComs of its tasks"
