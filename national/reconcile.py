@@ -14,9 +14,11 @@ Nothing personal is compared here but by the keyed hashes of the outbox, and the
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime as dt
 import io
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +29,7 @@ import psycopg
 from connectors.base import BudgetSpent
 from national import outbox
 from national.exchange import Exchange
-from national.mapping import VIETNAM, read_mapping
+from national.mapping import VIETNAM, MappingError, read_mapping
 from national.writers import Writers
 
 CLASSES = {
@@ -54,9 +56,18 @@ STATUSES = {
     "Yêu cầu thực hiện nghĩa vụ tài chính": 6, "Công dân yêu cầu rút hồ sơ": 7, "Dừng xử lý": 8, "Đã xử lý xong": 9,
     "Đã trả kết quả": 10,
 }  # fmt: skip
+_LOCK = 7_662_032
 _TIMES = ("NgayTiepNhan", "NgayHenTra", "NgayKetThucXuLy", "NgayTra")
 #: Fields that a look-up compares.
 LOOKED_AT = ("TrangThaiHoSo", "KenhThucHien", *_TIMES)
+#: Fields that the file compares, in the order they are told, and the columns of the warehouse they stand in. None is
+#: personal, so what the portal holds is kept by these names in `there`, where it differs.
+COMPARED = {
+    "KenhThucHien": "channel", "TrangThaiHoSo": "status_code", "MaTTHC": "procedure_code",
+    "DonViXuLy": "responsible_agency_code", "NgayTiepNhan": "received_at", "NgayHenTra": "due_at",
+    "NgayKetThucXuLy": "completed_at", "NgayTra": "returned_at", "DuocThanhToanTrucTuyen": "online_payment_code",
+    "TaiKhoanDuocXacThucVoiVNeID": "is_vneid_account",
+}  # fmt: skip
 SCHEMA = """
 create table if not exists national.comparison (
     number integer generated always as identity primary key, source text not null, file_name text,
@@ -66,27 +77,47 @@ create table if not exists national.difference (
     number integer not null references national.comparison, class text not null, agency_code text, dossier_key text,
     code_here text, code_there text, fields text[] not null default '{}', cure text not null, origin text,
     since_number integer not null);
+alter table national.difference add column if not exists received_date date;
+alter table national.difference add column if not exists there jsonb;
 create index if not exists difference_of on national.difference (number, agency_code);
 create table if not exists national.looked (
     dossier_key text primary key, looked_at timestamptz not null, load_number bigint not null,
     class text, fields text[] not null default '{}');
+alter table national.looked add column if not exists there jsonb;
 create table if not exists national.answer (
     class text not null, code text not null, agency_code text not null, answer text not null, note text,
     answered_at timestamptz not null default now(), primary key (class, code, agency_code));
--- What stands now: the newest comparison of each source, once for each dossier and class. Of the file's differences
--- those are left out that a later look at the portal no longer found; and under which code the portal has a dossier
--- only the file can tell, so there a look-up's "missing" is none.
+-- Dossiers as an operator assumes them: `changes` over ours, in place of `base` (ours, or the portal's copy).
+create table if not exists national.assumed (
+    scenario text not null, dossier_key text not null, base text not null check (base in ('warehouse', 'portal')),
+    changes jsonb not null default '{}', is_absent boolean not null default false, primary key (scenario, dossier_key));
+-- What stands now: of the file the newest comparison of each day, of look-ups the newest; once for each dossier and
+-- class. Of the file's differences those are left out that a later look at the portal no longer found; and under which
+-- code the portal has a dossier only the file can tell, so there a look-up's "missing" is none.
 create or replace view national.standing as
-with latest as (
-    select distinct on (source) number, source, compared_at from national.comparison order by source, number desc
+with newest_of_day as (
+    select d.day::date as day, max(c.number) as number
+    from national.comparison c
+    cross join lateral generate_series(c.first_day, c.last_day, interval '1 day') as d (day)
+    where c.source = 'export'
+    group by d.day
+),
+latest as (
+    select d.*
+    from newest_of_day n
+    join national.difference d on d.number = n.number and d.received_date = n.day
+    union all
+    select d.*
+    from national.difference d
+    where d.number = (select max(number) from national.comparison where source = 'look_up')
 ),
 told as (
-    select d.*, l.source, s.compared_at as since_at
-    from latest l
-    join national.difference d using (number)
+    select d.*, c.source, c.compared_at, s.compared_at as since_at
+    from latest d
+    join national.comparison c on c.number = d.number
     join national.comparison s on s.number = d.since_number
     left join national.looked k
-        on l.source = 'export' and k.dossier_key = d.dossier_key and k.looked_at > l.compared_at
+        on c.source = 'export' and k.dossier_key = d.dossier_key and k.looked_at > c.compared_at
     where k.dossier_key is null or not (
         d.class = 'late'
         or (d.class = 'missing_there' and k.class is distinct from 'missing_there')
@@ -94,17 +125,27 @@ told as (
 )
 select t.class, t.agency_code, t.dossier_key, t.code_here, t.code_there,
     array_remove(array_agg(distinct f.field order by f.field), null) as fields, min(t.cure) as cure,
-    min(t.origin) as origin, array_agg(distinct t.source order by t.source) as sources, min(t.since_at) as since_at
+    min(t.origin) as origin, array_agg(distinct t.source order by t.source) as sources, min(t.since_at) as since_at,
+    min(t.received_date) as received_date,
+    jsonb_object_agg(h.key, h.value order by t.compared_at) filter (where h.key is not null) as there
 from told t
 left join lateral unnest(t.fields) as f (field) on true
+left join lateral jsonb_each(t.there) as h on true
 where not (t.source = 'look_up' and t.class in ('missing_there', 'late')
     and t.dossier_key in (select e.dossier_key from told e where e.class = 'code_differs'))
 group by t.class, t.agency_code, t.dossier_key, t.code_here, t.code_there
 """.replace("LOOKED_AT", ",".join(LOOKED_AT))
-_COMPARE = """
+_DIFFERING = ", ".join(f"case when t.{c} is distinct from h.{c} then '{f}' end" for f, c in COMPARED.items())
+_THERE = " || ".join(
+    f"case when t.{c} is distinct from h.{c} then jsonb_build_object('{c}', t.{c}) else '{{}}' end"
+    for c in COMPARED.values()
+)
+_WHOLE = "jsonb_build_object(" + ", ".join(f"'{c}', t.{c}" for c in COMPARED.values()) + ")"
+_COMPARE = (
+    """
 create temp table here on commit drop as
 select
-    f.dossier_key, f.origin, f.responsible_agency_code as agency_code, f.dossier_code,
+    f.dossier_key, f.origin, f.responsible_agency_code, f.dossier_code,
     coalesce(nullif(f.national_code, ''), f.dossier_code) as code, f.received_date,
     date_trunc('second', f.received_at) as received_at, date_trunc('second', f.due_at) as due_at,
     date_trunc('second', f.completed_at) as completed_at, date_trunc('second', f.returned_at) as returned_at,
@@ -113,6 +154,7 @@ select
 from marts.fct_dossier as f
 where f.received_date between %(first)s and %(last)s;
 create index on here (code);
+create index on here (received_at);
 create index on there (code);
 analyze here;
 analyze there;
@@ -130,56 +172,62 @@ insert into matched
 select min(h.dossier_key), min(t.row_no), false
 from (select * from here where dossier_key not in (select dossier_key from matched)) as h
 join (select * from there where row_no not in (select row_no from matched)) as t
-    using (procedure_code, agency_code, received_at)
-group by procedure_code, agency_code, received_at
+    using (procedure_code, responsible_agency_code, received_at)
+group by procedure_code, responsible_agency_code, received_at
 having count(*) = 1;
 analyze matched;
 create temp table found on commit drop as
 -- Rows beyond the one that stands for a dossier: under its code again, or of the same content under another.
-select 'duplicated_there' as class, h.agency_code, h.dossier_key, h.code as code_here, t.code as code_there,
-    '{}'::text[] as fields, h.origin
+select 'duplicated_there' as class, h.responsible_agency_code as agency_code, h.dossier_key, h.code as code_here,
+    t.code as code_there, '{}'::text[] as fields, h.origin, h.received_date, WHOLE_ROW as there
 from there t
 join here h on t.code in (h.code, h.dossier_code)
 join matched m on m.dossier_key = h.dossier_key and m.row_no <> t.row_no
 where t.row_no not in (select row_no from matched)
 union all
-select 'duplicated_there', min(h.agency_code), min(h.dossier_key), min(h.code), t.code, '{}', min(h.origin)
+select 'duplicated_there', h.responsible_agency_code, h.dossier_key, h.code, t.code, '{}', h.origin, h.received_date,
+    WHOLE_ROW
 from there t
-join here h using (procedure_code, agency_code, received_at)
-join matched m on m.dossier_key = h.dossier_key
+join lateral (
+    select min(o.dossier_key) as dossier_key, min(o.code) as code, min(o.origin) as origin,
+        min(o.received_date) as received_date, min(o.responsible_agency_code) as responsible_agency_code
+    from here o
+    join matched m on m.dossier_key = o.dossier_key
+    where (o.procedure_code, o.responsible_agency_code, o.received_at)
+        = (t.procedure_code, t.responsible_agency_code, t.received_at)
+    having count(*) = 1
+) as h on true
 where t.row_no not in (select row_no from matched)
     and not exists (select 1 from here o where t.code in (o.code, o.dossier_code))
-group by t.row_no, t.code having count(*) = 1
 union all
-select 'code_differs', h.agency_code, h.dossier_key, h.code, t.code, '{}', h.origin
+select 'code_differs', h.responsible_agency_code, h.dossier_key, h.code, t.code, '{}', h.origin, h.received_date, null
 from matched m join here h using (dossier_key) join there t using (row_no)
 where t.code <> h.code
 union all
-select case when h.received_date > %(late)s then 'late' else 'missing_there' end, h.agency_code, h.dossier_key, h.code,
-    null, '{}', h.origin
+select case when h.received_date > %(late)s then 'late' else 'missing_there' end, h.responsible_agency_code,
+    h.dossier_key, h.code, null, '{}', h.origin, h.received_date, null
 from here h where h.dossier_key not in (select dossier_key from matched)
 union all
-select 'content_differs', h.agency_code, h.dossier_key, h.code, t.code, d.fields, h.origin
+select 'content_differs', h.responsible_agency_code, h.dossier_key, h.code, t.code, d.fields, h.origin, h.received_date,
+    d.there
 from matched m join here h using (dossier_key) join there t using (row_no)
-cross join lateral (select array_remove(array[
-    case when t.channel is distinct from h.channel then 'KenhThucHien' end,
-    case when t.status_code is distinct from h.status_code then 'TrangThaiHoSo' end,
-    case when t.procedure_code is distinct from h.procedure_code then 'MaTTHC' end,
-    case when t.agency_code is distinct from h.agency_code then 'DonViXuLy' end,
-    case when t.received_at is distinct from h.received_at then 'NgayTiepNhan' end,
-    case when t.due_at is distinct from h.due_at then 'NgayHenTra' end,
-    case when t.completed_at is distinct from h.completed_at then 'NgayKetThucXuLy' end,
-    case when t.returned_at is distinct from h.returned_at then 'NgayTra' end,
-    case when t.online_payment_code is distinct from h.online_payment_code then 'DuocThanhToanTrucTuyen' end,
-    case when t.is_vneid_account is distinct from h.is_vneid_account then 'TaiKhoanDuocXacThucVoiVNeID' end
-], null) as fields) as d
+cross join lateral (select
+    array_remove(array[
+    DIFFERING_FIELDS
+    ], null) as fields,
+    DIFFERING_VALUES as there
+) as d
 where cardinality(d.fields) > 0;
 insert into found
-select 'missing_here', t.agency_code, null, null, t.code, '{}', null
+select 'missing_here', t.responsible_agency_code, null, null, t.code, '{}', null,
+    (t.received_at at time zone 'Asia/Ho_Chi_Minh')::date, WHOLE_ROW
 from there t
 where t.row_no not in (select row_no from matched)
     and not exists (select 1 from found f where f.class = 'duplicated_there' and f.code_there = t.code)
-"""
+""".replace("WHOLE_ROW", _WHOLE)
+    .replace("DIFFERING_FIELDS", _DIFFERING)
+    .replace("DIFFERING_VALUES", _THERE)
+)
 
 
 class ExportError(Exception):
@@ -205,8 +253,9 @@ class Compared:
 
 
 def prepare(connection: psycopg.Connection) -> None:
-    """Make the tables beside the outbox's (`national.outbox.prepare` first)."""
-    if connection.execute("select to_regclass('national.standing')").fetchone() == (None,):
+    """Make the tables beside the outbox's (`national.outbox.prepare` first), or those that a version before had not."""
+    connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
+    if connection.execute("select to_regclass('national.assumed')").fetchone() == (None,):
         connection.execute(SCHEMA)
     connection.commit()
 
@@ -227,9 +276,10 @@ def compare_export(
     One transaction: a comparison is whole, or it is not there.
     """
     connection.execute(
-        "create temp table there (row_no integer, code text, procedure_code text, agency_code text, channel smallint, "
-        "received_at timestamptz, due_at timestamptz, completed_at timestamptz, returned_at timestamptz, "
-        "status_code smallint, online_payment_code smallint, is_vneid_account boolean) on commit drop"
+        "create temp table there (row_no integer, code text, procedure_code text, responsible_agency_code text, "
+        "channel smallint, received_at timestamptz, due_at timestamptz, completed_at timestamptz, "
+        "returned_at timestamptz, status_code smallint, online_payment_code smallint, is_vneid_account boolean) "
+        "on commit drop"
     )
     rows = unreadable = 0
     with connection.cursor() as cursor, cursor.copy("copy there from stdin") as copy:
@@ -285,7 +335,8 @@ def _keep(connection: psycopg.Connection, number: int, writers: Writers) -> None
                  where f.agency_code = u or starts_with(f.agency_code, u || '.') order by 1 desc limit 1), 0) as other
             from found f
         )
-        insert into national.difference
+        insert into national.difference (number, class, agency_code, dossier_key, code_here, code_there, fields, cure,
+            origin, since_number, received_date, there)
         select %(number)s, u.class, u.agency_code, u.dossier_key, u.code_here, u.code_there, u.fields,
             case when u.class in ('code_differs', 'duplicated_there') then 'operator'
                 when u.class = 'late' then 'self'
@@ -298,8 +349,10 @@ def _keep(connection: psycopg.Connection, number: int, writers: Writers) -> None
                                   where c.number < %(number)s and c.source = (
                                       select n.source from national.comparison n where n.number = %(number)s))
                     and d.class = u.class and d.code_here is not distinct from u.code_here
-                    and d.code_there is not distinct from u.code_there), %(number)s)
+                    and d.code_there is not distinct from u.code_there), %(number)s),
+            least(greatest(u.received_date, c.first_day), c.last_day), u.there
         from unit u
+        join national.comparison c on c.number = %(number)s
         """,
         {"number": number, "ours": ours, "others": not_ours},
     )
@@ -377,21 +430,32 @@ def look_up(
             break
         ours = dict(zip(names, values, strict=True))
         name, fields = "same", []
+        there: dict[str, object] = {}
         if found is None:
             name = "missing_there"
         elif found[2]:
             name = "duplicated_there"
         else:
             for f in LOOKED_AT:
-                if table.field(f).write(ours) != (found[0].get(f) or ""):
+                told = found[0].get(f) or ""
+                if table.field(f).write(ours) != told:
                     fields.append(f)
+                    with contextlib.suppress(MappingError):
+                        there[COMPARED[f]] = table.field(f).read(told)
             name = "content_differs" if fields else "same"
         counted[name] += 1
         connection.execute(
-            "insert into national.looked values (%s, clock_timestamp(), %s, %s, %s) on conflict (dossier_key) "
+            "insert into national.looked (dossier_key, looked_at, load_number, class, fields, there) "
+            "values (%s, clock_timestamp(), %s, %s, %s, %s) on conflict (dossier_key) "
             "do update set looked_at = excluded.looked_at, load_number = excluded.load_number, class = excluded.class, "
-            "fields = excluded.fields",
-            (key, load, None if name == "same" else name, fields),
+            "fields = excluded.fields, there = excluded.there",
+            (
+                key,
+                load,
+                None if name == "same" else name,
+                fields,
+                json.dumps(there, default=str) if fields else None,
+            ),
         )
         connection.commit()
     return counted
@@ -408,7 +472,8 @@ def compare_looked(connection: psycopg.Connection, writers: Writers, tolerance: 
         "select case when l.class = 'missing_there' and f.received_date > "
         "(l.looked_at at time zone 'Asia/Ho_Chi_Minh')::date - %s::integer then 'late' else l.class end as class, "
         "f.responsible_agency_code as agency_code, l.dossier_key, c.code as code_here, "
-        "case when l.class <> 'missing_there' then c.code end as code_there, l.fields, f.origin "
+        "case when l.class <> 'missing_there' then c.code end as code_there, l.fields, f.origin, f.received_date, "
+        "l.there "
         "from national.looked l join marts.fct_dossier f using (dossier_key) "
         "cross join lateral (select coalesce(nullif(f.national_code, ''), f.dossier_code) as code) as c "
         "left join national.dossier o using (dossier_key) where o.accepted_at is null or o.accepted_at <= l.looked_at",

@@ -53,6 +53,13 @@ def connect(settings: Settings) -> psycopg.Connection:
     return psycopg.connect(settings.login_url("national"), connect_timeout=10)
 
 
+def prepare(settings: Settings) -> None:
+    """Make the tables of this room, which models read also where no portal is configured: they are empty then."""
+    with connect(settings) as connection:
+        outbox.prepare(connection)
+        comparing.prepare(connection)
+
+
 class OfVault:
     """Clear values of dossiers from the vault, in memory, under the purpose `national_sync`."""
 

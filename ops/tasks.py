@@ -467,12 +467,15 @@ def build(settings: Settings) -> dict[str, Any]:
 
     Seeds when they changed, then models with their tests.
     """
+    from ops import national
+
     with recorded(settings.home, "build") as outcome, one_at_a_time(settings, "build"):
         with psycopg.connect(settings.login_url("loader")) as connection:
             # Every raw table exists, also before its first batch: the models read them all.
             loader.prepare(connection, [table_spec(contract(t)) for t in _all_tables()])
             vault = VaultClient(settings.vault_socket, settings.vault_token)
             outcome.details["pseudonyms"] = dataclasses.asdict(renew(connection, vault))
+        national.prepare(settings)
         # Whose they are is for those who may ask about the audit; that there are any, for whoever reads the summary.
         if alerts := vault.health()["alerts"]:
             outcome.details["vault_alerts"] = alerts

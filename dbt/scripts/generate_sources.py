@@ -56,6 +56,90 @@ LOAD_LOG: list[Column] = [
     ("counts", "jsonb", "Rows landed, inserted, changed, unchanged and removed, for each table."),
 ]
 
+#: Tables of national/reconcile.py: name, description, Vietnamese, columns.
+NATIONAL: list[tuple[str, str, str, list[Column]]] = [
+    (
+        "comparison",
+        "One row for each comparison of our dossiers with the national portal's copy.",
+        "Một dòng cho mỗi lần đối soát với bản hồ sơ của Cổng DVCQG.",
+        [
+            ("number", "integer", "Number of the comparison."),
+            ("source", "text", "Who told it: export (the operator's file) or look_up."),
+            ("first_day", "date", "First day of receipt compared; null for look-ups."),
+            ("last_day", "date", "Last day of receipt compared; null for look-ups."),
+            ("compared_at", "timestamptz", "When it was compared."),
+        ],
+    ),
+    (
+        "difference",
+        "One row for each comparison and difference it found.",
+        "Một dòng cho mỗi sai lệch của mỗi lần đối soát.",
+        [
+            ("number", "integer", "Comparison that found it."),
+            ("class", "text", "Class of difference (docs/national.md)."),
+            ("agency_code", "text", "Responsible agency of the dossier."),
+            ("dossier_key", "text", "Key of the dossier here; null where it is missing here."),
+            ("code_here", "text", "Code of the dossier here."),
+            ("code_there", "text", "Code of the dossier at the portal."),
+            ("fields", "text[]", "Fields that differ, by the portal's names."),
+            ("cure", "text", "Who cures it: self, agency, operator."),
+            ("origin", "text", "real or simulated; null where it is missing here."),
+            ("received_date", "date", "Day of receipt it was compared under."),
+            ("there", "jsonb", "What the portal holds in the fields that differ, by our columns' names."),
+        ],
+    ),
+    (
+        "standing",
+        "One row for each dossier and class of difference that stands now.",
+        "Một dòng cho mỗi hồ sơ và loại sai lệch hiện còn.",
+        [
+            ("class", "text", "Class of difference."),
+            ("agency_code", "text", "Responsible agency of the dossier."),
+            ("dossier_key", "text", "Key of the dossier here; null where it is missing here."),
+            ("code_here", "text", "Code of the dossier here."),
+            ("code_there", "text", "Code of the dossier at the portal."),
+            ("fields", "text[]", "Fields that differ."),
+            ("sources", "text[]", "Who told it."),
+            ("origin", "text", "real or simulated; null where it is missing here."),
+            ("received_date", "date", "Day of receipt it was compared under."),
+            ("there", "jsonb", "What the portal holds in the fields that differ, by our columns' names."),
+        ],
+    ),
+    (
+        "looked",
+        "One row for each dossier that was looked up at the portal: when last.",
+        "Một dòng cho mỗi hồ sơ đã tra cứu trên Cổng: lần gần nhất.",
+        [
+            ("dossier_key", "text", "Key of the dossier."),
+            ("looked_at", "timestamptz", "When it was looked up last."),
+        ],
+    ),
+    (
+        "answer",
+        "One row for each agency, code and class it answered: its newest answer.",
+        "Một dòng cho mỗi cơ quan, mã hồ sơ và loại sai lệch đã trả lời: câu trả lời mới nhất.",
+        [
+            ("class", "text", "Class of difference."),
+            ("code", "text", "Code of the dossier, here or there."),
+            ("agency_code", "text", "Agency that answered."),
+            ("answer", "text", "What it answered."),
+            ("answered_at", "timestamptz", "When."),
+        ],
+    ),
+    (
+        "assumed",
+        "One row for each scenario and dossier that an operator assumes to be otherwise.",
+        "Một dòng cho mỗi kịch bản và hồ sơ giả định khác đi.",
+        [
+            ("scenario", "text", "Name of the scenario."),
+            ("dossier_key", "text", "Key of the dossier."),
+            ("base", "text", "What it takes the place of: warehouse (ours) or portal (its copy)."),
+            ("changes", "jsonb", "Columns that are assumed to be otherwise than ours."),
+            ("is_absent", "boolean", "Assumed not to be there at all."),
+        ],
+    ),
+]
+
 
 def columns_yaml(columns: list[Column]) -> list[dict[str, Any]]:
     """Return dbt's form of (name, type, description) triples."""
@@ -154,6 +238,20 @@ def render() -> str:
                 "schema": "ops",
                 "description": "Records of the pipeline's own runs.",
                 "tables": [load_log],
+            },
+            {
+                "name": "national",
+                "schema": "national",
+                "description": "What comparing with the national portal found; no personal value.",
+                "tables": [
+                    {
+                        "name": name,
+                        "description": description,
+                        "config": {"meta": {"vi": vietnamese}},
+                        "columns": columns_yaml(columns),
+                    }
+                    for name, description, vietnamese, columns in NATIONAL
+                ],
             },
         ],
     }

@@ -21,7 +21,7 @@ import psycopg
 import pytest
 import yaml
 
-from ops import access, docs, logins, persons, postgres, tasks
+from ops import access, docs, logins, national, persons, postgres, tasks
 from ops.outcomes import read_outcomes
 from ops.roles import AccessError, names_of, read_roles, scopes
 from ops.settings import LOGINS, PROJECT, VIETNAM, Settings
@@ -36,7 +36,7 @@ DOSSIERS = (
     "fct_dossier", "fct_dossier_step", "fct_dossier_paper", "fct_dossier_fee", "fct_dossier_status_history",
     "fct_dossier_wrong_data", "fct_handover", "fct_service_index_dossier",
 )  # fmt: skip
-FACTS = (*DOSSIERS, "fct_citizen_check")
+FACTS = (*DOSSIERS, "fct_citizen_check", "fct_national_difference")
 #: Views over these, which show each reader what he sees of them.
 VIEWS = ("bridge_dossier_commune", "morning_list", "service_index_trace")
 #: Of old Tiền Giang the departments of justice and of trade, and the province, which the new one has taken over.
@@ -194,6 +194,7 @@ def place(server: Server, tien_giang: Sandbox) -> Iterator[Place]:
             for number, agency in enumerate((JUSTICE, JUSTICE, TRADE, TRADE, OLD_PROVINCE)):
                 another_dossier(made, f"of-{number}", agency, token)  # type: ignore[arg-type]
                 _details(made, f"of-{number}")
+            _differences(made)
             made.write()
             access.apply(settings)
             tasks.build(settings)
@@ -224,6 +225,19 @@ def _details(made: Place, dossier_id: str) -> None:
             "update raw.dossier set status_code = '2', completed_at = null, returned_at = null, "
             "due_at = received_at - interval '2 days' where dossier_id = %s",
             (dossier_id,),
+        )
+
+
+def _differences(made: Place) -> None:
+    """The national portal lacks each of these dossiers."""
+    national.prepare(made.settings)
+    with psycopg.connect(made.url("loader")) as connection:
+        connection.execute(
+            "with made as (insert into national.comparison (source, first_day, last_day, here, there) "
+            "select 'export', min(received_at)::date, max(received_at)::date, count(*), 0 from raw.dossier "
+            "returning number) insert into national.difference (number, class, agency_code, code_here, cure, "
+            "since_number, received_date) select number, 'missing_there', responsible_agency_code, dossier_id, "
+            "'agency', number, received_at::date from raw.dossier, made where dossier_id like 'of-%'"
         )
 
 

@@ -1,0 +1,133 @@
+{{
+    config(
+        tags=['national'],
+        indexes=[
+            {'columns': ['responsible_agency_code', 'is_standing']},
+            {'columns': ['dossier_key']},
+        ]
+    )
+}}
+
+with comparison as (
+
+    select * from {{ ref('stg_national__comparison') }}
+
+),
+
+standing as (
+
+    select * from {{ ref('stg_national__standing') }}
+
+),
+
+-- A class without fields has one row.
+told as (
+
+    select
+        difference.difference_class,
+        coalesce(field.field_name, '') as field_name,
+        difference.code_here,
+        difference.code_there,
+        (array_agg(difference.dossier_key order by comparison.compared_at desc))[1] as dossier_key,
+        (array_agg(difference.responsible_agency_code order by comparison.compared_at desc))[1]
+            as responsible_agency_code,
+        (array_agg(difference.received_date order by comparison.compared_at desc))[1] as received_date,
+        (array_agg(difference.cure order by comparison.compared_at desc))[1] as cure,
+        (array_agg(difference.origin order by comparison.compared_at desc))[1] as origin,
+        array_to_string(array_agg(distinct comparison.told_by order by comparison.told_by), ', ') as told_by,
+        min(comparison.compared_at) as first_seen_at,
+        max(comparison.compared_at) as last_seen_at
+    from {{ ref('stg_national__difference') }} as difference
+    inner join comparison on difference.comparison_number = comparison.comparison_number
+    left join lateral string_to_table(difference.field_names, ',') as field (field_name) on true
+    group by difference.difference_class, field.field_name, difference.code_here, difference.code_there
+
+),
+
+stands as (
+
+    select
+        standing.difference_class,
+        coalesce(field.field_name, '') as field_name,
+        standing.code_here,
+        standing.code_there,
+        standing.there ->> {{ column_of_field('field.field_name') }} as value_there
+    from standing
+    left join lateral string_to_table(standing.field_names, ',') as field (field_name) on true
+
+),
+
+answer as (
+
+    select distinct on (difference_class, dossier_code)
+        difference_class,
+        dossier_code,
+        answer,
+        answered_at
+    from {{ ref('stg_national__answer') }}
+    order by difference_class asc, dossier_code asc, answered_at desc
+
+),
+
+judged as (
+
+    select
+        told.*,
+        stands.difference_class is not null as is_standing,
+        stands.value_there,
+        answer.answer,
+        answer.answered_at,
+        -- The first later look that no longer told it: a comparison of its day, or a look-up of the dossier.
+        case
+            when stands.difference_class is null
+                then least(
+                    (
+                        select min(later.compared_at)
+                        from comparison as later
+                        where
+                            later.compared_at > told.last_seen_at
+                            and told.received_date between later.first_day and later.last_day
+                    ),
+                    (
+                        select looked.looked_at
+                        from {{ ref('stg_national__looked') }} as looked
+                        where looked.dossier_key = told.dossier_key and looked.looked_at > told.last_seen_at
+                    )
+                )
+        end as healed_at
+    from told
+    left join stands
+        on
+            told.difference_class = stands.difference_class
+            and told.field_name = stands.field_name
+            and told.code_here is not distinct from stands.code_here
+            and told.code_there is not distinct from stands.code_there
+    left join answer
+        on
+            told.difference_class = answer.difference_class
+            and coalesce(told.code_here, told.code_there) = answer.dossier_code
+
+)
+
+select
+    md5(concat_ws('|', difference_class, field_name, coalesce(code_here, ''), coalesce(code_there, '')))
+        as difference_key,
+    difference_class,
+    {{ cause_of_difference('difference_class', 'field_name') }} as cause,
+    nullif(field_name, '') as field_name,
+    dossier_key,
+    code_here,
+    code_there,
+    responsible_agency_code,
+    received_date,
+    value_there,
+    told_by,
+    cure,
+    first_seen_at,
+    last_seen_at,
+    is_standing,
+    healed_at,
+    answer,
+    answered_at,
+    coalesce(origin, 'unknown') as origin
+from judged
