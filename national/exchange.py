@@ -111,6 +111,7 @@ class Exchange:
         self.unit = unit
         self.budget = budget
         self.pause = pause
+        self.at_once = at_once
         self._slots = threading.BoundedSemaphore(at_once)
         self._login = {"username": username, "password": password}
         self._dstcode = dstcode
@@ -262,11 +263,13 @@ class Exchange:
 
     def _over_http(self, path: str, body: Mapping[str, Any]) -> Any:
         url = f"{self.base_url}{GUESSED['adapter']}{path}"
+        # Written before a place is taken: the places are for waiting alone.
+        written = json.dumps(body, ensure_ascii=False).encode()
         try:
             with self._slots:
                 answer = self._http().post(
-                url, params={"dstcode": self._dstcode}, json=body, timeout=self._patience, allow_redirects=False,
-                headers={"dstcode": self._dstcode, "Accept": "application/json"},
+                url, params={"dstcode": self._dstcode}, data=written, timeout=self._patience, allow_redirects=False,
+                headers={"dstcode": self._dstcode, "Accept": "application/json", "Content-Type": "application/json"},
             )  # fmt: skip
         except requests.exceptions.SSLError:
             raise SourceRefused(

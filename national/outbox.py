@@ -274,31 +274,46 @@ def unresolved(connection: psycopg.Connection, table: str, unit: str, before: dt
     )
 
 
-def next_dossiers(
-    connection: psycopg.Connection, unit: str, most: int, urgent: Sequence[int]
-) -> list[Waiting]:
-    """Waiting dossiers of a unit, urgent statuses first; one alone where a call of several did not say which failed."""
-    rows = _rows(
+#: Keys listed at once, so that a backlog of a year is not sorted anew for every call.
+_LISTED = 10_000
+#: Of a dossier, and of a step (its number; None for a dossier).
+Key = tuple[str, int | None]
+_MAY_GO = "t.state = 'waiting' and (t.next_try_at is null or t.next_try_at <= clock_timestamp())"
+_STANDS = " and d.base_hash is not null and d.state <> 'conflict'"
+
+
+def waiting_dossiers(connection: psycopg.Connection, unit: str, urgent: Sequence[int]) -> list[Key]:
+    """Keys of a unit's dossiers that wait and may go now, urgent statuses first, at most 10,000."""
+    return _keys(
         connection,
-        f"{_SELECT['dossier']} where t.unit_code = %s and t.state = 'waiting' "
-        "and (t.next_try_at is null or t.next_try_at <= clock_timestamp()) "
+        f"select t.dossier_key, null from national.dossier t where t.unit_code = %s and {_MAY_GO} "  # noqa: S608
         "order by not (t.status_code = any(%s)), t.alone desc, t.base_hash is null, t.received_date, t.dossier_key "
         "limit %s",
-        (unit, list(urgent), most),
+        (unit, list(urgent), _LISTED),
     )
-    return _alike(rows)
 
 
-def next_progress(connection: psycopg.Connection, unit: str, most: int) -> list[Waiting]:
-    """Waiting steps of a unit whose dossier stands at the portal."""
-    rows = _rows(
+def waiting_progress(connection: psycopg.Connection, unit: str, urgent: Sequence[int]) -> list[Key]:
+    """Keys of a unit's steps that wait, and whose dossier stands at the portal; of urgent dossiers first."""
+    return _keys(
         connection,
-        f"{_SELECT['progress']} where t.unit_code = %s and t.state = 'waiting' and d.base_hash is not null "
-        "and d.state <> 'conflict' and (t.next_try_at is null or t.next_try_at <= clock_timestamp()) "
-        "order by t.alone desc, t.dossier_key, t.step_no limit %s",
-        (unit, most),
+        "select t.dossier_key, t.step_no from national.progress t join national.dossier d using (dossier_key) "  # noqa: S608
+        f"where t.unit_code = %s and {_MAY_GO}{_STANDS} "
+        "order by not (d.status_code = any(%s)), t.alone desc, t.dossier_key, t.step_no limit %s",
+        (unit, list(urgent), _LISTED),
     )
-    return _alike(rows)
+
+
+def these(connection: psycopg.Connection, table: str, keys: Sequence[Key]) -> list[Waiting]:
+    """Those rows of `keys` that still may go, in the order of `keys`."""
+    step = " and i.step = t.step_no" if table == "progress" else ""
+    stands = _STANDS if table == "progress" else ""
+    return _rows(
+        connection,
+        f"{_SELECT[table]} join unnest(%s::text[], %s::integer[]) with ordinality as i (key, step, place) "
+        f"on i.key = t.dossier_key{step} where {_MAY_GO}{stands} order by i.place",
+        ([k for k, _ in keys], [n for _, n in keys]),
+    )
 
 
 def again(connection: psycopg.Connection, table: str, row: Waiting) -> Waiting:
@@ -331,34 +346,70 @@ def seconds_to_next(connection: psycopg.Connection, unit: str, settle_after: flo
     return float(row[0]) if row and row[0] is not None else None
 
 
-def _alike(rows: list[Waiting]) -> list[Waiting]:
-    """Rows that may go in one call: those like the first, which goes alone if it must."""
-    if not rows or rows[0]["alone"]:
-        return rows[:1]
-    inserting = rows[0].get("base_hash") is None
-    return [r for r in rows if not r["alone"] and (r.get("base_hash") is None) == inserting]
+def begin(connection: psycopg.Connection, table: str, rows: Sequence[tuple[Waiting, Any, str]]) -> set[Key]:
+    """Note what a call is about to do: (row, masked item, its keyed hash); committed when this returns.
 
-
-def begin(connection: psycopg.Connection, table: str, rows: Sequence[tuple[Waiting, Any, str]]) -> None:
-    """Note what a call is about to do: (row, masked item, its keyed hash); committed when this returns."""
+    Keys of those that may go in the call: what was planned anew since it was read is left for another one. Stopped
+    where an operator stopped all sending; nothing is noted then.
+    """
     keys, drafts = [r["dossier_key"] for r, _, _ in rows], [r["draft_hash"] for r, _, _ in rows]
-    if table == "dossier":
-        connection.execute(
-            "update national.dossier o set state = 'sending', sending = i.item::jsonb, sending_hash = i.hash, "
-            "sending_draft_hash = i.draft, attempts = o.attempts + 1, called_at = clock_timestamp() "
-            "from unnest(%s::text[], %s::text[], %s::text[], %s::text[]) as i (key, item, hash, draft) "
-            "where o.dossier_key = i.key",
-            (keys, [json.dumps(m, ensure_ascii=False) for _, m, _ in rows], [h for *_, h in rows], drafts),
-        )
-    else:
-        items = [json.dumps({"item": m, "draft_hash": d}, ensure_ascii=False) for (_, m, _), d in zip(
-            rows, drafts, strict=True)]  # fmt: skip
-        connection.execute(
-            "update national.progress o set state = 'sending', sending = i.item::jsonb, attempts = o.attempts + 1, "
-            "called_at = clock_timestamp() from unnest(%s::text[], %s::integer[], %s::text[]) as i (key, step, item) "
-            "where o.dossier_key = i.key and o.step_no = i.step",
-            (keys, [r["step_no"] for r, _, _ in rows], items),
-        )
+    with connection.cursor() as cursor:
+        if table == "dossier":
+            cursor.execute(
+                "update national.dossier o set state = 'sending', sending = i.item::jsonb, sending_hash = i.hash, "
+                "sending_draft_hash = i.draft, attempts = o.attempts + 1, called_at = clock_timestamp() "
+                "from unnest(%s::text[], %s::text[], %s::text[], %s::text[]) as i (key, item, hash, draft) "
+                "where o.dossier_key = i.key and o.draft_hash = i.draft and o.state = 'waiting' "
+                "and not exists (select from national.switch where is_stopped) returning o.dossier_key, null",
+                (
+                    keys,
+                    [json.dumps(m, ensure_ascii=False) for _, m, _ in rows],
+                    [h for *_, h in rows],
+                    drafts,
+                ),
+            )
+        else:
+            items = [json.dumps({"item": m, "draft_hash": d}, ensure_ascii=False) for (_, m, _), d in zip(
+                rows, drafts, strict=True)]  # fmt: skip
+            cursor.execute(
+                "update national.progress o set state = 'sending', sending = i.item::jsonb, "
+                "attempts = o.attempts + 1, called_at = clock_timestamp() "
+                "from unnest(%s::text[], %s::integer[], %s::text[], %s::text[]) as i (key, step, item, draft) "
+                "where o.dossier_key = i.key and o.step_no = i.step and o.draft_hash = i.draft "
+                "and o.state = 'waiting' and not exists (select from national.switch where is_stopped) "
+                "returning o.dossier_key, o.step_no",
+                (keys, [r["step_no"] for r, _, _ in rows], items, drafts),
+            )
+        noted = {(k, n) for k, n in cursor.fetchall()}
+    connection.commit()
+    if len(noted) < len(rows):
+        check_switch(connection)
+    return noted
+
+
+def not_sent(connection: psycopg.Connection, table: str, keys: Sequence[Key]) -> None:
+    """Have rows wait again whose call was noted and not made, or was refused before anything was done."""
+    hashes = ", sending_hash = null, sending_draft_hash = null" if table == "dossier" else ""
+    step = " and o.step_no = i.step" if table == "progress" else ""
+    connection.execute(
+        f"update national.{table} o set sending = null{hashes}, next_try_at = null, "  # noqa: S608 - our own names
+        "state = case when cardinality(lacking) > 0 then 'held' else 'waiting' end "
+        "from unnest(%s::text[], %s::integer[]) as i (key, step) "
+        f"where o.dossier_key = i.key{step} and o.state = 'sending'",
+        ([k for k, _ in keys], [n for _, n in keys]),
+    )
+    connection.commit()
+
+
+def lost(connection: psycopg.Connection, table: str, keys: Sequence[Key]) -> None:
+    """Note that the answer to a call was lost just now: only some time after that does a look tell what it did."""
+    step = " and o.step_no = i.step" if table == "progress" else ""
+    connection.execute(
+        f"update national.{table} o set called_at = clock_timestamp() "  # noqa: S608 - our own names
+        "from unnest(%s::text[], %s::integer[]) as i (key, step) "
+        f"where o.dossier_key = i.key{step} and o.state = 'sending'",
+        ([k for k, _ in keys], [n for _, n in keys]),
+    )
     connection.commit()
 
 
@@ -376,7 +427,7 @@ def accept_dossiers(connection: psycopg.Connection, keys: Sequence[str]) -> None
     )
 
 
-def accept_progress(connection: psycopg.Connection, keys: Sequence[tuple[str, int]]) -> None:
+def accept_progress(connection: psycopg.Connection, keys: Sequence[Key]) -> None:
     """The same for steps."""
     connection.execute(
         "update national.progress o set accepted_draft_hash = sending ->> 'draft_hash', "
@@ -463,6 +514,12 @@ def counts(connection: psycopg.Connection) -> dict[str, dict[str, int]]:
         }
         for table in ("dossier", "progress")
     }
+
+
+def _keys(connection: psycopg.Connection, query: str, given: tuple[Any, ...]) -> list[Key]:
+    rows = connection.execute(query, given).fetchall()  # type: ignore[arg-type]
+    connection.commit()
+    return [(k, n) for k, n in rows]
 
 
 def _rows(connection: psycopg.Connection, query: str, given: tuple[Any, ...]) -> list[Waiting]:

@@ -8,20 +8,22 @@ one refusal sets one record aside.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
 
 import psycopg
 
 from connectors.base import SourceError
 from national import outbox, sendable
-from national.exchange import GUESSED, Exchange, Item, Uncertain
+from national.exchange import GUESSED, Answer, Exchange, Item, Uncertain
 from national.mapping import Table, handles, hashed, read_mapping, scrubbed
 from national.outbox import Planned, Waiting
 from national.writers import Unit, Writers
@@ -43,6 +45,33 @@ class Opened:
 Ready = tuple[Waiting, Item, list[str]]
 
 
+#: An item, its progress and how often else it stands at the portal; None where it does not.
+Found = tuple[Item, list[Item] | None, int] | None
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Call:
+    """Rows of one call that writes; its answer once it was begun."""
+
+    table: str
+    updating: bool
+    ready: Sequence[Ready]
+    answer: Future[Answer] | None = None
+
+    @property
+    def keys(self) -> list[outbox.Key]:
+        """Keys of its rows."""
+        return [_key(row) for row, *_ in self.ready]
+
+    def outcome(self) -> Answer | None:
+        """Its answer, waited for; None where it was lost. SourceError where the call was not made."""
+        try:
+            return self.answer.result() if self.answer else None
+        except Uncertain:
+            return None
+
+
 class Opener(Protocol):
     """Gives clear values: the vault, under the purpose `national_sync`."""
 
@@ -57,6 +86,8 @@ class Policy:
     #: Items of a call; one client sends progress by ten [seen].
     dossiers: int = 20
     progress: int = 10
+    #: Calls whose rows are read, and opened by the vault, together.
+    ahead: int = 5
     #: Units side by side: more than calls may be made at once, so that one prepares while another is answered.
     workers: int = 8
     #: Seconds after a call whose answer was lost before what it did is looked up: it may still be on its way.
@@ -82,7 +113,7 @@ class Report:
     def count(self, what: str, number: int = 1) -> None:
         """Add to what was done; called by several workers."""
         with self._lock:
-            self.done[what] += number
+            self.done += Counter({what: number})  # without what is zero
 
 
 def plan(
@@ -213,11 +244,18 @@ def push(
     with connect() as connection:
         _belongs_there(connection, exchange)
         outbox.check_switch(connection)
-    workers = [
-        Worker(u, connect, exchange, opener, key, policy, mapping or read_mapping(), report, until_settled)
-        for u in writers.ours
-    ]
-    with ThreadPoolExecutor(max(1, policy.workers), thread_name_prefix="national") as pool:
+    with ExitStack() as pools:
+        # Writing and looking up apart: what one unit must look up keeps no other from sending.
+        sending = pools.enter_context(ThreadPoolExecutor(max(1, policy.workers), "national-send"))
+        looking = pools.enter_context(ThreadPoolExecutor(exchange.at_once, "national-look"))
+        pool = pools.enter_context(ThreadPoolExecutor(max(1, policy.workers), "national"))
+        workers = [
+            Worker(
+                u, connect, exchange, opener, key, policy, mapping or read_mapping(), report, until_settled,
+                sending, looking,
+            )
+            for u in writers.ours
+        ]  # fmt: skip
         for worker, done in [(w, pool.submit(w.run)) for w in workers]:
             try:
                 done.result()
@@ -249,13 +287,15 @@ class Worker:
 
     def __init__(
         self, unit: Unit, connect: Callable[[], psycopg.Connection], exchange: Exchange, opener: Opener, key: bytes,
-        policy: Policy, tables: dict[str, Table], report: Report, until_settled: bool,
+        policy: Policy, tables: dict[str, Table], report: Report, until_settled: bool, sending: Executor,
+        looking: Executor,
     ) -> None:  # fmt: skip
         self.unit = unit
         self.exchange = exchange
         self.report = report
         self._connect, self._opener, self._key = connect, opener, key
         self._policy, self._tables, self._until_settled = policy, tables, until_settled
+        self._sending, self._looking = sending, looking
         self._accounts: dict[str, str | None] = {}
 
     def run(self) -> None:
@@ -266,7 +306,7 @@ class Worker:
                 return
             while True:
                 resolved = self._resolve_all(connection)
-                sent = self._send_dossiers(connection) + self._send_progress(connection)
+                sent = self._send(connection, "dossier") + self._send(connection, "progress")
                 if not (sent or resolved or (self._until_settled and self._wait(connection))):
                     return
 
@@ -282,21 +322,38 @@ class Worker:
 
     def _resolve_all(self, connection: psycopg.Connection) -> int:
         before = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=self._policy.settle)
-        rows = outbox.unresolved(connection, "dossier", self.unit.code, before)
-        for row in rows:
-            self._resolve_dossier(connection, row)
-        steps = outbox.unresolved(connection, "progress", self.unit.code, before)
-        by_code: dict[str, list[Waiting]] = {}
-        for step in steps:
-            by_code.setdefault(step["code"], []).append(step)
-        for code, listed in by_code.items():
-            self._resolve_progress(connection, code, listed)
-        return len(rows) + len(steps)
+        rows = 0
+        for table in ("dossier", "progress"):
+            found = outbox.unresolved(connection, table, self.unit.code, before)
+            self._resolve(connection, table, found)
+            rows += len(found)
+        return rows
 
-    def _resolve_dossier(self, connection: psycopg.Connection, row: Waiting, alone: bool = False) -> None:
+    def _resolve(
+        self, connection: psycopg.Connection, table: str, rows: Sequence[Waiting], alone: bool = False
+    ) -> None:
+        """Decide by what the portal holds what came of calls; each row leaves `sending`."""
+        by_code: dict[str, list[Waiting]] = {}
+        for row in rows:
+            by_code.setdefault(row["code"], []).append(row)
+        for same, found in self._looked_up([*by_code.values()], [*by_code]):
+            outbox.check_switch(connection)
+            # As they are now: with what was noted before the call.
+            listed = [outbox.again(connection, table, row) for row in same]
+            if table == "progress":
+                self._resolve_progress(connection, listed, found, alone)
+            else:
+                for row in listed:
+                    self._resolve_dossier(connection, row, found, alone)
+
+    def _looked_up(self, given: Sequence[T], codes: Sequence[str]) -> Iterator[tuple[T, Found]]:
+        """Each of `given` with what the portal holds under its code; several are looked up at once."""
+        return zip(given, self._looking.map(self.exchange.look_up, codes), strict=True)
+
+    def _resolve_dossier(
+        self, connection: psycopg.Connection, row: Waiting, found: Found, alone: bool = False
+    ) -> None:
         """Decide by what the portal holds what came of a call; the row leaves `sending`."""
-        outbox.check_switch(connection)
-        found = self.exchange.look_up(row["national_code"])
         table = self._tables["dossier"]
         if found is None and row["base_hash"] is not None:
             self._gone(connection, row)
@@ -332,10 +389,8 @@ class Worker:
         outbox.send_progress_anew(connection, row["dossier_key"])
 
     def _resolve_progress(
-        self, connection: psycopg.Connection, code: str, steps: Sequence[Waiting], alone: bool = False
+        self, connection: psycopg.Connection, steps: Sequence[Waiting], found: Found, alone: bool = False
     ) -> None:
-        outbox.check_switch(connection)
-        found = self.exchange.look_up(code)
         table = self._tables["progress"]
         listed = found[1] if found else []
         there = [hashed(table.masked(i, self._key), self._key) for i in listed or ()]
@@ -352,49 +407,66 @@ class Worker:
                 outbox.settle(connection, "progress", step, "waiting", alone=alone or step["alone"])
         connection.commit()
 
-    # --- dossiers --------------------------------------------------------------------------------------
+    # --- sending ---------------------------------------------------------------------------------------
 
-    def _send_dossiers(self, connection: psycopg.Connection) -> int:
+    def _send(self, connection: psycopg.Connection, table: str) -> int:
+        """Send what waits of a table and may go now; how many rows were sent.
+
+        While one call is under way the next is made ready and noted, and what came of the one before is put down.
+        Whatever ends it: a call that was noted and not made leaves its rows waiting.
+        """
         sent = 0
-        size, urgent = self._policy.dossiers, self._policy.urgent
-        while rows := outbox.next_dossiers(connection, self.unit.code, size, urgent):
-            outbox.check_switch(connection)
-            sent += len(rows)
-            updating = rows[0]["base_hash"] is not None
-            ready = self._clear(connection, "dossier", rows)
-            if updating:
-                ready = self._still_ours(connection, ready)
-            if ready:
-                self._call(connection, "dossier", ready, updating)
+        under_way: Call | None = None
+        noted: Call | None = None
+        try:
+            for call in self._calls(connection, table):
+                noted = self._noted(connection, call)
+                if not noted.ready:
+                    continue
+                before, answer = under_way, under_way.outcome() if under_way else None
+                under_way, noted = self._begun(noted), None
+                sent += len(under_way.ready)
+                if before:
+                    self._take(connection, before, answer)
+            if under_way:
+                before, answer, under_way = under_way, under_way.outcome(), None
+                self._take(connection, before, answer)
+                connection.commit()
+        except Exception:
+            connection.rollback()
+            if noted:
+                outbox.not_sent(connection, table, noted.keys)
+            if under_way:
+                try:
+                    self._take(connection, under_way, under_way.outcome())
+                    connection.commit()
+                except SourceError:
+                    # Raised before the call itself was made: nothing of it has reached the portal.
+                    outbox.not_sent(connection, table, under_way.keys)
+            raise
         return sent
 
-    def _still_ours(self, connection: psycopg.Connection, ready: Sequence[Ready]) -> list[Ready]:
-        """Those of which the portal still holds what may be replaced."""
-        kept = []
-        for row, item, values in ready:
-            found = self.exchange.look_up(row["national_code"])
-            if found is None:
-                self._gone(connection, row)
-                continue
-            masked = self._tables["dossier"].masked(found[0], self._key)
-            there, ours = hashed(masked, self._key), self._tables["dossier"].masked(item, self._key)
-            if there == hashed(ours, self._key):
-                # Already so, by whomever: nothing to send.
-                self.report.count("as it should be")
-                outbox.begin(connection, "dossier", [(row, ours, there)])
-                outbox.accept_dossiers(connection, [row["dossier_key"]])
-            elif row["base_hash"] in (there, "*"):
-                kept.append((row, item, values))
-            else:
-                self._conflict(connection, row, masked)
-        connection.commit()
-        return kept
+    def _calls(self, connection: psycopg.Connection, table: str) -> Iterator[Call]:
+        """Calls ready to be made, until nothing waits that may go now."""
+        policy = self._policy
+        size = policy.dossiers if table == "dossier" else policy.progress
+        listed = outbox.waiting_dossiers if table == "dossier" else outbox.waiting_progress
+        while keys := listed(connection, self.unit.code, policy.urgent):
+            for at in range(0, len(keys), size * policy.ahead):
+                outbox.check_switch(connection)
+                rows = outbox.these(connection, table, keys[at : at + size * policy.ahead])
+                for updating, ready in _alike(self._clear(connection, table, rows), size):
+                    kept = self._still_ours(connection, ready) if updating else ready
+                    if kept:
+                        yield Call(table, updating, kept)
 
     def _clear(self, connection: psycopg.Connection, table: str, rows: Sequence[Waiting]) -> list[Ready]:
         """Rows with their clear items, as far as the vault opens them; the others are held."""
         opened = self._opener(
             [(r["source_code"], r["dossier_id"], sorted({*handles(r["draft"])})) for r in rows]
         )
+        if table == "dossier":
+            self._ask_accounts(rows, opened)
         ready: list[Ready] = []
         for row, got in zip(rows, opened, strict=True):
             if got.why:
@@ -402,109 +474,135 @@ class Worker:
                 outbox.settle(connection, table, row, "held", reasons=[got.why])
                 continue
             draft = row["draft"] | {"MaHoSo": row["code"]}
-            accounts = self._accounts_of(draft, got.values)
-            item = self._tables[table].filled(draft, got.values, accounts)
+            item = self._tables[table].filled(draft, got.values, self._accounts)
             ready.append((row, item, [*got.values.values()]))
         connection.commit()
         return ready
 
-    def _accounts_of(self, draft: Item, values: Mapping[str, str]) -> dict[str, str | None]:
-        """The portal's id of the account of whoever filed online."""
-        found: dict[str, str | None] = {}
-        for f in self._tables["dossier"].fields:
-            for handle in handles(draft.get(f.name)) if f.form == "account" else ():
-                if handle not in self._accounts:
-                    self._accounts[handle] = self.exchange.account(values[handle])
-                found[handle] = self._accounts[handle]
-        return found
+    def _ask_accounts(self, rows: Sequence[Waiting], opened: Sequence[Opened]) -> None:
+        """Ask for the portal's id of the account of whoever filed online, each once a run."""
+        fields = [f.name for f in self._tables["dossier"].fields if f.form == "account"]
+        asked = {
+            handle: got.values[handle]
+            for row, got in zip(rows, opened, strict=True)
+            if not got.why
+            for name in fields
+            for handle in handles(row["draft"].get(name))
+            if handle not in self._accounts
+        }
+        found = self._looking.map(self.exchange.account, asked.values())
+        self._accounts.update(zip(asked, found, strict=True))
 
-    # --- progress --------------------------------------------------------------------------------------
-
-    def _send_progress(self, connection: psycopg.Connection) -> int:
-        sent = 0
-        while rows := outbox.next_progress(connection, self.unit.code, self._policy.progress):
-            outbox.check_switch(connection)
-            sent += len(rows)
-            if ready := self._clear(connection, "progress", rows):
-                self._call(connection, "progress", ready)
-        return sent
+    def _still_ours(self, connection: psycopg.Connection, ready: Sequence[Ready]) -> list[Ready]:
+        """Those of which the portal still holds what may be replaced."""
+        kept = []
+        table = self._tables["dossier"]
+        for one, found in self._looked_up(ready, [row["code"] for row, *_ in ready]):
+            row, item, _ = one
+            if found is None:
+                self._gone(connection, row)
+                continue
+            masked = table.masked(found[0], self._key)
+            there, ours = hashed(masked, self._key), table.masked(item, self._key)
+            if there == hashed(ours, self._key):
+                # Already so, by whomever: nothing to send.
+                self.report.count("as it should be")
+                outbox.begin(connection, "dossier", [(row, ours, there)])
+                outbox.accept_dossiers(connection, [row["dossier_key"]])
+            elif row["base_hash"] in (there, "*"):
+                kept.append(one)
+            else:
+                self._conflict(connection, row, masked)
+        connection.commit()
+        return kept
 
     # --- one call and what comes of it -----------------------------------------------------------------
 
-    def _call(
-        self, connection: psycopg.Connection, table: str, ready: Sequence[Ready], updating: bool = False
-    ) -> None:
-        masked = [self._tables[table].masked(item, self._key) for _, item, _ in ready]
-        rows = [row for row, _, _ in ready]
-        items = [item for _, item, _ in ready]
-        outbox.begin(
-            connection, table, [(r, m, hashed(m, self._key)) for r, m in zip(rows, masked, strict=True)]
+    def _noted(self, connection: psycopg.Connection, call: Call) -> Call:
+        """The call with those rows of which it is noted what will be sent."""
+        masked = [self._tables[call.table].masked(item, self._key) for _, item, _ in call.ready]
+        noted = outbox.begin(
+            connection,
+            call.table,
+            [(row, m, hashed(m, self._key)) for (row, *_), m in zip(call.ready, masked, strict=True)],
         )
-        try:
-            if table == "dossier":
-                answer = self.exchange.send_dossiers(items, updating)
-            else:
-                answer = self.exchange.send_progress(items)
-        except Uncertain:
+        return replace(call, ready=[one for one in call.ready if _key(one[0]) in noted])
+
+    def _begun(self, call: Call) -> Call:
+        items = [item for _, item, _ in call.ready]
+        if call.table == "dossier":
+            answer = self._sending.submit(self.exchange.send_dossiers, items, call.updating)
+        else:
+            answer = self._sending.submit(self.exchange.send_progress, items)
+        return replace(call, answer=answer)
+
+    def _take(self, connection: psycopg.Connection, call: Call, answer: Answer | None) -> None:
+        """Put down what came of a call; None where its answer was lost."""
+        if answer is None:
             self.report.count("answer lost")
+            outbox.lost(connection, call.table, call.keys)
             return  # they stay `sending`; what the portal holds will tell
-        except SourceError:
-            # Raised before the call itself was made: nothing of it has reached the portal.
-            for row in rows:
-                outbox.settle(connection, table, row, "waiting", alone=row["alone"])
-            connection.commit()
-            raise
-        often = Counter(item["MaHoSo"] for item in items)
+        often = Counter(item["MaHoSo"] for _, item, _ in call.ready)
         good: list[Waiting] = []
-        bad: list[tuple[Waiting, str | None, list[str]]] = []
-        for row, item, values in ready:
-            code = item["MaHoSo"]
-            if code in answer.refused:
-                # Of several steps of one dossier the code does not tell which was refused.
-                bad.append((row, answer.refused[code] if often[code] == 1 else None, values))
-            elif answer.ok or answer.told:
+        bad: list[tuple[Waiting, str, list[str]]] = []
+        unclear: list[Waiting] = []
+        for row, item, values in call.ready:
+            words = answer.refused.get(item["MaHoSo"])
+            if words is None and (answer.ok or answer.told):
                 good.append(row)
+            elif words is None or often[item["MaHoSo"]] > 1:
+                # Nothing says which of the call, or of several steps of one dossier, was refused.
+                unclear.append(row)
             else:
-                bad.append((row, None, values))
-        self._accept(connection, table, good)
+                bad.append((row, words, values))
+        self._accept(connection, call.table, good)
+        if not (bad or unclear):
+            return  # committed with what the next call notes, or by whatever comes next
         connection.commit()
+        self.report.count("refused without saying which", len(unclear))
+        exist = [row for row, words, _ in bad if call.table == "dossier" and GUESSED["exists"].search(words)]
+        self.report.count("stood there already", len(exist))
+        self._resolve(connection, call.table, exist)
+        self._resolve(connection, call.table, unclear, alone=True)
         for row, words, values in bad:
-            self._refused(connection, table, row, words, values)
-            connection.commit()
+            if row not in exist:
+                self._refused(connection, call.table, row, words, values)
+        connection.commit()
 
     def _accept(self, connection: psycopg.Connection, table: str, rows: Sequence[Waiting]) -> None:
+        if not rows:
+            return
         self.report.count(f"{table} accepted", len(rows))
         if table == "dossier":
             outbox.accept_dossiers(connection, [r["dossier_key"] for r in rows])
         else:
-            outbox.accept_progress(connection, [(r["dossier_key"], r["step_no"]) for r in rows])
+            outbox.accept_progress(connection, [_key(r) for r in rows])
 
     def _refused(
-        self,
-        connection: psycopg.Connection,
-        table: str,
-        row: Waiting,
-        words: str | None,
-        values: Sequence[str],
+        self, connection: psycopg.Connection, table: str, row: Waiting, words: str, values: Sequence[str]
     ) -> None:
-        """`words` None: some of the call were refused, and the portal did not say which."""
-        row = outbox.again(connection, table, row)
-        said = scrubbed(re.sub(r"\s+", " ", words or ""), values)
-        if words is None:
-            self.report.count("refused without saying which")
-            if table == "dossier":
-                self._resolve_dossier(connection, row, alone=True)
-            else:
-                self._resolve_progress(connection, row["code"], [row], alone=True)
-        elif table == "dossier" and GUESSED["exists"].search(words):
-            self.report.count("stood there already")
-            self._resolve_dossier(connection, row)
-        elif table == "dossier" and row["base_hash"] is not None and GUESSED["unknown"].search(words):
+        said = scrubbed(re.sub(r"\s+", " ", words), values)
+        tried = row["attempts"] + 1
+        if table == "dossier" and row["base_hash"] is not None and GUESSED["unknown"].search(words):
             self._gone(connection, row)
-        elif GUESSED["busy"].search(words) and row["attempts"] < self._policy.tries:
+        elif GUESSED["busy"].search(words) and tried < self._policy.tries:
             self.report.count("busy there")
-            wait = self._policy.pause * 2 ** min(row["attempts"] - 1, 6)
+            wait = self._policy.pause * 2 ** min(tried - 1, 6)
             outbox.settle(connection, table, row, "waiting", words=said, wait=wait)
         else:
             self.report.count(f"{table} refused")
             outbox.settle(connection, table, row, "refused", words=said)
+
+
+def _key(row: Waiting) -> outbox.Key:
+    return row["dossier_key"], row.get("step_no")
+
+
+def _alike(ready: Sequence[Ready], size: int) -> Iterator[tuple[bool, list[Ready]]]:
+    """(whether it updates, rows) of calls of at most `size`; what must go alone goes alone."""
+    kind = lambda one: (one[0].get("base_hash") is not None, one[0]["alone"])  # noqa: E731
+    for (updating, alone), same in itertools.groupby(ready, kind):
+        listed = list(same)
+        step = 1 if alone else size
+        for at in range(0, len(listed), step):
+            yield updating, listed[at : at + step]

@@ -441,7 +441,8 @@ def create_app(username: str, password: str, path: str = ":memory:") -> FastAPI:
             if code := request.query_params.get("code"):
                 found = {"items": copy.find(code), "progress": copy.progress(code)}
                 return reply(orjson.dumps(found))
-            return reply(orjson.dumps(copy.numbers() | {"calls": services.calls}))
+            served = {"calls": services.calls, "answered": faults.answered, "seconds": faults.seconds}
+            return reply(orjson.dumps(copy.numbers() | served))
         wanted = orjson.loads(await request.body())
         if wanted.get("clear"):
             copy.clear()

@@ -59,6 +59,7 @@ Habits, which a system has from the start and after `clear`, until {"fault": "cr
 import asyncio
 import os
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -170,6 +171,8 @@ class Faults:
         self.on_late: Callable[[], None] = lambda: None
         self.on_habit: Callable[[], None] = lambda: None
         self.hooks: list[Hook] = []
+        #: Calls answered, and seconds from each one's arrival to the end of its answer.
+        self.answered, self.seconds = 0, 0.0
         self._chance = random.Random(766)
         self._pages = 0
         given = os.environ.get("SANDBOX_FAULTS", "").strip()
@@ -359,9 +362,19 @@ class FaultMiddleware:
 
     async def __call__(self, scope: Scope, receive: Any, send: Send) -> None:
         """Answer with a fault in force, pass the call on and spoil its answer, or just pass it on."""
+        if scope["type"] != "http" or scope["path"].startswith("/__sandbox__"):
+            await self.app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        try:
+            await self._spoiled(scope, receive, send)
+        finally:
+            self.faults.answered += 1
+            self.faults.seconds += time.perf_counter() - began
+
+    async def _spoiled(self, scope: Scope, receive: Any, send: Send) -> None:
         faults = self.faults
-        ours = scope["type"] == "http" and not scope["path"].startswith("/__sandbox__")
-        if not ours or not (faults.armed or faults.hooks or faults.broken):
+        if not (faults.armed or faults.hooks or faults.broken):
             await self.app(scope, receive, send)
             return
         if late := faults.due("latency"):

@@ -284,11 +284,73 @@ def test_the_stop_switch_stops_and_lets_go_on(world, gate):
     settled(world, gate)
 
 
+def test_a_stop_in_the_middle_of_a_run_leaves_nothing_unknown(world, gate):
+    world.put(*range(1, 30))
+
+    def stopping(asked: Any) -> Any:
+        if gate.written():
+            with world.connect() as connection:
+                outbox.stop(connection, "cổng báo lỗi", "an.nguyen")
+        return World.open(world, asked)
+
+    with world.connect() as connection:
+        plan(connection, OURS, KEY)
+    report = push(world.connect, gate.exchange(), stopping, OURS, KEY, dataclasses.replace(QUICK, ahead=1))
+    assert "an.nguyen" in report.troubles[0]
+    states = world.states()
+    assert set(states) == {"accepted", "waiting"}
+    assert gate.copy.numbers()["dossier"] == states["accepted"] < 29
+    with world.connect() as connection:
+        outbox.resume(connection, "đã sửa", "an.nguyen")
+    run(world, gate)
+    settled(world, gate)
+
+
+def test_what_is_planned_anew_while_a_call_is_made_ready_goes_in_another(world, gate):
+    world.put(1, 2, steps=0)
+    with world.connect() as connection:
+        plan(connection, OURS, KEY)
+
+    def changing(asked: Any) -> Any:
+        given = World.open(world, asked)
+        if not gate.written() and world.opened == 2:
+            # The code it will stand under is another, too: under the old one it must not be sent.
+            world.put(2, steps=0, national_code="G22.99-0002", status_code=5)
+            with world.connect() as connection:
+                plan(connection, OURS, KEY)
+        return given
+
+    push(world.connect, gate.exchange(), changing, OURS, KEY, QUICK)
+    assert gate.copy.find("H20.19-250702-0002") == []
+    assert gate.copy.find("G22.99-0002")[0]["TrangThaiHoSo"] == "5"
+    settled(world, gate)
+
+
+def test_urgent_statuses_and_their_progress_go_first(world, gate):
+    world.put(*range(1, 9))
+    world.put(7, status_code=5)
+    run(world, gate, dossiers=1)
+    order = [data[0]["MaHoSo"][-1] for s, data in gate.calls if s == "DongBoHoSoMC"]
+    assert order[0] == "7"
+    assert next(d for s, d in gate.calls if s == "CapNhatTienDoHoSoMC")[0]["MaHoSo"].endswith("7")
+
+
+def test_calls_are_filled(world, gate):
+    world.put(*range(1, 28), steps=3)
+    run(world, gate, dossiers=5, progress=10)
+    sizes = {
+        service: [len(data) for s, data in gate.calls if s == service]
+        for service in ("DongBoHoSoMC", "CapNhatTienDoHoSoMC")
+    }
+    assert sizes == {"DongBoHoSoMC": [5] * 5 + [2], "CapNhatTienDoHoSoMC": [10] * 8 + [1]}
+
+
 def test_the_budget_ends_a_run_and_the_next_goes_on(world, gate):
     world.put(*range(1, 20))
     first = run(world, gate, most=3)
     assert sum(first.calls.values()) == 3
     assert "3 calls of this run" in first.troubles[0]
+    assert world.states() == {"accepted": 10, "waiting": 9}, "the call made ready and not made is none"
     run(world, gate)
     settled(world, gate)
 
