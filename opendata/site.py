@@ -13,6 +13,7 @@ import base64
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -289,29 +290,57 @@ class Shown:
             Facet("frequency", self.approval.frequency, FREQUENCIES[self.approval.frequency]),
         ]
 
-    def index(self) -> dict[str, Any]:
-        """Return its entry in the search index: folded words by weight, and its filters."""
-        words = [column.description for table in self.tables for column in table.columns]
-        words += [
+    @cached_property
+    def names(self) -> dict[str, set[str]]:
+        """Return the texts that stand in each column of names of its tables, in small letters."""
+        found: dict[str, set[str]] = {}
+        for table in self.tables:
+            path = next(file.path for file in table.files if file.format == "parquet")
+            wanted = [column.name for column in table.columns if column.name.endswith("_name")]
+            for name, column in zip(
+                wanted, pq.read_table(self.folder / path, columns=wanted).columns, strict=True
+            ):
+                texts = pc.unique(column).to_pylist() if pa.types.is_string(column.type) else []
+                found.setdefault(name, set()).update(text.lower() for text in texts if text)
+        return found
+
+    @property
+    def communes(self) -> set[str]:
+        """Return the names of the province's communes, where a table has rows for each."""
+        columns = [name.replace("_code", "_name") for name in charts.PLACES]
+        return set().union(*(self.names.get(name, set()) for name in columns))
+
+    def index(self, places: set[str]) -> dict[str, Any]:
+        """Return its entry in the search index: its words as they are written, by weight, and its filters.
+
+        `places` are the names of the province's communes, which stand in the index once for all datasets.
+        """
+        columns = [column.description for table in self.tables for column in table.columns]
+        columns += [
             code.label for table in self.tables for column in table.columns for code in column.codes[:50]
         ]
         names = [column.name.replace("_", " ") for table in self.tables for column in table.columns]
-        title = [self.dataset.title, *(table.resource.title for table in self.tables)]
+        titles = [self.dataset.title, *(table.resource.title for table in self.tables)]
+        about = [self.dataset.description, *(facet.label for facet in self.facets)]
         return {
             "id": self.id,
-            "title": _words(title),
-            "about": _words(
-                [*self.approval.keywords, self.dataset.description, *(f.label for f in self.facets)]
+            "title": _phrases(titles),
+            "keywords": _phrases(self.approval.keywords),
+            "about": _phrases(about),
+            "columns": " ".join(dict.fromkeys(_phrases(columns).split() + " ".join(names).split())),
+            "places": any(
+                2 * len(places & held) > min(len(places), len(held)) for held in self.names.values()
             ),
-            "columns": _words(words) + " " + " ".join(names),
             "facets": [facet.slug for facet in self.facets],
         }
 
 
-def _words(texts: Iterable[Text]) -> str:
-    """Return the folded words of texts in both languages, each once."""
-    found = re.findall(r"\w+", fold(" ".join(f"{text.vi} {text.en}" for text in texts)))
-    return " ".join(dict.fromkeys(found))
+def _phrases(texts: Iterable[Text]) -> str:
+    """Return texts in both languages as words of small letters; a bar stands between two texts."""
+    parts = dict.fromkeys(
+        unicodedata.normalize("NFC", part).lower() for text in texts for part in (text.vi, text.en)
+    )
+    return " | ".join(" ".join(re.findall(r"\w+", part)) for part in parts)
 
 
 def _r_name(name: str) -> str:
@@ -426,9 +455,9 @@ class _Site:
 
     def write(self) -> None:
         """Write every page, the feeds, and what search engines ask for."""
+        index = self._index()
         for language in LANGUAGES:
             for name in PAGES:
-                index = [shown.index() for shown in self.shown] if name == "home" else []
                 self._page(f"{name}.html", PAGES[name], language, chosen=None, listed=self.shown, index=index)
             for facet in (facet for group in self.facets.values() for facet in group):
                 place = Text(*(f"{start}{facet.slug}/" for start in (PAGES["list"].vi, PAGES["list"].en)))
@@ -455,6 +484,15 @@ class _Site:
         (self.folder / "robots.txt").write_text(
             f"{robots}{self.edition.address}/sitemap.xml\n", encoding="utf-8"
         )
+
+    def _index(self) -> dict[str, Any]:
+        """Return what the search looks in."""
+        places = set().union(*(shown.communes for shown in self.shown))
+        words = dict.fromkeys(word for name in sorted(places) for word in re.findall(r"\w+", name))
+        return {
+            "places": " ".join(words),
+            "datasets": [shown.index(places) for shown in self.shown],
+        }
 
     def _page(self, template: str, place: Text, language: Language, **values: Any) -> None:
         self._write(f"{language.say(place)}index.html", template, language, place, **values)

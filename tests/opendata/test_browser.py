@@ -37,6 +37,11 @@ def address(
     postgres: str, _manifest: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     made: Warehouse = new_warehouse(postgres, _manifest, tmp_path_factory.mktemp("browser"))
+    made.sql(
+        "alter table open_data.administrative_unit_bridge add column area_name text default 'Phường Mỹ Tho'"
+    )
+    columns = made.model("administrative_unit_bridge")["columns"]
+    columns["area_name"] = columns["new_code"] | {"name": "area_name"}
     port = free_port()
     command = [sys.executable, "-m", "ops.site", str(made.home / "open-data"), str(port)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
@@ -91,6 +96,32 @@ def test_search_finds_without_accents_and_filters_narrow(page: Page, address: st
     assert page.url.endswith("?place=place-82")
     page.reload()
     assert shown(page) == ["dossier-results-monthly"], "the address keeps what was asked"
+
+
+def test_search_finds_by_words_that_people_type(page: Page, address: str) -> None:
+    """Keywords of both languages, beginnings of words, accents as typed; communes by their names."""
+    page.goto(address)
+    monthly = ["dossier-results-monthly"]
+    for asked in (
+        "hồ sơ trễ hạn",
+        "ho so tre han",
+        "late applications",
+        "application",
+        "trễ h",
+        "QUÁ HẠN hồ sơ",
+    ):
+        page.fill("#q", asked)
+        assert shown(page) == monthly, asked
+    for asked in ("sáp nhập", "sap nhap", "merger", "mergers", "bridge old"):
+        page.fill("#q", asked)
+        assert shown(page)[0] == "administrative-units", asked
+    page.fill("#q", "mỹ tho")
+    assert shown(page) == ["administrative-units"]
+    page.fill("#q", "hạn")
+    with_accents = shown(page)
+    page.fill("#q", "hân")
+    assert shown(page) == [], "what is typed with accents is meant with them"
+    assert with_accents
 
 
 @pytest.mark.prove

@@ -234,7 +234,7 @@ def test_history_tells_what_each_release_changed(released: Warehouse) -> None:
     assert "số liệu không đổi" in same
 
 
-def test_filters_are_links_and_the_index_finds_without_accents(found: dict[str, Page]) -> None:
+def test_filters_are_links_and_the_index_holds_every_dataset(found: dict[str, Page]) -> None:
     links = [a["href"] for a in found["danh-muc/index.html"].all("a")]
     assert "../danh-muc/place-82/index.html" in links
     inside = [
@@ -246,10 +246,11 @@ def test_filters_are_links_and_the_index_finds_without_accents(found: dict[str, 
         for given, body in found["index.html"].scripts
         if given.get("type") == "application/json"
     )
-    assert len(index) == 4
-    (monthly,) = (entry for entry in index if entry["id"] == "dossier-results-monthly")
-    assert {"ket", "qua", "giai", "quyet"} <= set(monthly["title"].split())
-    assert {"dong", "thap"} <= set(monthly["about"].split())
+    assert len(index["datasets"]) == 4
+    (monthly,) = (entry for entry in index["datasets"] if entry["id"] == "dossier-results-monthly")
+    assert {"kết", "quả", "giải", "quyết"} <= set(monthly["title"].split())
+    assert "| hồ sơ trễ hạn | late applications" in monthly["keywords"]
+    assert {"đồng", "tháp"} <= set(monthly["about"].split())
     assert monthly["facets"] == ["theme-gove", "place-82", "frequency-daily"]
 
 
