@@ -5,7 +5,7 @@
 | loader | the steps from pull to load, collect | owns raw, landing_stage, ops |
 | dbt | the build | reads raw, ops and national; owns seeds, staging, intermediate, marts, ioc, open_data |
 | publisher | the gates, publish | reads landing_stage, ops, marts, open_data |
-| national | sending to the national portal, comparing with it; build makes the tables | reads raw, marts; owns national |
+| national | sending to the national portal, comparing; build makes the tables | reads raw, marts; owns national |
 | analyst | a person with questions | reads marts |
 | auditor | a person who looks at what was run | reads ops: loads and outcomes, which hold no row of anybody |
 
