@@ -254,6 +254,7 @@ def _as_check(suite: Suite, rule: Rule, result: Any) -> Check:
         success=bool(result.success),
         unexpected_rows=result.result.get("unexpected_count"),
         notes=notes,
+        vi=rule.vi,
     )
 
 

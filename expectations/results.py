@@ -17,6 +17,8 @@ class Check:
     success: bool
     unexpected_rows: int | None
     notes: str = ""
+    #: The description in Vietnamese, for the rules that the public reads.
+    vi: str = ""
 
     def __str__(self) -> str:
         rows = "" if self.unexpected_rows is None else f" on {self.unexpected_rows} row(s)"

@@ -65,6 +65,8 @@ class Rule:
     required: bool = True
     # Column, operator (==, !=, >, >=, <, <=) and constant that a row must meet for the rule to look at it.
     where: tuple[str, str, Any] | None = None
+    # The description in Vietnamese; rules of the release must have one, since the public reads them.
+    vi: str = ""
 
     def __post_init__(self) -> None:
         if self.type not in SAFE_TYPES:
@@ -90,17 +92,19 @@ class Suite:
     rules: tuple[Rule, ...]
 
 
-def column_rule(kind: str, column: str, description: str, *, required: bool = True, **arguments: Any) -> Rule:
+def column_rule(
+    kind: str, column: str, description: str, *, required: bool = True, vi: str = "", **arguments: Any
+) -> Rule:
     """Return `expect_column_values_<kind>` for one column."""
-    return Rule(f"expect_column_values_{kind}", description, {"column": column, **arguments}, required)
+    return Rule(f"expect_column_values_{kind}", description, {"column": column, **arguments}, required, vi=vi)
 
 
 def key_rule(columns: list[str]) -> Rule:
     """Return the rule that `columns` together identify a row."""
+    what, vi = "The key identifies one row.", "Khóa xác định đúng một dòng."
     if len(columns) == 1:
-        return column_rule("to_be_unique", columns[0], "The key identifies one row.")
-    kind = "expect_compound_columns_to_be_unique"
-    return Rule(kind, "The key identifies one row.", {"column_list": columns})
+        return column_rule("to_be_unique", columns[0], what, vi=vi)
+    return Rule("expect_compound_columns_to_be_unique", what, {"column_list": columns}, vi=vi)
 
 
 # Moments in the order in which they happen; a few sources type them by hand, so these only warn.
@@ -197,10 +201,10 @@ def _custom(prop: SchemaProperty) -> dict[str, Any]:
 
 
 def declared_suites(path: Path) -> dict[str, tuple[Rule, ...]]:
-    """Return the rules of a YAML file by table: `tables: {name: [{expect, because, severity, where, ...}]}`.
+    """Return the rules of a YAML file by table: `tables: {name: [{expect, because, vi, severity, where, ...}]}`.
 
-    `expect` is the expectation's name without `expect_`; `severity` is fail (default) or warn; the other entries
-    are its arguments. Raises SuiteError naming the entry that is wrong.
+    `expect` is the expectation's name without `expect_`; `because` says why, `vi` the same in Vietnamese; `severity`
+    is fail (default) or warn; the other entries are its arguments. Raises SuiteError naming the entry that is wrong.
     """
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     suites: dict[str, tuple[Rule, ...]] = {}
@@ -211,10 +215,11 @@ def declared_suites(path: Path) -> dict[str, tuple[Rule, ...]]:
             try:
                 kind, because = f"expect_{arguments.pop('expect')}", arguments.pop("because")
                 severity, where = arguments.pop("severity", "fail"), arguments.pop("where", None)
+                vi = arguments.pop("vi", "")
                 if severity not in ("fail", "warn"):
                     raise SuiteError(f"severity {severity!r} is neither fail nor warn")
                 condition = (str(where[0]), str(where[1]), where[2]) if where else None
-                rules.append(Rule(kind, because, arguments, severity == "fail", condition))
+                rules.append(Rule(kind, because, arguments, severity == "fail", condition, vi))
             except (KeyError, SuiteError) as error:
                 raise SuiteError(f"{path.name}, table {table}, entry {number}: {error}") from None
         suites[table] = tuple(rules)
@@ -222,27 +227,41 @@ def declared_suites(path: Path) -> dict[str, tuple[Rule, ...]]:
 
 
 def release_suites(document: Mapping[str, Any], extra: Mapping[str, tuple[Rule, ...]]) -> dict[str, Suite]:
-    """Return a suite for each table of a release by table name, from its release.json and `release.yml`."""
+    """Return a suite for each table of a release by table name, from its release.json and `release.yml`.
+
+    Raises SuiteError for a rule without Vietnamese words: its page shows them.
+    """
     suites = {}
     for dataset in document["datasets"]:
         for table in dataset["tables"]:
             name = table["name"]
             rules = [*_release_rules(table, dataset["origin"]), *extra.get(name, ())]
+            if silent := [rule.description for rule in rules if not rule.vi]:
+                raise SuiteError(
+                    f"table {name}: say in Vietnamese, too (vi), what the page shows: {', '.join(silent)}"
+                )
             suites[name] = Suite(f"release.{name}", tuple(rules))
     return suites
 
 
 def _release_rules(table: Mapping[str, Any], origin: str) -> Iterator[Rule]:
-    yield Rule("expect_table_row_count_to_equal", "As many rows as recorded.", {"value": table["rows"]})
+    yield Rule(
+        "expect_table_row_count_to_equal",
+        "As many rows as recorded.",
+        {"value": table["rows"]},
+        vi="Đủ số dòng như đã ghi của bản phát hành.",
+    )
     yield Rule(
         "expect_table_columns_to_match_ordered_list",
         "Exactly the columns marked for publishing.",
         {"column_list": table["columns"]},
+        vi="Có đúng những cột được công bố, không thừa cột nào.",
     )
     yield key_rule(table["keys"])
     if "origin" in table["columns"]:
         what = f"All rows are {origin}, as the file's name says."
-        yield column_rule("to_be_in_set", "origin", what, value_set=[origin])
+        vi = f"Mọi dòng là số liệu {'thật' if origin == 'real' else 'mô phỏng'}, đúng như tên tệp."
+        yield column_rule("to_be_in_set", "origin", what, vi=vi, value_set=[origin])
     policy = table["small_cell"]
     if not policy:
         return
@@ -252,10 +271,15 @@ def _release_rules(table: Mapping[str, Any], origin: str) -> Iterator[Rule]:
             f"No count between 1 and {policy['threshold'] - 1} leaves.",
             {"column": name, "min_value": policy["threshold"]},
             where=(name, "!=", 0),
+            vi=f"Không số đếm nào từ 1 đến {policy['threshold'] - 1} được công bố.",
         )
     hidden = policy["measure_columns"] + (policy["count_columns"] if policy["scope"] == "row" else [])
     for name in hidden:
         what = "Nothing stands beside a withheld count from which it could be had back."
-        yield Rule("expect_column_values_to_be_null", what, {"column": name}, where=("withheld", "==", True))
+        vi = "Bên ô không công bố không có số nào cho phép suy ra ô đó."
+        yield Rule(
+            "expect_column_values_to_be_null", what, {"column": name}, where=("withheld", "==", True), vi=vi
+        )
     what = "Few rows are withheld; otherwise choose a coarser granularity."
-    yield column_rule("to_be_in_set", "withheld", what, value_set=[False], mostly=0.9, required=False)
+    vi = "Ít dòng phải giữ lại; nếu nhiều thì cần gộp kỳ hay địa bàn."
+    yield column_rule("to_be_in_set", "withheld", what, vi=vi, value_set=[False], mostly=0.9, required=False)

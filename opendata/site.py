@@ -233,19 +233,25 @@ class Shown:
 
     @cached_property
     def quality(self) -> dict[str, Any] | None:
-        """Return what the release gate found here: checks, passed, and the rules; None where it did not run."""
+        """Return what the release gate found here: checks, passed, and the rules; None where it did not run.
+
+        A rule is (words, rows that break it: 0 where it holds, None where it does not count rows).
+        """
         results = (self._gate or {}).get("checks")
         if results is None:
             return None
         names = tuple(f"release.{table.resource.name}." for table in self.tables)
         ours = [item for item in results if item["name"].startswith(names)]
-        rules: dict[str, bool] = {}
+        rules: dict[Text, int | None] = {}
         for item in ours:
-            rules[item["description"]] = rules.get(item["description"], True) and item["success"]
+            words = Text(item["vi"], item["description"])
+            if not item["success"]:
+                rules[words] = item["unexpected_rows"]
+            rules.setdefault(words, 0)
         return {
             "checks": len(ours),
             "passed": sum(1 for item in ours if item["success"]),
-            "rules": sorted(rules.items()),
+            "rules": list(rules.items()),
         }
 
     @cached_property

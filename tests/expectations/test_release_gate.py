@@ -9,12 +9,13 @@ import pytest
 
 from expectations.gates import check_release
 from expectations.results import GateFailed
+from expectations.suites import HERE, Rule, SuiteError, declared_suites, release_suites
 from tests.opendata.conftest import Warehouse, _manifest, warehouse  # noqa: F401
 
 RULES = """
 tables:
   service-index-766:
-    - {expect: column_values_to_be_between, column: score, min_value: 0, max_value: 100, because: "Points."}
+    - {expect: column_values_to_be_between, column: score, min_value: 0, max_value: 100, because: Points., vi: Điểm.}
 """
 
 
@@ -30,6 +31,17 @@ def test_a_sound_release_passes_and_keeps_the_result(warehouse: Warehouse, docs:
     kept = json.loads((warehouse.current / "release.json").read_text())["gate"]
     assert kept["success"]
     assert len(kept["checks"]) > 40
+    assert all(check["vi"] and check["description"] for check in kept["checks"])
+
+
+def test_rules_without_vietnamese_words_are_refused() -> None:
+    """The pages show what is expected; nothing there is in English alone."""
+    table = {"name": "service-index-766", "rows": 1, "columns": ["a"], "keys": ["a"], "small_cell": None}
+    document = {"datasets": [{"origin": "real", "tables": [table]}]}
+    rules = {"service-index-766": (Rule("expect_column_values_to_not_be_null", "Said.", {"column": "a"}),)}
+    with pytest.raises(SuiteError, match=r"table service-index-766: say in Vietnamese, too \(vi\).*: Said\."):
+        release_suites(document, rules)
+    assert release_suites(document, declared_suites(HERE / "release.yml"))
 
 
 def test_a_release_of_the_wrong_size_is_stopped_and_the_last_good_one_stays(

@@ -80,8 +80,9 @@ def pages(warehouse: Warehouse) -> dict[str, Page]:
 
 GATE = {"gate": "release", "success": True, "checks": [
     {"name": f"release.procedures.{kind} (row_count)", "description": "As many rows as recorded.", "required": True,
-     "success": True, "unexpected_rows": None, "notes": ""} for kind in ("parquet", "csv")
-]}  # fmt: skip
+     "success": True, "unexpected_rows": None, "notes": "", "vi": "Đủ số dòng."} for kind in ("parquet", "csv")
+] + [{"name": "release.procedures.parquet (withheld)", "description": "Few rows are withheld.", "required": False,
+      "success": False, "unexpected_rows": 1212, "notes": "", "vi": "Ít dòng phải giữ lại."}]}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -202,9 +203,18 @@ def test_a_dataset_page_tells_what_a_reader_asks(released: Warehouse, found: dic
     captured = re.sub(r"\s+", " ", found["service-index-766/index.html"].text)
     assert "theo công bố của Cổng Dịch vụ công quốc gia" in captured
     assert "Số liệu đến 18/9/2026 (kỳ cuối chưa đủ ngày, tạm tính)" in captured
-    quality = re.sub(r"\s+", " ", found["procedures/en/index.html"].text)
-    assert "Release gate: 2 of 2 checks hold." in quality
-    assert "Release gate" not in re.sub(r"\s+", " ", found["procedures/index.html"].text)
+
+
+def test_what_the_gate_found_is_told_in_the_language_of_the_page(found: dict[str, Page]) -> None:
+    english, vietnamese = (
+        re.sub(r"\s+", " ", found[f"procedures/{place}index.html"].text).split(start)[1]
+        for place, start in (("en/", "Release gate"), ("", "Cửa kiểm tra phát hành"))
+    )
+    assert english.startswith(": 2 of 3 checks hold.")
+    assert "As many rows as recorded.Few rows are withheld. Warning: 1,212 rows break it." in english
+    assert vietnamese.startswith(": 2 trên 3 phép kiểm đạt.")
+    assert "Đủ số dòng.Ít dòng phải giữ lại. Cảnh báo: 1.212 dòng không đạt." in vietnamese
+    assert "Few rows" not in vietnamese
 
 
 def test_without_a_gate_the_page_claims_none(warehouse: Warehouse) -> None:
