@@ -12,7 +12,7 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
 from opendata.catalogue import Approval, Resource
-from opendata.files import as_text
+from opendata.files import BYTE_ORDER_MARK, as_text, neutralise_formulas
 
 #: A handful of rows is no landslide, whatever its share.
 FEW = 5
@@ -137,9 +137,11 @@ def objections(found: Difference, approval: Approval, where: str) -> list[str]:
 
 
 def write_changes(found: Difference, path: Path) -> None:
-    """Write the changes row by row as CSV."""
+    """Write the changes row by row as CSV for people: a spreadsheet keeps its accents and runs none of its cells."""
     with path.open("wb") as file:
-        csv.write_csv(found.rows, file, csv.WriteOptions(quoting_style="needed", quoting_header="needed"))
+        file.write(BYTE_ORDER_MARK)
+        options = csv.WriteOptions(quoting_style="needed", quoting_header="needed")
+        csv.write_csv(neutralise_formulas(found.rows), file, options)
 
 
 def _lines(

@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 
 BUSINESS_ZONE = "Asia/Ho_Chi_Minh"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# A spreadsheet runs a cell that begins so as a formula (OWASP, CSV injection).
+# A spreadsheet runs a cell that begins so as a formula (OWASP, CSV injection); a number is none.
 FORMULA_START = r"^[=+\-@\t\r]"
+NUMBER = r"^[+\-]?[0-9]+(\.[0-9]+)?$"
 FORMATS = ("csv", "excel.csv", "parquet", "jsonl", "xlsx")
 # Beyond it a workbook takes longer to write and open than it is worth; the CSV for Excel stands beside it.
 XLSX_CELLS = 200_000
@@ -60,13 +61,18 @@ def _iso(times: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.replace_substring_regex(written, r"([+-]\d{2})(\d{2})$", r"\1:\2")
 
 
+def formulas(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the mask of texts that a spreadsheet would run as a formula."""
+    risky = pc.match_substring_regex(column, FORMULA_START)
+    return pc.and_(risky, pc.invert(pc.match_substring_regex(column, NUMBER)))
+
+
 def neutralise_formulas(table: pa.Table) -> pa.Table:
     """Return `table` with an apostrophe before text cells that a spreadsheet would run as a formula."""
     for position, field in enumerate(table.schema):
         if pa.types.is_string(field.type):
             column = table[field.name]
-            risky = pc.match_substring_regex(column, FORMULA_START)
-            safe = pc.if_else(risky, pc.binary_join_element_wise("'", column, ""), column)
+            safe = pc.if_else(formulas(column), pc.binary_join_element_wise("'", column, ""), column)
             table = table.set_column(position, field.name, safe)
     return table
 
@@ -266,7 +272,8 @@ def _without_clock(buffer: io.BytesIO, path: Path) -> None:
 
 def neutralised(value: object) -> object:
     """Return a value for a spreadsheet's cell: an apostrophe before text that it would run as a formula."""
-    return f"'{value}" if isinstance(value, str) and re.match(FORMULA_START, value) else value
+    is_formula = isinstance(value, str) and re.match(FORMULA_START, value) and not re.match(NUMBER, value)
+    return f"'{value}" if is_formula else value
 
 
 def record(path: Path, root: Path, kind: str) -> FileRecord:

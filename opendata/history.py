@@ -25,6 +25,7 @@ from opendata.catalogue import Text
 
 WITHDRAWN = "withdrawn.json"
 CHANGELOG = "changelog.json"
+CHANGES = "changes.csv"
 ARCHIVE = "archive"
 NOTICE = "notice.html"
 KEPT_INSTEAD = "kept_instead"

@@ -27,6 +27,7 @@ from typing import Any
 import adbc_driver_postgresql.dbapi as postgres
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from opendata import dcat, difference, history, site, tabular
 from opendata.catalogue import (
@@ -41,7 +42,8 @@ from opendata.catalogue import (
 )
 from opendata.disclosure.earlier import remember
 from opendata.disclosure.protect import Withheld, protect_release
-from opendata.disclosure.scan import VAULT_REFERENCE, scan_files
+from opendata.disclosure.renewal import keep, write_tallies
+from opendata.disclosure.scan import VAULT_REFERENCE, scan_changes, scan_files
 from opendata.disclosure.system import Counted, DisclosureError
 from opendata.files import (
     BUSINESS_ZONE,
@@ -182,7 +184,7 @@ def publish(
             newest = _newest(releases)
             previous = releases / f"{newest:06d}" if newest else None
             known = {path.name for path in releases.glob("[0-9]*/*/")}
-            builds, waiting = _build(building, datasets, url, known)
+            builds, waiting = _build(building, datasets, url, known, previous)
             _refuse_vanished(previous, builds, withdrawn)
             digest = _content_digest(builds, withdrawn, address)
             rows = {build.dataset.id: sum(table.rows for table in build.tables) for build in builds}
@@ -220,6 +222,8 @@ def publish(
             _share_unchanged(building, previous)
             for path in [*building.rglob("*"), building]:
                 _sync(path)
+            write_tallies(root, {f"{b.dataset.id}/{t.resource.name}": t.withheld for b in builds for t in b.tables
+                                 if t.resource.small_cell})  # fmt: skip
             building.rename(releases / f"{number:06d}")
             _sync(releases)
             _switch(root, number)
@@ -359,7 +363,7 @@ class Rows:
 
 
 def _build(
-    building: Path, datasets: Sequence[Dataset], url: str, known: Collection[str]
+    building: Path, datasets: Sequence[Dataset], url: str, known: Collection[str], previous: Path | None
 ) -> tuple[list[Build], list[str]]:
     """Read each model once, in one snapshot, and write its data files; returns also which datasets still wait.
 
@@ -389,7 +393,7 @@ def _build(
             for resource in dataset.resources
             if resource.small_cell
         }
-        protected = _protected(building, datasets, origins, counted)
+        protected = _protected(building, datasets, origins, counted, previous)
         for dataset in datasets:
             origin = origins[dataset.id]
             if dataset.approval.as_published and origin != "real":
@@ -420,10 +424,12 @@ def _protected(
     datasets: Sequence[Dataset],
     origins: Mapping[str, str],
     counted: Mapping[tuple[str, str], pa.Table],
+    previous: Path | None,
 ) -> Mapping[tuple[str, str], tuple[pa.Table, Withheld]]:
     """Withhold, over all datasets together, what could reveal a person; returns what may leave by (dataset, table).
 
-    Leaves the report in disclosure.json.
+    Where no period closed since the release `previous`, its tables are kept as they stand there. Leaves the report
+    in disclosure.json.
     """
     tables = []
     for dataset in datasets:
@@ -434,8 +440,10 @@ def _protected(
                 tables.append(
                     Counted(dataset.id, resource.name, origins[dataset.id], table, resource.small_cell)
                 )
+    number = int(previous.name) if previous else 0
+    agreed = [d.id for d in datasets if any(c.against_release == number for c in d.approval.approved_changes)]
     try:
-        protection = protect_release(tables, building.parent)
+        protection = keep(tables, previous, agreed) or protect_release(tables, building.parent)
     except DisclosureError as error:
         raise ReleaseError(f"The release is refused, readers keep the last good one. {error}") from None
     _write_json(building / "disclosure.json", protection.report)
@@ -446,7 +454,7 @@ def _refuse_empty_periods(table: pa.Table, dataset: Dataset, resource: Resource)
     """Refuse a month (quarter, year) in which nothing at all was counted: something was not loaded."""
     if resource.period_column is None or resource.small_cell is None:
         return
-    counts = list(resource.small_cell.count_columns)
+    counts = list({count.column for count in resource.small_cell.counts})
     sums = table.group_by(resource.period_column).aggregate([(name, "sum") for name in counts]).to_pylist()
     empty = sorted(
         str(row[resource.period_column]) for row in sums if not any(row[f"{c}_sum"] for c in counts)
@@ -787,7 +795,8 @@ def _compare(building: Path, builds: Sequence[Build], previous: Path | None) -> 
             )
             if found.rows is not None:
                 difference.write_changes(
-                    found, building / build.dataset.id / f"{table.resource.name}.{table.origin}.changes.csv"
+                    found,
+                    building / build.dataset.id / f"{table.resource.name}.{table.origin}.{history.CHANGES}",
                 )
     if told:
         raise ReleaseError(
@@ -858,6 +867,17 @@ def _verify(building: Path, builds: Sequence[Build], document: Mapping[str, Any]
             findings = scan_files(
                 building, table.files, frozenset(quantities), build.dataset.approval.disclosure.texts
             )
+            if table.changes and table.changes.rows is not None:
+                path = building / build.dataset.id / f"{table.resource.name}.{table.origin}.{history.CHANGES}"
+                if (lines := read_back(path, "csv").num_rows) != table.changes.rows.num_rows:
+                    wrong.append(
+                        f"{path.name}: {lines} lines, {table.changes.rows.num_rows} changes were found"
+                    )
+                schema = pq.read_schema(
+                    next(building / file.path for file in table.files if file.format == "parquet")
+                )
+                texts = build.dataset.approval.disclosure.texts
+                findings += scan_changes(building, path, schema, frozenset(quantities), texts)
             wrong += [f"dataset {build.dataset.id}: {finding}" for finding in findings]
         wrong += _frictionless_errors(building / build.dataset.id / "datapackage.json", build.dataset.id)
     _refuse(wrong)

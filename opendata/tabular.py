@@ -18,6 +18,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from opendata.catalogue import Column, Text, frictionless_type
+from opendata.files import neutralised
 
 if TYPE_CHECKING:
     from opendata.release import Build, Table
@@ -218,7 +219,7 @@ def dictionary(build: Build) -> bytes:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(DICTIONARY_COLUMNS)
     for table in build.tables:
-        writer.writerows(dictionary_rows(table))
+        writer.writerows([neutralised(value) for value in row] for row in dictionary_rows(table))
     return b"\xef\xbb\xbf" + out.getvalue().encode()
 
 

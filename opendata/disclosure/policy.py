@@ -13,15 +13,17 @@
           derived: {on_time_percent: [resolved_on_time, resolved_overdue]}
           safe: {covered_days: "days of the load log, no count of dossiers"}
           exempt: [{counts: [received], basis: "..."}]
+        as-another-body-published-it: {public: "the basis: its numbers are public at their source"}
 
-Counts with the same `of` count the same dossiers, in whatever table they stand: that is how the audit knows which
-tables share margins. A dimension is a column of the table, or fixed for one count (`outcome.outcome: on_time`).
+A count may be a list of such entries, each for the rows that match its `where`: {column: value}. Counts with the same
+`of` count the same dossiers, in whatever table they stand: that is how the audit knows which tables share margins. A
+dimension is a column of the table, or fixed for one count (`outcome.outcome: on_time`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,10 +31,12 @@ from typing import Any
 import yaml
 
 HIERARCHIES = Path(__file__).parent / "hierarchies.yml"
-#: Share of the dossiers of a table that may lie in withheld cells, in percent.
+#: Share of the dossiers of a count that may lie in withheld cells, in percent.
 MOST_WITHHELD_PERCENT = 10
+#: When tables about persons are made anew (renewal.py): when a month closes, or each time; the first is the default.
+RENEWED = ("monthly", "each_release")
 #: From so many counted dossiers on the share is judged: the first days of a system say nothing about granularity.
-SHARE_JUDGED_FROM = 20_000
+SHARE_JUDGED_FROM = 2_000
 
 
 @cache
@@ -82,11 +86,13 @@ class TablePolicy:
     derived: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     safe: Mapping[str, str] = field(default_factory=dict)
     most_withheld_percent: int = MOST_WITHHELD_PERCENT
+    #: Made anew when a period closes; else with each release.
+    is_renewed_monthly: bool = True
 
     @property
     def count_columns(self) -> tuple[str, ...]:
         """Counts that may be withheld, in the order declared."""
-        return tuple(count.column for count in self.counts if count.exempt is None)
+        return tuple(dict.fromkeys(count.column for count in self.counts if count.exempt is None))
 
     @property
     def measure_columns(self) -> tuple[str, ...]:
@@ -116,6 +122,8 @@ class Policy:
     tables: Mapping[str, TablePolicy]
     #: Columns of long text or of names that are no persons', with what they hold; the scan lets them pass.
     texts: Mapping[str, str] = field(default_factory=dict)
+    #: Tables that repeat what is public at its source, with the basis.
+    public: Mapping[str, str] = field(default_factory=dict)
 
 
 NOTHING_ABOUT_PERSONS = Policy(False, {})
@@ -138,7 +146,8 @@ def read_policy(declared: object, tables: Sequence[Shape], found: list[str]) -> 
             "disclosure is missing: state `about_persons: false`, or `about_persons: true` with threshold and tables"
         )
         return NOTHING_ABOUT_PERSONS
-    unknown = set(declared) - {"about_persons", "threshold", "tables", "most_withheld_percent", "texts"}
+    known = {"about_persons", "threshold", "tables", "most_withheld_percent", "renewed", "texts"}
+    unknown = set(declared) - known
     if unknown:
         found.append(f"disclosure: unknown {_list(unknown)}")
     texts = {str(k): str(v or "").strip() for k, v in (declared.get("texts") or {}).items()}
@@ -162,12 +171,15 @@ def read_policy(declared: object, tables: Sequence[Shape], found: list[str]) -> 
             f"disclosure.most_withheld_percent must be a whole number from 1 to {MOST_WITHHELD_PERCENT}"
         )
         most = MOST_WITHHELD_PERCENT
+    renewed = declared.get("renewed", RENEWED[0])
+    if renewed not in RENEWED:
+        found.append(f"disclosure.renewed must be {' or '.join(RENEWED)}: when its tables are made anew")
     by_name = {shape.name: shape for shape in tables}
     of_tables = declared.get("tables") or {}
     if not isinstance(of_tables, Mapping) or not of_tables:
         found.append("disclosure.tables is missing: name each table with its dimensions and counts")
         return NOTHING_ABOUT_PERSONS
-    policies = {}
+    policies, public = {}, {}
     for name, table in of_tables.items():
         shape = by_name.get(str(name))
         if shape is None:
@@ -176,7 +188,12 @@ def read_policy(declared: object, tables: Sequence[Shape], found: list[str]) -> 
             )
             continue
         gaps: list[str] = []
-        policies[shape.name] = _table(table or {}, shape, threshold, most, gaps)
+        if isinstance(table, Mapping) and set(table) == {"public"}:
+            public[shape.name] = str(table["public"] or "").strip()
+            if not public[shape.name]:
+                gaps.append("public needs the basis: where, and by what law, its numbers are public already")
+        else:
+            policies[shape.name] = _table(table or {}, shape, threshold, most, gaps)
         found += [f"disclosure.tables.{name}: {gap}" for gap in gaps]
     for shape in tables:
         if shape.name not in of_tables:
@@ -184,8 +201,13 @@ def read_policy(declared: object, tables: Sequence[Shape], found: list[str]) -> 
                 f"disclosure.tables says nothing of table {shape.name}; "
                 f"where it counts no persons, write `{shape.name}: none`"
             )
-    counting = {name: policy for name, policy in policies.items() if policy is not None}
-    return Policy(True, counting, texts)
+    monthly = renewed == RENEWED[0]
+    counting = {
+        name: replace(policy, is_renewed_monthly=monthly)
+        for name, policy in policies.items()
+        if policy is not None
+    }
+    return Policy(True, counting, texts, public)
 
 
 def _table(declared: object, shape: Shape, threshold: int, most: int, gaps: list[str]) -> TablePolicy | None:
@@ -213,11 +235,14 @@ def _table(declared: object, shape: Shape, threshold: int, most: int, gaps: list
         )
     exempt = _exempt(declared.get("exempt"), gaps)
     counts = []
-    for column, of in (declared.get("counts") or {}).items():
+    for column, entries in (declared.get("counts") or {}).items():
         if column not in shape.numbers:
             gaps.append(f"counts: {column!r} is no published number")
-        count = _count(str(column), of, exempt.pop(str(column), None), shape, gaps)
-        if count:
+        basis = exempt.pop(str(column), None)
+        for of in entries if isinstance(entries, list) and entries else [entries]:
+            count = _count(str(column), of, basis, shape, gaps)
+            if count is None:
+                continue
             taken = {(d.name) for d in dimensions.values()} & {name for name, _, _ in count.fixed}
             if taken:
                 gaps.append(f"counts.{column}: {_list(taken)} is also a dimension of the table's columns")

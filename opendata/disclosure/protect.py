@@ -28,7 +28,7 @@ class Withheld:
     """What was withheld from one table. Exact numbers are for the run summary, not for the public.
 
     `dossiers` and `dossiers_of` are of the first count of the policy: in withheld cells, and in all. `share` is that
-    of all counts together, from 0 to 1.
+    of the count of which most is withheld, from 0 to 1.
     """
 
     rows: int = 0
@@ -131,7 +131,14 @@ def _apply(system: System, number: int, table: Counted) -> tuple[pa.Table, Withh
         cells=int(sum(mask.sum() for mask in hidden.values())),
         dossiers=_total(rows[first].filter(pa.array(hidden[first]))),
         dossiers_of=_total(rows[first]),
-        share=_share(system, number, policy, system.state == WITHHELD)[0],
+        share=max(
+            (
+                of_it / total
+                for of_it, total in _shares(system, number, policy, system.state == WITHHELD).values()
+                if total
+            ),
+            default=0.0,
+        ),
     )
     gone = dict(hidden)
     for column, sources in policy.derived.items():
@@ -149,40 +156,41 @@ def _total(column: pa.ChunkedArray) -> int:
 
 
 def _judge_share(system: System, number: int, table: Counted, hidden: np.ndarray) -> None:
-    """Refuse a table of which too many dossiers lie in withheld cells: it is divided too finely to be of use."""
-    share, total = _share(system, number, table.policy, hidden)
+    """Refuse a table with a count that lies in withheld cells too much: it is divided too finely to be of use."""
     most = table.policy.most_withheld_percent
-    if total < SHARE_JUDGED_FROM or 100 * share <= most:
-        return
-    raise DisclosureError(
-        f"{table.dataset}, table {table.table}: {100 * share:.0f} % of what it counts lies in withheld "
-        f"cells, more than the {most} % of its policy. Coarsen it: {_advice(table)}"
-    )
+    for column, (withheld, total) in _shares(system, number, table.policy, hidden).items():
+        if total >= SHARE_JUDGED_FROM and 100 * withheld > most * total:
+            raise DisclosureError(
+                f"{table.dataset}, table {table.table}: {100 * withheld / total:.0f} % of what {column} counts lies in "
+                f"withheld cells, more than the {most} % of its policy. Coarsen it: {_advice(table, column)}"
+            )
 
 
-def _share(system: System, number: int, policy: TablePolicy, hidden: np.ndarray) -> tuple[float, int]:
-    """Return the share of what a table counts that lies in the cells of `hidden` (a mask), and the whole."""
-    withheld = total = 0
+def _shares(
+    system: System, number: int, policy: TablePolicy, hidden: np.ndarray
+) -> dict[str, tuple[int, int]]:
+    """Return {count: (what of it lies in the cells of `hidden`, a mask; the whole)}; each is judged alone.
+
+    Were they added up, many dossiers in time would hide that hardly one of the late ones can be seen.
+    """
+    shares = {}
     for column in policy.count_columns:
         _, cells = system.places[number, column]
-        total += int(system.values[cells].sum())
-        withheld += int(system.values[cells[hidden[cells]]].sum())
-    return (withheld / total if total else 0.0), total
+        shares[column] = (
+            int(system.values[cells[hidden[cells]]].sum()),
+            int(system.values[cells].sum()),
+        )
+    return shares
 
 
-def _advice(table: Counted) -> str:
-    """Say what would lie in small cells if one dimension were left out, best first."""
+def _advice(table: Counted, count: str) -> str:
+    """Say what of a count would lie in small cells if one dimension were left out, best first."""
     policy = table.policy
-    counts = list(policy.count_columns)
     found = []
     for column in policy.dimensions:
         others = [name for name in policy.dimensions if name != column]
-        grouped = table.rows.group_by(others).aggregate([(name, "sum") for name in counts])
-        small = total = 0
-        for name in counts:
-            values = grouped[f"{name}_sum"]
-            total += _total(values)
-            small += _total(values.filter(pc.less(values, policy.threshold)))
+        values = table.rows.group_by(others).aggregate([(count, "sum")])[f"{count}_sum"]
+        total, small = _total(values), _total(values.filter(pc.less(values, policy.threshold)))
         found.append((small / total if total else 0.0, column))
     return "; ".join(
         f"without {column} {100 * share:.0f} % would lie in small cells" for share, column in sorted(found)

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
-from opendata.files import FORMULA_START, FileRecord, read_back
+from opendata.files import FileRecord, formulas, read_back
 
 # Patterns of personal data (RE2: no look-around). UUIDs are taken out first: a run of digits in one is no identity.
 UUID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
@@ -34,6 +34,7 @@ VAULT_REFERENCE = re.compile(r"(?:ref|id)[1-9]_[0-9a-f]{8}")
 LONGEST_LABEL = 120
 #: The formats that a spreadsheet opens; what it would run as a formula has an apostrophe before it there.
 FOR_SPREADSHEETS = ("excel.csv", "xlsx")
+FORMULA = "a formula that a spreadsheet would run"
 #: A place whose name is that of a person.
 PLACES = frozenset(["Hồ Chí Minh"])
 HONORIFIC = re.compile(r"\b(?:[Ôô]ng|ÔNG|[Bb]à|BÀ)(?:\s*[:/]\s*(?:[Bb]à)?)?\s+(\S+(?:\s+\S+){1,4})")
@@ -69,16 +70,53 @@ def scan_files(
             if pa.types.is_string(field.type):
                 counts = _in_text(table[field.name], field.name in (texts or {}))
                 if file.format in FOR_SPREADSHEETS:
-                    kind = "a formula that a spreadsheet would run"
-                    counts[kind] = _matches(table[field.name], FORMULA_START)
+                    counts[FORMULA] = _rows(formulas(table[field.name]))
             elif pa.types.is_integer(field.type) and field.name not in quantities:
-                # An identity number read as a number has lost its leading zeros, so 9 to 12 digits all count.
-                digits = table[field.name].cast(pa.string())
-                counts = {"identity number (as a whole number)": _matches(digits, r"^-?[0-9]{9,12}$")}
+                counts = _in_whole_numbers(table[field.name].cast(pa.string()))
             else:
                 continue
             findings += [Finding(file.path, field.name, kind, rows) for kind, rows in counts.items() if rows]
     return findings
+
+
+def scan_changes(
+    root: Path,
+    path: Path,
+    schema: pa.Schema,
+    quantities: frozenset[str],
+    texts: Mapping[str, str] | None = None,
+) -> list[Finding]:
+    """Read a finished list of changes back and return what looks like personal data in it, or runs as a formula.
+
+    `schema` is that of the table, `quantities` and `texts` as in `scan_files`: each value is searched as what the
+    column it comes from holds.
+    """
+    table = read_back(path, "csv")
+    where = path.relative_to(root).as_posix()
+    told = [(name, table[name], name) for name in table.column_names if name in schema.names]
+    for name in pc.unique(table["column"]).drop_null().to_pylist():
+        lines = table.filter(pc.equal(table["column"], name))
+        told += [(name, lines[side], f"{side} of {name}") for side in ("before", "after")]
+    findings = [
+        Finding(where, name, FORMULA, rows)
+        for name in table.column_names
+        if (rows := _rows(formulas(table[name])))
+    ]
+    for name, values, place in told:
+        kind = schema.field(name).type
+        if pa.types.is_string(kind):
+            counts = _in_text(values, name in (texts or {}))
+        elif pa.types.is_integer(kind) and name not in quantities:
+            counts = _in_whole_numbers(values)
+        else:
+            continue
+        findings += [Finding(where, place, kind, rows) for kind, rows in counts.items() if rows]
+    return findings
+
+
+def _in_whole_numbers(digits: pa.ChunkedArray) -> dict[str, int]:
+    # An identity number read as a number has lost its leading zeros, so 9 to 12 digits all count.
+    return {"identity number (as a whole number)": _matches(digits, r"^-?[0-9]{9,12}$")}
 
 
 def _in_text(column: pa.ChunkedArray, vouched_for: bool) -> dict[str, int]:
@@ -138,4 +176,8 @@ def _is_name(text: str, least: int) -> bool:
 
 
 def _matches(text: pa.ChunkedArray, pattern: str) -> int:
-    return int(pc.sum(pc.match_substring_regex(text, pattern)).as_py() or 0)
+    return _rows(pc.match_substring_regex(text, pattern))
+
+
+def _rows(mask: pa.ChunkedArray) -> int:
+    return int(pc.sum(mask).as_py() or 0)

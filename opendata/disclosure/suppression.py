@@ -62,7 +62,8 @@ def suppress(system: System) -> Audit:
         if len(stuck) == len(before.failed):
             inherent = follows_from_exempt(system, {cell: before.failed[cell] for cell in stuck})
             excused |= inherent
-            if left := [cell for cell in stuck if cell not in inherent]:
+            left = [cell for cell in stuck if cell not in inherent]
+            if left and not [cell for cell in left if work.repair(cell, before.failed[cell], zeros=True)]:
                 raise DisclosureError(_refusal(system, left))
     raise DisclosureError(_refusal(system, list(before.failed) if before else []))
 
@@ -131,11 +132,13 @@ class _Choice:
         self.system.state[cell] = WITHHELD
         return self.users[cell]
 
-    def _free(self, cells: np.ndarray) -> np.ndarray:
-        """Cells that could still be withheld."""
+    def _free(self, cells: np.ndarray, zeros: bool = False) -> np.ndarray:
+        """Cells that could still be withheld; with `zeros`, those that are 0."""
         system = self.system
         open_to_all = system.exempt[cells] | system.known_before[cells]
-        return cells[(system.state[cells] == PUBLISHED) & ~open_to_all & (system.values[cells] > 0)]
+        return cells[
+            (system.state[cells] == PUBLISHED) & ~open_to_all & ((system.values[cells] == 0) == zeros)
+        ]
 
     def _wanted(self, number: int) -> int | None:
         """Return the cheapest cell that a sum needs withheld, or None where it gives room enough."""
@@ -174,8 +177,11 @@ class _Choice:
         best = pool[np.argmin(system.values[pool])] if len(enough) else pool[np.argmax(system.values[pool])]
         return int(best)
 
-    def repair(self, cell: int, bounds: Bounds) -> bool:
-        """Withhold one more cell where a sum holds `cell` too tightly; False where there is none."""
+    def repair(self, cell: int, bounds: Bounds, zeros: bool = False) -> bool:
+        """Withhold one more cell where a sum holds `cell` too tightly; False where there is none.
+
+        With `zeros`, one that is 0: a total that is public by law and as small leaves nothing else to hide it in.
+        """
         system = self.system
         rows = list(bounds.binding) or [
             n
@@ -183,10 +189,10 @@ class _Choice:
             if cell in cells  # a cell held by no sum cannot fail
         ]
         near = [system.sums[n][0] for n in rows]
-        pool = self._free(np.unique(np.concatenate(near))) if near else np.zeros(0, dtype=np.int64)
+        pool = self._free(np.unique(np.concatenate(near)), zeros) if near else np.zeros(0, dtype=np.int64)
         if not len(pool):
             near = [system.sums[n][0] for n, (cells, _) in enumerate(system.sums) if cell in cells]
-            pool = self._free(np.unique(np.concatenate(near))) if near else pool
+            pool = self._free(np.unique(np.concatenate(near)), zeros) if near else pool
         if not len(pool):
             return False
         values = system.values[pool]

@@ -130,10 +130,13 @@ class _Codes:
             levels[dimension.name].append((_depth(dimension), column, dimension))
         for name, columns in levels.items():
             columns.sort(key=lambda item: item[:2])
-            for (fine, low, below), (coarse, high, _) in combinations(columns, 2):
-                if fine == coarse or below.level_column:
+            for (fine, low, below), (coarse, high, above) in combinations(columns, 2):
+                if fine == coarse or above.level_column:
                     continue
-                self._learn(table, name, fine, coarse, _texts(table.rows[low]), _texts(table.rows[high]))
+                rows = table.rows
+                if below.level_column:
+                    rows = rows.filter(pc.equal(rows[below.level_column], below.level))
+                self._learn(table, name, fine, coarse, _texts(rows[low]), _texts(rows[high]))
             for _, column, dimension in columns:
                 if dimension.level_column and dimension.parent_column:
                     self._learn_tree(table, name, column, dimension)
@@ -241,7 +244,10 @@ def build(tables: Sequence[Counted], told: Iterable[tuple[Universe, Levels]] = (
         tree.learn(table)
     for number, table in enumerate(tables):
         for count in table.policy.counts:
-            places[number, count.column] = _place(made, table, count)
+            placed = _place(made, table, count)
+            if before := places.get((number, count.column)):
+                placed = (np.concatenate([before[0], placed[0]]), np.concatenate([before[1], placed[1]]))
+            places[number, count.column] = placed
         present += _present_rows(table, {c.column: places[number, c.column] for c in table.policy.counts})
     sums: list[tuple[np.ndarray, np.ndarray]] = []
     shown = set(made.number)
@@ -252,6 +258,7 @@ def build(tables: Sequence[Counted], told: Iterable[tuple[Universe, Levels]] = (
             if of == universe and any(finer(mine, levels) for other, mine in shown if other == universe)
         }  # fmt: skip
         sums += _sums(made, tree, universe, coarser)
+    sums += _same_numbers(places)
     return System(
         values=np.array(made.values, dtype=np.int64),
         state=np.where(np.array(made.published, dtype=bool), PUBLISHED, NOWHERE).astype(np.int8),
@@ -327,6 +334,19 @@ def _place(made: _Builder, table: Counted, count: Count) -> tuple[np.ndarray, np
         rows.append(row)
         cells.append(cell)
     return np.array(rows, dtype=np.int64), np.array(cells, dtype=np.int64)
+
+
+def _same_numbers(
+    places: Mapping[tuple[int, str], tuple[np.ndarray, np.ndarray]],
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return sums of two cells that one published number stands for: shown or withheld, they are so together."""
+    equal = []
+    for rows, cells in places.values():
+        first: dict[int, int] = {}
+        for row, cell in zip(rows.tolist(), cells.tolist(), strict=True):
+            if (other := first.setdefault(row, cell)) != cell:
+                equal.append((np.array([other, cell]), np.array([1, -1])))
+    return equal
 
 
 def _present_rows(table: Counted, places: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:

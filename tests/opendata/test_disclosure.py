@@ -410,6 +410,21 @@ def test_a_cell_that_cannot_be_protected_stops_the_release_and_is_named() -> Non
     assert " 4" not in str(refused.value).replace(" 4 small", "")
 
 
+def test_a_zero_hides_what_a_small_exempt_total_would_give_away() -> None:
+    """By law one dossier of the agency is known; in which sector is not, unless all others are shown to have none."""
+    basis = [{"counts": ["n"], "basis": "public by law"}]
+    totals = table("totals", AGENCY, {"agency": ["a"], "n": [1]}, threshold=10, exempt=basis)
+    parts = table(
+        "parts",
+        AGENCY | SECTOR,
+        {"agency": ["a"] * 3, "sector": ["x", "y", "z"], "n": [0, 1, 0]},
+        threshold=10,
+    )
+    shown = protect_release([parts, totals]).tables["parts", "parts"][0]["n"].to_pylist()
+    assert sorted(shown, key=str) == [0, None, None]
+    assert shown[1] is None
+
+
 def test_too_many_linked_cells_are_refused_with_advice() -> None:
     system = build(grid("t", [[3, 30, 3, 40], [40, 3, 30, 3], [3, 30, 3, 50]], threshold=10))
     system.state[system.small] = WITHHELD
@@ -421,8 +436,81 @@ def test_a_table_of_which_too_much_would_be_withheld_is_refused_with_advice() ->
     months = [f"2025-{m:02d}" for m in range(1, 13) for _ in range(300)]
     communes = [f"c{c}" for _ in range(12) for c in range(300)]
     fine = table("t", MONTH | COMMUNE, {"month": months, "commune": communes, "n": [7] * 3600}, threshold=10)
-    with pytest.raises(DisclosureError, match=r"100 % of what it counts .*without commune 0 % would lie"):
+    with pytest.raises(DisclosureError, match=r"100 % of what n counts .*without commune 0 % would lie"):
         protect_release([fine])
+
+
+def test_each_count_of_a_table_is_judged_alone() -> None:
+    """Of six hundred thousand in time all can be seen; of the late ones none."""
+    communes = [f"c{c}" for c in range(300)]
+    columns = {"commune": communes, "in_time": [2000] * 300, "late": [70] * 300}
+    counts = {name: {"of": "dossiers", "outcome.outcome": name} for name in ("in_time", "late")}
+    with pytest.raises(DisclosureError, match=r"100 % of what late counts lies in withheld cells"):
+        protect_release([table("t", COMMUNE, columns, counts, threshold=100)])
+
+
+def test_a_count_of_several_kinds_is_bounded_by_all_of_them() -> None:
+    """On time at the month's end and at the quarter's are two questions; both are asked of the same dossiers."""
+    columns = {
+        "period": ["2025-01", "2025-02", "2025-03", "2025-Q1"],
+        "level": ["month", "month", "month", "quarter"],
+        "whole": [100, 200, 300, 604],
+        "on_time": [96, 190, 280, 560],
+    }
+    period = {"period": {"level": "time.month", "level_column": "level"}}
+    judged = [
+        {"of": f"judged at the end of a {level}", "where": {"level": level}} for level in ("month", "quarter")
+    ]
+    counts = {
+        "whole": [{"of": "dossiers"}, *judged],
+        "on_time": [one | {"outcome.outcome": "on_time"} for one in judged],
+    }
+    rows, _ = protect_release([table("t", period, columns, counts, threshold=10)]).tables["t", "t"]
+    shown = rows.to_pylist()
+    # 100 less 96: four were late. 604 less the months: four of a month that nobody published.
+    assert None in (shown[0]["whole"], shown[0]["on_time"])
+    assert None in [row["whole"] for row in shown]
+    of_one_kind = {"whole": counts["whole"][0], "on_time": {"of": "dossiers", "outcome.outcome": "on_time"}}
+    with pytest.raises(DisclosureError, match=r"the parts by .* hold more than the whole"):
+        protect_release([table("t", period, columns, of_one_kind, threshold=10)])
+
+
+def test_a_table_that_is_public_at_its_source_needs_its_basis() -> None:
+    gaps: list[str] = []
+    declared = {"about_persons": True, "threshold": 10, "tables": {"t": {"public": "QĐ 766/QĐ-TTg"}}}
+    policy = read_policy(declared, [SHAPE], gaps)
+    assert (gaps, dict(policy.tables), policy.public) == ([], {}, {"t": "QĐ 766/QĐ-TTg"})
+    read_policy(declared | {"tables": {"t": {"public": ""}}}, [SHAPE], gaps)
+    assert gaps == [
+        "disclosure.tables.t: public needs the basis: where, and by what law, its numbers are public already"
+    ]
+
+
+def test_rows_of_several_levels_know_the_level_above_from_a_column() -> None:
+    """Communes of one quarter and districts of another: what they add up to is asked by district, too."""
+    places = {
+        "area": {"level": "residence.commune", "level_column": "level"},
+        "district": "residence.district",
+        "quarter": "time.quarter",
+    }
+    rows = {
+        "quarter": ["2025-Q1"] * 3 + ["2025-Q2"] * 2,
+        "level": ["commune"] * 3 + ["district"] * 2,
+        "area": ["c1", "c2", "c3", "d1", "d2"],
+        "district": ["d1", "d1", "d2", "d1", "d2"],
+        "n": [4, 40, 50, 30, 40],
+    }
+    quarters = table(
+        "whole", {"quarter": "time.quarter"}, {"quarter": ["2025-Q1", "2025-Q2"], "n": [94, 70]}, threshold=10
+    )
+    shown = (
+        protect_release([table("t", places, rows, threshold=10), quarters])
+        .tables["t", "t"][0]["n"]
+        .to_pylist()
+    )
+    assert shown[0] is None
+    assert shown[3:] == [30, 40]
+    assert shown.count(None) == 2
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,9 @@ def test_what_changed_is_told_row_by_row_and_in_the_changelog(warehouse: Warehou
     warehouse.sql("insert into open_data.procedures values ('9.000001', 'Thủ tục mới', 1, '', 'real')")
     warehouse.publish()
     lines = list(
-        csv.DictReader(io.StringIO(warehouse.files()["procedures/procedures.real.changes.csv"].decode()))
+        csv.DictReader(
+            io.StringIO(warehouse.files()["procedures/procedures.real.changes.csv"].decode("utf-8-sig"))
+        )
     )
     assert [(r["change"], r["procedure_code"], r["column"], r["before"], r["after"]) for r in lines] == [
         ("removed", "1.000894", "", "", ""),
@@ -53,6 +55,43 @@ def test_what_changed_is_told_row_by_row_and_in_the_changelog(warehouse: Warehou
     told = newest["tables"][0]["changes"]
     assert (told["against"], told["added"], told["removed"], told["revised"]) == (1, 1, 1, 1)
     assert first["tables"][0]["changes"] is None
+
+
+def test_a_spreadsheet_opens_the_changes_with_their_accents_and_runs_nothing(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    warehouse.sql(
+        "update open_data.procedures set procedure_name = '=cmd|calc' where procedure_code = '1.001193'"
+    )
+    warehouse.sql("update open_data.procedures set fee_vnd = -5 where procedure_code = '1.004227'")
+    warehouse.publish()
+    written = warehouse.files()["procedures/procedures.real.changes.csv"]
+    assert written.startswith(b"\xef\xbb\xbf")
+    lines = list(csv.DictReader(io.StringIO(written.decode("utf-8-sig"))))
+    assert [(line["before"], line["after"]) for line in lines] == [
+        ("Đăng ký khai sinh", "'=cmd|calc"),
+        ("15000", "-5"),
+    ]
+
+
+def test_what_looks_like_a_person_is_found_in_the_changes_too(warehouse: Warehouse) -> None:
+    """Only the value that is gone looks like one: the finished table alone would not show it."""
+    warehouse.change_approval(
+        "procedures",
+        disclosure={"about_persons": False, "texts": {"procedure_name": "names of procedures"}},
+    )
+    warehouse.sql(
+        "update open_data.procedures set procedure_name = 'Nguyễn Văn An' where procedure_code = '1.001193'"
+    )
+    warehouse.publish()
+    warehouse.change_approval("procedures", disclosure={"about_persons": False})
+    warehouse.sql(
+        "update open_data.procedures set procedure_name = 'Khai sinh' where procedure_code = '1.001193'"
+    )
+    with pytest.raises(
+        ReleaseError, match=r"procedures\.real\.changes\.csv, column before of procedure_name: 1 row"
+    ) as told:
+        warehouse.publish()
+    assert "Nguyễn" not in str(told.value)
 
 
 def test_files_that_did_not_change_are_kept_once(warehouse: Warehouse) -> None:
