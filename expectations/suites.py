@@ -280,6 +280,3 @@ def _release_rules(table: Mapping[str, Any], origin: str) -> Iterator[Rule]:
         yield Rule(
             "expect_column_values_to_be_null", what, {"column": name}, where=("withheld", "==", True), vi=vi
         )
-    what = "Few rows are withheld; otherwise choose a coarser granularity."
-    vi = "Ít dòng phải giữ lại; nếu nhiều thì cần gộp kỳ hay địa bàn."
-    yield column_rule("to_be_in_set", "withheld", what, vi=vi, value_set=[False], mostly=0.9, required=False)

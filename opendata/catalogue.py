@@ -364,8 +364,11 @@ def _resource(
 ) -> Resource:
     """Return what of a model may leave; gaps are appended to `gaps`."""
     meta = _meta(model)
+    contract = (model.get("config") or {}).get("contract") or {}
     place = f"{where}: model {model['name']} ({model.get('original_file_path', '')}'s YAML)"
     found: list[str] = []
+    if contract.get("enforced") is not True:
+        found.append("its contract is not enforced (config: contract: {enforced: true})")
     columns: list[Column] = []
     for column in model.get("columns", {}).values():
         column_meta = _meta(column)
@@ -375,7 +378,7 @@ def _resource(
         if not (text.vi and text.en):
             found.append(f"column {column['name']} is published without meta.vi or description")
         if not column.get("data_type"):
-            found.append(f"column {column['name']} has no data_type; the contract must be enforced")
+            found.append(f"column {column['name']} has no data_type")
         if str(column.get("data_type")).lower() in ("numeric", "decimal"):
             found.append(f"column {column['name']} is numeric without precision; write such as numeric(18,4)")
         unit = column_meta.get("unit")
@@ -391,6 +394,12 @@ def _resource(
             )
         )
     published = {column.name for column in columns}
+    found += [
+        f"column {column.name} is a number without a unit; write it in meta.unit (or its codes in meta.codes)"
+        for column in columns
+        if frictionless_type(column.data_type) in ("integer", "number")
+        and not (column.unit or column.codes or column.name in _strings(meta.get("keys")))
+    ]
     if not columns:
         found.append("no column has meta.publish: true, so nothing may leave")
 

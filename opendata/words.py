@@ -62,6 +62,10 @@ UNITS = {
     "percent": Text("%", "%"),
     "point": Text("điểm", "points"),
     "VND": Text("đồng", "VND"),
+    "commune": Text("xã", "communes"),
+    "rank": Text("thứ hạng", "rank"),
+    "count": Text("số đếm của chỉ tiêu", "what the indicator counts"),
+    "ratio": Text("tỷ lệ, từ 0 đến 1", "ratio, 0 to 1"),
 }
 
 THEMES = {

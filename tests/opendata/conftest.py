@@ -98,7 +98,7 @@ def _manifest() -> dict[str, Any]:
             "original_file_path": f"models/open_data/{name}.sql",
             "description": model["description"],
             "meta": {},
-            "config": {"meta": model["meta"]},
+            "config": {"meta": model["meta"], "contract": {"enforced": True}},
             "columns": columns,
         }
     exposures = {

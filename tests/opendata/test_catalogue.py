@@ -88,6 +88,27 @@ def test_a_gap_in_a_model_is_named(warehouse: Warehouse, meta: dict[str, Any], m
     assert message in refusal(warehouse)
 
 
+def test_a_contract_that_is_not_enforced_is_a_gap(warehouse: Warehouse) -> None:
+    warehouse.model("procedures")["config"]["contract"]["enforced"] = False
+    assert (
+        "model procedures (models/open_data/procedures.sql's YAML): its contract is not enforced"
+        in refusal(warehouse)
+    )
+    del warehouse.model("procedures")["config"]["contract"]
+    assert "its contract is not enforced" in refusal(warehouse)
+
+
+def test_a_number_without_a_unit_is_a_gap(warehouse: Warehouse) -> None:
+    fee = warehouse.model("procedures")["columns"]["fee_vnd"]["config"]["meta"]
+    unit = fee.pop("unit")
+    assert "column fee_vnd is a number without a unit" in refusal(warehouse)
+    fee["codes"] = {"0": {"vi": "miễn phí", "en": "free"}}
+    read_catalogue(warehouse.write_manifest(), warehouse.approvals, TODAY)
+    fee.pop("codes")
+    fee["unit"] = unit
+    read_catalogue(warehouse.write_manifest(), warehouse.approvals, TODAY)
+
+
 def accept(warehouse: Warehouse, column: str, values: list[str]) -> None:
     """As dbt's manifest holds an accepted_values test of administrative_units."""
     warehouse.manifest["nodes"][f"test.kho_chung.accepted_values_{column}"] = {

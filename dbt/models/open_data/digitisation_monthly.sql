@@ -13,31 +13,17 @@ with paper as (
         on dossier.source_code = covered_day.source_code and dossier.received_date = covered_day.covered_date
     where paper.is_current_record and dossier.report_group <> 'not_received'
 
-),
-
-month_covered as (
-
-    -- A month some of whose days no load covers may still change.
-    select
-        source_code as system_code,
-        to_char(covered_date, 'YYYY-MM') as year_month,
-        count(distinct covered_date) < extract(day from (
-            date_trunc('month', min(covered_date)) + interval '1 month' - interval '1 day'
-        )) as is_provisional
-    from {{ ref('int_loads__covered_day') }}
-    group by source_code, to_char(covered_date, 'YYYY-MM')
-
 )
 
 select
     paper.year_month,
     paper.system_code,
     paper.paper_kind,
-    month_covered.is_provisional,
+    covered_month.is_provisional,
     paper.origin,
     (count(*) filter (where paper.is_digitised))::integer as digitised,
     (count(*) filter (where not paper.is_digitised))::integer as not_digitised
 from paper
-inner join month_covered
-    on paper.system_code = month_covered.system_code and paper.year_month = month_covered.year_month
-group by paper.year_month, paper.system_code, paper.paper_kind, month_covered.is_provisional, paper.origin
+inner join {{ ref('int_loads__covered_month') }} as covered_month
+    on paper.system_code = covered_month.source_code and paper.year_month = covered_month.year_month
+group by paper.year_month, paper.system_code, paper.paper_kind, covered_month.is_provisional, paper.origin

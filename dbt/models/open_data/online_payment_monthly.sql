@@ -11,30 +11,16 @@ with payment as (
         on fee.source_code = covered_day.source_code and fee.paid_date = covered_day.covered_date
     where fee.is_current_record and fee.amount_vnd > 0 and fee.paid_date is not null
 
-),
-
-month_covered as (
-
-    -- A month some of whose days no load covers may still change.
-    select
-        source_code as system_code,
-        to_char(covered_date, 'YYYY-MM') as year_month,
-        count(distinct covered_date) < extract(day from (
-            date_trunc('month', min(covered_date)) + interval '1 month' - interval '1 day'
-        )) as is_provisional
-    from {{ ref('int_loads__covered_day') }}
-    group by source_code, to_char(covered_date, 'YYYY-MM')
-
 )
 
 select
     payment.year_month,
     payment.system_code,
-    month_covered.is_provisional,
+    covered_month.is_provisional,
     payment.origin,
     (count(*) filter (where payment.is_online))::integer as paid_online,
     (count(*) filter (where payment.is_online is not true))::integer as paid_otherwise
 from payment
-inner join month_covered
-    on payment.system_code = month_covered.system_code and payment.year_month = month_covered.year_month
-group by payment.year_month, payment.system_code, month_covered.is_provisional, payment.origin
+inner join {{ ref('int_loads__covered_month') }} as covered_month
+    on payment.system_code = covered_month.source_code and payment.year_month = covered_month.year_month
+group by payment.year_month, payment.system_code, covered_month.is_provisional, payment.origin

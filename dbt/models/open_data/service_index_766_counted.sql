@@ -1,20 +1,34 @@
--- What our own dossiers give for the province as a whole; agencies below it are not in open data.
+-- What our own dossiers give for the province as a whole; agencies below it are not in open data. Numbers stand where
+-- both are dossiers of the period: not the share of last year's total that stands in for a period without any.
+with score as (
+
+    select
+        *,
+        numerator is not null
+        and denominator = round(denominator)
+        and (indicator_code <> 'DOSSIER_SYNC' or numerator > 0) as counts_dossiers
+    from {{ ref('fct_service_index_score') }}
+    where counted_by = 'warehouse' and department_id = root_department_id
+
+)
+
 select
     period,
+    case when period ~ '^[0-9]{4}$' then 'year' when period ~ 'Q' then 'quarter' else 'month' end as period_level,
     root_department_id as province_agency_code,
     group_code,
     indicator_code,
-    numerator,
-    denominator,
-    ratio,
+    case when counts_dossiers then numerator::bigint end as numerator,
+    case when counts_dossiers then denominator::bigint end as denominator,
+    case when counts_dossiers then ratio end as ratio,
     score,
     max_score,
     null_reason,
+    indicator_code = 'PROGRESS_ON_TIME' as is_judged_at_period_end,
     origin,
     period = any(array[
         (select max(to_char(covered_date, 'YYYY')) from {{ ref('int_loads__covered_day') }}),
         (select max(to_char(covered_date, 'YYYY-"Q"Q')) from {{ ref('int_loads__covered_day') }}),
         (select max(to_char(covered_date, 'YYYY-MM')) from {{ ref('int_loads__covered_day') }})
     ]) as is_provisional
-from {{ ref('fct_service_index_score') }}
-where counted_by = 'warehouse' and department_id = root_department_id
+from score

@@ -1,0 +1,65 @@
+-- By where the applicant lives, in areas that are the same before and since 1/7/2025, and by the quarter of resolution.
+-- While a quarter lacks days most areas have too few late dossiers to be shown: until then the areas of a former
+-- district stand together. No total stands here: on time and overdue are all there are.
+with district as (
+
+    -- An area of two districts goes to that of most of its old communes.
+    select
+        area.area_code,
+        mode() within group (order by bridge.old_district_code) as district_code
+    from {{ ref('dim_comparable_area') }} as area
+    inner join {{ ref('bridge_administrative_unit') }} as bridge on area.commune_code = bridge.new_commune_code
+    where not area.is_old_commune
+    group by area.area_code
+
+),
+
+resolved as (
+
+    select
+        happened.year_quarter,
+        covered_quarter.is_provisional,
+        coalesce(area.area_code, 'unknown') as area_code,
+        coalesce(area.area_name, 'Chưa xác định') as area_name,
+        coalesce(district.district_code, 'unknown') as district_code,
+        coalesce('Các xã thuộc ' || district_name.unit_name || ' (đến 30/6/2025)', 'Chưa xác định') as district_name,
+        happened.event_kind,
+        happened.origin
+    from {{ ref('int_dossiers__event') }} as happened
+    inner join {{ ref('int_loads__covered_quarter') }} as covered_quarter
+        on happened.year_quarter = covered_quarter.year_quarter
+    left join {{ ref('dim_comparable_area') }} as area
+        on {{ comparable_area_of('area', 'happened.applicant_commune_code', 'happened.received_date') }}
+    left join district on area.area_code = district.area_code
+    left join {{ ref('district_old') }} as district_name on district.district_code = district_name.unit_code
+    where happened.event_kind <> 'received'
+
+),
+
+grouped as (
+
+    select
+        year_quarter,
+        case when is_provisional then 'district' else 'commune' end as area_level,
+        case when is_provisional then district_code else area_code end as area_code,
+        case when is_provisional then district_name else area_name end as area_name,
+        district_code,
+        is_provisional,
+        origin,
+        event_kind
+    from resolved
+
+)
+
+select
+    year_quarter,
+    area_level,
+    area_code,
+    area_name,
+    district_code,
+    is_provisional,
+    origin,
+    (count(*) filter (where event_kind = 'resolved_on_time'))::integer as resolved_on_time,
+    (count(*) filter (where event_kind = 'resolved_overdue'))::integer as resolved_overdue
+from grouped
+group by year_quarter, area_level, area_code, area_name, district_code, is_provisional, origin
