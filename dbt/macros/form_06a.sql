@@ -86,6 +86,12 @@
 {%- endmacro %}
 
 
+{#- The 1st or the 15th: no period, whichever its closing, begins on another day of a month. -#}
+{% macro first_day_of_half_month(day) -%}
+    (date_trunc('month', {{ day }})::date + case when extract(day from {{ day }}) < 15 then 0 else 14 end)
+{%- endmacro %}
+
+
 {#- Months of a period: 1, 3, 12. -#}
 {% macro months_in(period_kind) -%}
     case {{ period_kind }} when 'month' then 1 when 'quarter' then 3 else 12 end

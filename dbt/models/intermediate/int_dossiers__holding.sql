@@ -1,3 +1,9 @@
+{{ kept_by_month(indexes=[{'columns': ['dossier_key']}, {'columns': ['left_date']}]) }}
+
+-- The hooks read these only in incremental runs, which dbt does not see when it parses.
+-- depends_on: {{ ref('int_dossiers__month') }}
+-- depends_on: {{ ref('int_dossiers__month_made') }}
+
 -- Who was responsible for a dossier from which day to which. A holding begins by the receipt or a handover and ends by
 -- a handover or the dossier's end; a dossier is open at the end of a day with the one agency that holds it then.
 -- A dossier without handovers stands with the agency that decides now from its receipt on: where systems name two
@@ -9,7 +15,9 @@ with dossier as (
         *,
         {{ end_date_in_form_06a('is_resolved', 'completed_date', 'received_date') }} as end_date
     from {{ ref('fct_dossier') }}
-    where {{ is_counted_in_form_06a('report_group', 'completed_date') }}
+    where
+        {{ is_counted_in_form_06a('report_group', 'completed_date') }}
+        and {{ is_of_a_changed_month(month_of('received_date')) }}
 
 ),
 
@@ -23,6 +31,9 @@ handover as (
         handover_date,
         lead(handover_date) over (partition by dossier_key order by handover_no) as next_date
     from {{ ref('fct_handover') }}
+    {% if is_incremental() %}
+        where dossier_key in (select dossier.dossier_key from dossier)
+    {% endif %}
 
 ),
 
@@ -76,6 +87,7 @@ select
     dossier.due_date,
     dossier.is_online,
     coalesce(dossier.sector_name, '{{ var("unknown_sector_name") }}') as sector_name,
-    dossier.origin
+    dossier.origin,
+    {{ month_of('dossier.received_date') }} as received_month
 from stretch
 inner join dossier on stretch.dossier_key = dossier.dossier_key

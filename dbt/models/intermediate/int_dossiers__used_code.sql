@@ -1,30 +1,57 @@
-{{ config(materialized='table') }}
+{{ kept_by_month(new_columns={'is_before_known_from': 'boolean'}) }}
 
--- Counted in one pass over the facts, for all who ask which codes the dimensions lack.
+-- The hooks read these only in incremental runs, which dbt does not see when it parses.
+-- depends_on: {{ ref('int_dossiers__month') }}
+-- depends_on: {{ ref('int_dossiers__month_made') }}
+
+-- Counted in one pass over the facts, for all who ask which codes the dimensions lack. A commune's code is here only
+-- where the list of the day of receipt does not have it.
 with dossier as (
 
     select
-        procedure_code,
-        receiving_agency_code,
-        responsible_agency_code,
+        fact.procedure_code,
+        fact.receiving_agency_code,
+        fact.responsible_agency_code,
+        case when unit.unit_key is null then fact.applicant_commune_code end as unlisted_commune_code,
+        -- The lists answer from one day on; before it a commune is "not known", no mistake of the source.
+        fact.received_date < '{{ var("administrative_units_known_from") }}'::date as is_before_known_from,
+        fact.source_code,
+        fact.origin,
+        {{ month_of('fact.received_date') }} as received_month
+    from {{ ref('fct_dossier') }} as fact
+    left join {{ ref('dim_administrative_unit') }} as unit
+        on
+            unit.unit_level = 'commune'
+            and {{ administrative_unit_as_of('unit', 'fact.applicant_commune_code', 'fact.received_date') }}
+    where {{ is_of_a_changed_month(month_of('fact.received_date')) }}
+
+),
+
+counted as (
+
+    select
+        case
+            when grouping(procedure_code) = 0 then 'procedure'
+            when grouping(receiving_agency_code) = 0 then 'receiving_agency'
+            when grouping(responsible_agency_code) = 0 then 'responsible_agency'
+            else 'applicant_commune'
+        end as code_kind,
+        coalesce(procedure_code, receiving_agency_code, responsible_agency_code, unlisted_commune_code) as code,
+        coalesce(is_before_known_from, false) as is_before_known_from,
         source_code,
-        origin
-    from {{ ref('fct_dossier') }}
+        received_month,
+        count(*) as dossier_count,
+        max(origin) as origin
+    from dossier
+    group by
+        grouping sets (
+            (received_month, source_code, procedure_code),
+            (received_month, source_code, receiving_agency_code),
+            (received_month, source_code, responsible_agency_code),
+            (received_month, source_code, unlisted_commune_code, is_before_known_from)
+        )
 
 )
 
-select
-    case
-        when grouping(procedure_code) = 0 then 'procedure'
-        when grouping(receiving_agency_code) = 0 then 'receiving_agency'
-        else 'responsible_agency'
-    end as code_kind,
-    coalesce(procedure_code, receiving_agency_code, responsible_agency_code) as code,
-    source_code,
-    count(*) as dossier_count,
-    max(origin) as origin
-from dossier
-group by
-    grouping sets (
-        (source_code, procedure_code), (source_code, receiving_agency_code), (source_code, responsible_agency_code)
-    )
+select * from counted
+where code is not null

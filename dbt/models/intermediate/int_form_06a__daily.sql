@@ -1,20 +1,20 @@
-{{ config(materialized='table', indexes=[{'columns': ['event_date']}]) }}
+{{ kept_by_month(indexes=[{'columns': ['event_date']}]) }}
+
+-- The hooks read these only in incremental runs, which dbt does not see when it parses.
+-- depends_on: {{ ref('int_dossiers__month') }}
+-- depends_on: {{ ref('int_dossiers__month_made') }}
 
 -- What changes in the counts of form II.06a on each day. A stock is the sum of its changes, so any period is a sum, and
--- nothing is counted by subtraction.
+-- nothing is counted by subtraction. Dossiers of one month of receipt stand together, apart from those of others. A
+-- day to come stands here as well: an open dossier becomes late by the passing of days alone.
 
-with as_of as (
-
-    select as_of_date from {{ ref('int_loads__as_of') }}
-
-),
-
-holding as (
+with holding as (
 
     select
         *,
         case when due_date is not null then greatest(since_date, due_date + 1) end as late_from
     from {{ ref('int_dossiers__holding') }}
+    where {{ is_of_a_changed_month('received_month') }}
 
 ),
 
@@ -32,6 +32,7 @@ waiting_late as (
         late.agency_code,
         late.sector_name,
         late.origin,
+        late.received_month,
         greatest(late.late_from, history.valid_from_date) as from_date,
         least(late.left_date, history.valid_to_date) as to_date
     from late
@@ -52,6 +53,7 @@ change as (
         agency_code,
         sector_name,
         origin,
+        received_month,
         since_date as event_date,
         (came_by = 'receipt' and is_online)::integer as new_online,
         (came_by = 'receipt' and not is_online)::integer as new_other,
@@ -68,6 +70,7 @@ change as (
         agency_code,
         sector_name,
         origin,
+        received_month,
         left_date as event_date,
         0 as new_online,
         0 as new_other,
@@ -85,6 +88,7 @@ change as (
         late_change.agency_code,
         late_change.sector_name,
         late_change.origin,
+        late_change.received_month,
         late_change.event_date,
         0 as new_online,
         0 as new_other,
@@ -100,6 +104,7 @@ change as (
             agency_code,
             sector_name,
             origin,
+            received_month,
             late_from as event_date,
             1 as overdue_change
         from late
@@ -108,6 +113,7 @@ change as (
             agency_code,
             sector_name,
             origin,
+            received_month,
             left_date as event_date,
             -1 as overdue_change
         from late
@@ -116,6 +122,7 @@ change as (
             agency_code,
             sector_name,
             origin,
+            received_month,
             from_date as event_date,
             -1 as overdue_change
         from waiting_late
@@ -124,6 +131,7 @@ change as (
             agency_code,
             sector_name,
             origin,
+            received_month,
             to_date as event_date,
             1 as overdue_change
         from waiting_late
@@ -136,6 +144,7 @@ select
     change.agency_code,
     change.sector_name,
     change.origin,
+    change.received_month,
     change.event_date,
     sum(change.new_online)::integer as new_online,
     sum(change.new_other)::integer as new_other,
@@ -147,7 +156,4 @@ select
     sum(change.open_change)::integer as open_change,
     sum(change.overdue_change)::integer as overdue_change
 from change
-cross join as_of
--- What a source dates after the last day it was asked about has not happened yet.
-where change.event_date <= as_of.as_of_date
-group by change.agency_code, change.sector_name, change.origin, change.event_date
+group by change.agency_code, change.sector_name, change.origin, change.received_month, change.event_date

@@ -1,14 +1,16 @@
 {{
-    config(
-        indexes=[
-            {'columns': ['wrong_data_key'], 'unique': true},
-            {'columns': ['dossier_key']},
-            {'columns': ['responsible_agency_code']},
-        ]
+    kept_by_month(
+        key='wrong_data_key',
+        months='int_dossiers__wrong_month',
+        indexes=[{'columns': ['dossier_key']}, {'columns': ['responsible_agency_code']}]
     )
 }}
 
--- Rules that a dossier's own row decides: name, whether it is broken, the value found.
+-- The hooks read these only in incremental runs, which dbt does not see when it parses.
+-- depends_on: {{ ref('int_dossiers__wrong_month') }}
+-- depends_on: {{ ref('int_dossiers__month_made') }}
+
+-- Name of a rule, whether a dossier breaks it, the value found.
 {% set rules = [
     (
         'ended_before_receipt',
@@ -23,23 +25,28 @@
     ),
     ('ended_without_day', ended_without_day('dossier.is_resolved', 'dossier.completed_date'), 'null'),
     ('open_without_due_day', open_without_due_day('dossier.report_group', 'dossier.due_date'), 'null'),
-    ('paid_before_submission', 'paid_early.dossier_key is not null', 'null'),
+    ('negative_fee', 'wrong_fee.is_negative', 'null'),
+    ('paid_before_submission', 'wrong_fee.is_paid_early', 'null'),
     ('status_not_mapped', 'dossier.status_code is null', 'dossier.source_status_code'),
-    ('code_claimed_twice', 'claimed_twice.dossier_code is not null', 'dossier.dossier_code'),
+    ('code_claimed_twice', 'claimed_twice.dossier_key is not null', 'dossier.dossier_code'),
+    ('unknown_procedure', 'unknown_procedure.code is not null', 'unknown_procedure.code'),
+    ('unknown_receiving_agency', 'unknown_receiving.code is not null', 'unknown_receiving.code'),
+    ('unknown_responsible_agency', 'unknown_responsible.code is not null', 'unknown_responsible.code'),
+    (
+        'unknown_applicant_commune',
+        "unit.unit_key is null and dossier.applicant_commune_code is not null and dossier.received_date >= '"
+        ~ var('administrative_units_known_from') ~ "'::date",
+        'dossier.applicant_commune_code'
+    ),
 ] %}
 
 with dossier as (
 
-    select * from {{ ref('fct_dossier') }}
-
-),
-
-claimed_twice as (
-
-    select dossier_code
-    from dossier
-    group by dossier_code
-    having count(*) > 1
+    select
+        *,
+        {{ month_of('received_date') }} as received_month
+    from {{ ref('fct_dossier') }}
+    where {{ is_of_a_changed_month(month_of('received_date'), 'int_dossiers__wrong_month') }}
 
 ),
 
@@ -54,20 +61,18 @@ unknown_code as (
 
 ),
 
-negative_fee as (
+wrong_fee as (
 
-    select distinct dossier_key
-    from {{ ref('fct_dossier_fee') }}
-    where is_current_record and amount_vnd < 0
-
-),
-
-paid_early as (
-
-    select distinct fee.dossier_key
-    from {{ ref('fct_dossier_fee') }} as fee
-    inner join dossier on fee.dossier_key = dossier.dossier_key
-    where fee.is_current_record and {{ paid_before_submission('fee.paid_at', 'dossier.submitted_at') }}
+    select
+        fee.dossier_key,
+        bool_or(fee.amount_vnd < 0) as is_negative,
+        bool_or({{ paid_before_submission('fee.paid_at', 'dossier.submitted_at') }}) as is_paid_early
+    from dossier
+    inner join {{ ref('fct_dossier_fee') }} as fee on dossier.dossier_key = fee.dossier_key
+    where
+        fee.is_current_record
+        and (fee.amount_vnd < 0 or {{ paid_before_submission('fee.paid_at', 'dossier.submitted_at') }})
+    group by fee.dossier_key
 
 ),
 
@@ -82,12 +87,29 @@ judged as (
     select
         dossier.dossier_key,
         dossier.responsible_agency_code,
+        dossier.received_month,
         dossier.origin,
         tried.rule_code,
         tried.found_value
     from dossier
-    left join claimed_twice on dossier.dossier_code = claimed_twice.dossier_code
-    left join paid_early on dossier.dossier_key = paid_early.dossier_key
+    left join {{ ref('int_dossiers__claimed_twice') }} as claimed_twice
+        on dossier.dossier_key = claimed_twice.dossier_key
+    left join wrong_fee on dossier.dossier_key = wrong_fee.dossier_key
+    {% for alias, kind, column in [
+        ('unknown_procedure', 'procedure', 'procedure_code'),
+        ('unknown_receiving', 'receiving_agency', 'receiving_agency_code'),
+        ('unknown_responsible', 'responsible_agency', 'responsible_agency_code'),
+    ] %}
+        left join unknown_code as {{ alias }}
+            on
+                {{ alias }}.code_kind = '{{ kind }}'
+                and dossier.{{ column }} = {{ alias }}.code
+                and dossier.source_code = {{ alias }}.source_code
+    {% endfor %}
+    left join {{ ref('dim_administrative_unit') }} as unit
+        on
+            unit.unit_level = 'commune'
+            and {{ administrative_unit_as_of('unit', 'dossier.applicant_commune_code', 'dossier.received_date') }}
     cross join
         lateral (
             values
@@ -104,47 +126,6 @@ judged as (
                 or {{ rule[1] }}
             {% endfor %}
         )
-    union all
-    select
-        dossier.dossier_key,
-        dossier.responsible_agency_code,
-        dossier.origin,
-        'negative_fee' as rule_code,
-        null as found_value
-    from dossier
-    inner join negative_fee on dossier.dossier_key = negative_fee.dossier_key
-    union all
-    select
-        dossier.dossier_key,
-        dossier.responsible_agency_code,
-        dossier.origin,
-        'unknown_' || unknown_code.code_kind as rule_code,
-        unknown_code.code as found_value
-    from dossier
-    inner join unknown_code
-        on
-            dossier.source_code = unknown_code.source_code
-            and unknown_code.code = case unknown_code.code_kind
-                when 'procedure' then dossier.procedure_code
-                when 'receiving_agency' then dossier.receiving_agency_code
-                when 'responsible_agency' then dossier.responsible_agency_code
-            end
-    union all
-    select
-        dossier.dossier_key,
-        dossier.responsible_agency_code,
-        dossier.origin,
-        'unknown_applicant_commune' as rule_code,
-        dossier.applicant_commune_code as found_value
-    from dossier
-    left join {{ ref('dim_administrative_unit') }} as unit
-        on
-            unit.unit_level = 'commune'
-            and {{ administrative_unit_as_of('unit', 'dossier.applicant_commune_code', 'dossier.received_date') }}
-    where
-        dossier.received_date >= '{{ var("administrative_units_known_from") }}'::date
-        and dossier.applicant_commune_code is not null
-        and unit.unit_key is null
 
 )
 
@@ -156,6 +137,7 @@ select
     wrong_rule.list_name_vi as rule_name_vi,
     wrong_rule.list_name_en as rule_name_en,
     judged.found_value,
+    judged.received_month,
     judged.origin
 from judged
 inner join wrong_rule on judged.rule_code = wrong_rule.rule_code

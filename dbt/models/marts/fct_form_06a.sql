@@ -1,21 +1,24 @@
 {{
-    config(
-        indexes=[
-            {'columns': ['form_key'], 'unique': true},
-            {'columns': ['agency_code', 'closing', 'period']},
-        ]
+    kept_until_the_first_change(
+        key='form_key', period_end='period_end', indexes=[{'columns': ['agency_code', 'closing', 'period']}]
     )
 }}
 
-with change as (
+-- The hooks read these only in incremental runs, which dbt does not see when it parses.
+-- depends_on: {{ ref('int_dossiers__month') }}
+-- depends_on: {{ ref('int_dossiers__month_made') }}
 
-    select * from {{ ref('int_form_06a__daily') }}
+with period_day as (
 
-),
-
-period_day as (
-
-    select * from {{ ref('int_form_06a__period_day') }}
+    select
+        *,
+        {{ first_day_of_half_month('date_day') }} as half_month
+    from {{ ref('int_form_06a__period_day') }}
+    {% if is_incremental() %}
+        where
+            period_end
+            >= (select min(changed.received_month) from {{ changed_months('int_dossiers__month') }} as changed)
+    {% endif %}
 
 ),
 
@@ -34,45 +37,143 @@ period as (
 
 ),
 
-cell as (
+half_month_in_period as (
+
+    select distinct
+        half_month,
+        period_kind,
+        closing,
+        period
+    from period_day
+
+),
+
+-- Periods of both kinds begin on the 1st or the 15th, so their days are added up once for all six. What a source dates
+-- after the last day it was asked about has not happened yet.
+in_half_month as (
 
     select
         agency_code,
         sector_name,
         origin,
-        min(event_date) as first_date
-    from change
-    group by agency_code, sector_name, origin
+        {{ first_day_of_half_month('event_date') }} as half_month,
+        sum(new_online)::integer as new_online,
+        sum(new_other)::integer as new_other,
+        sum(transferred_in)::integer as transferred_in,
+        sum(resolved_early)::integer as resolved_early,
+        sum(resolved_on_time)::integer as resolved_on_time,
+        sum(resolved_overdue)::integer as resolved_overdue,
+        sum(transferred_out)::integer as transferred_out,
+        sum(open_change)::integer as open_change,
+        sum(overdue_change)::integer as overdue_change
+    from {{ ref('int_form_06a__daily') }}
+    where
+        event_date >= (select min(period_day.period_start) from period_day)
+        and event_date <= (select max(period_day.judged_date) from period_day)
+    group by agency_code, sector_name, origin, {{ first_day_of_half_month('event_date') }}
 
 ),
 
 in_period as (
 
     select
-        change.agency_code,
-        change.sector_name,
-        change.origin,
-        period_day.period_kind,
-        period_day.closing,
-        period_day.period,
-        sum(change.new_online) as new_online,
-        sum(change.new_other) as new_other,
-        sum(change.transferred_in) as transferred_in,
-        sum(change.resolved_early) as resolved_early,
-        sum(change.resolved_on_time) as resolved_on_time,
-        sum(change.resolved_overdue) as resolved_overdue,
-        sum(change.transferred_out) as transferred_out,
-        sum(change.open_change) as open_change,
-        sum(change.overdue_change) as overdue_change
-    from change
-    inner join period_day on change.event_date = period_day.date_day
+        in_half_month.agency_code,
+        in_half_month.sector_name,
+        in_half_month.origin,
+        half_month_in_period.period_kind,
+        half_month_in_period.closing,
+        half_month_in_period.period,
+        sum(in_half_month.new_online)::integer as new_online,
+        sum(in_half_month.new_other)::integer as new_other,
+        sum(in_half_month.transferred_in)::integer as transferred_in,
+        sum(in_half_month.resolved_early)::integer as resolved_early,
+        sum(in_half_month.resolved_on_time)::integer as resolved_on_time,
+        sum(in_half_month.resolved_overdue)::integer as resolved_overdue,
+        sum(in_half_month.transferred_out)::integer as transferred_out,
+        sum(in_half_month.open_change)::integer as open_change,
+        sum(in_half_month.overdue_change)::integer as overdue_change
+    from in_half_month
+    inner join half_month_in_period on in_half_month.half_month = half_month_in_period.half_month
     group by
-        change.agency_code,
-        change.sector_name,
-        change.origin,
-        period_day.period_kind,
-        period_day.closing,
-        period_day.period
+        in_half_month.agency_code,
+        in_half_month.sector_name,
+        in_half_month.origin,
+        half_month_in_period.period_kind,
+        half_month_in_period.closing,
+        half_month_in_period.period
+
+),
+
+first_period as (
+
+    select
+        period_kind,
+        closing,
+        min(period_start) as period_start
+    from period
+    group by period_kind, closing
+
+),
+
+-- What the periods before them, which are kept, leave open to the ones that are made now.
+opening as (
+
+    select
+        kept.agency_code,
+        kept.sector_name,
+        kept.origin,
+        first_period.period_kind,
+        first_period.closing,
+        {% if is_incremental() %}
+            kept.open_total,
+            kept.open_overdue
+        from {{ this }} as kept
+        {% else %}
+            0 as open_total,
+            0 as open_overdue
+        from in_half_month as kept
+        {% endif %}
+    inner join first_period
+        on
+            {% if is_incremental() %}
+                kept.period_kind = first_period.period_kind
+                and kept.closing = first_period.closing
+                and kept.period_end + 1 = first_period.period_start
+            {% else %}
+                false
+            {% endif %}
+
+),
+
+held as (
+
+    select
+        agency_code,
+        sector_name,
+        origin,
+        half_month as first_day
+    from in_half_month
+    union all
+    select
+        opening.agency_code,
+        opening.sector_name,
+        opening.origin,
+        first_period.period_start as first_day
+    from opening
+    inner join first_period
+        on opening.period_kind = first_period.period_kind and opening.closing = first_period.closing
+
+),
+
+cell as (
+
+    select
+        agency_code,
+        sector_name,
+        origin,
+        min(first_day) as first_day
+    from held
+    group by agency_code, sector_name, origin
 
 ),
 
@@ -97,15 +198,22 @@ counted as (
         coalesce(in_period.resolved_on_time, 0) as resolved_on_time,
         coalesce(in_period.resolved_overdue, 0) as resolved_overdue,
         coalesce(in_period.transferred_out, 0) as transferred_out,
-        coalesce(
+        coalesce(opening.open_total, 0) + coalesce(
             sum(in_period.open_change) over (
                 stock rows between unbounded preceding and 1 preceding
             ), 0
         ) as carried_over,
-        coalesce(sum(in_period.open_change) over (stock), 0) as open_total,
-        coalesce(sum(in_period.overdue_change) over (stock), 0) as open_overdue
+        coalesce(opening.open_total, 0) + coalesce(sum(in_period.open_change) over (stock), 0) as open_total,
+        coalesce(opening.open_overdue, 0) + coalesce(sum(in_period.overdue_change) over (stock), 0) as open_overdue
     from cell
-    inner join period on cell.first_date <= period.period_end
+    inner join period on cell.first_day <= period.period_end
+    left join opening
+        on
+            cell.agency_code = opening.agency_code
+            and cell.sector_name = opening.sector_name
+            and cell.origin = opening.origin
+            and period.period_kind = opening.period_kind
+            and period.closing = opening.closing
     left join in_period
         on
             cell.agency_code = in_period.agency_code

@@ -1,11 +1,12 @@
 {{
-    config(
-        indexes=[
-            {'columns': ['open_key'], 'unique': true},
-            {'columns': ['agency_code', 'year_month']},
-        ]
+    kept_until_the_first_change(
+        key='open_key', period_end='judged_date', indexes=[{'columns': ['agency_code', 'year_month']}]
     )
 }}
+
+-- The hooks read these only in incremental runs, which dbt does not see when it parses.
+-- depends_on: {{ ref('int_dossiers__month') }}
+-- depends_on: {{ ref('int_dossiers__month_made') }}
 
 -- Counted dossier by dossier at each month's end, apart from form II.06a, which adds up changes: a test compares both.
 
@@ -33,6 +34,11 @@ month_end as (
         dim_date.date_day >= (select date_trunc('month', min(holding.since_date)) from holding)
         and dim_date.date_day < date_trunc('month', as_of.as_of_date) + interval '1 month'
     group by dim_date.year_month
+    {% if is_incremental() %}
+        having
+            max(dim_date.date_day)
+            >= (select min(changed.received_month) from {{ changed_months('int_dossiers__month') }} as changed)
+    {% endif %}
 
 ),
 

@@ -1,3 +1,9 @@
+{{ kept_by_month(key='received_by_area_key', month_made="to_date(year_month, 'YYYY-MM')") }}
+
+-- The hooks read these only in incremental runs, which dbt does not see when it parses.
+-- depends_on: {{ ref('int_dossiers__month') }}
+-- depends_on: {{ ref('int_dossiers__month_made') }}
+
 -- Dossiers migrated from elsewhere were received elsewhere, too: they count, once, where the applicant lives.
 with dossier as (
 
@@ -8,7 +14,7 @@ with dossier as (
         origin,
         to_char(received_date, 'YYYY-MM') as year_month
     from {{ ref('fct_dossier') }}
-    where report_group <> 'not_received'
+    where report_group <> 'not_received' and {{ is_of_a_changed_month(month_of('received_date')) }}
 
 ),
 
