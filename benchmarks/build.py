@@ -18,7 +18,7 @@ import psycopg
 from benchmarks.world import Line, World
 from connectors.contract import contract, contract_names
 from landing import loader
-from ops import tasks
+from ops import national, tasks
 from ops.pseudonyms import renew
 from ops.settings import VIETNAM, Settings
 from vault.client import VaultClient
@@ -180,6 +180,7 @@ def _warehouse(world: World, total: int) -> Settings:
     with psycopg.connect(settings.warehouse_url, autocommit=True) as connection:
         for table in _ROWS:
             connection.execute(f"vacuum analyze raw.{table}")  # type: ignore[call-overload]
+    national.prepare(settings)
     tasks._dbt(settings, [["seed"]])
     return settings
 

@@ -23,7 +23,7 @@ import yaml
 from connectors.base import Interval
 from connectors.contract import contract, contract_names
 from landing import deletions, loader
-from ops import tasks
+from ops import national, tasks
 from ops.pseudonyms import renew
 from ops.settings import VIETNAM, Settings
 from tests.conftest import CLIENT_ID, CLIENT_SECRET, Sandbox, Server, start_sandbox, start_vault, stop
@@ -77,6 +77,7 @@ class Place:
         with psycopg.connect(self.settings.login_url("loader")) as connection:
             loader.prepare(connection, [tasks.table_spec(contract(t)) for t in contract_names()])
             renew(connection, VaultClient(self.settings.vault_socket, self.settings.vault_token))
+        national.prepare(self.settings)
         tasks._dbt(self.settings, [["build", "--exclude-resource-type", "seed", "test", "unit_test", *words]])
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
