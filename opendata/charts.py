@@ -1,19 +1,22 @@
 """A picture chosen for the data, drawn once as SVG when the page is made; the numbers stand in a table beside it.
 
 Chosen by what a table is, never by hand: counts by period give lines, counts without periods bars, counts by commune a
-grid of tiles too, and a list gives the number of its rows by kind. Scores and shares are not added up, so a table of
-them has no picture. Tiles stand in the order of the statistical codes: no boundaries are drawn.
+grid of tiles too; points and ranks, which are never added up, tiles from the best; a list the number of its rows by
+kind. Tiles of communes stand in the order of the statistical codes: no boundaries are drawn. A period that lacks days
+and a sum that lacks withheld cells are drawn hollow and said; a sum that lacks most of its cells is not drawn.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,28 +24,43 @@ import pyarrow.parquet as pq
 from markupsafe import Markup
 
 from opendata.catalogue import Column, Text, frictionless_type
+from opendata.periods import days_of
 from opendata.words import UNITS, Language
 
 if TYPE_CHECKING:
     from opendata.release import Table
 
 WIDTH = 480
-MOST_LINES, MOST_BARS, MOST_TILES, COLUMNS = 3, 12, 200, 8
+MOST_LINES, MOST_BARS, MOST_BANDS, MOST_TILES = 3, 12, 24, 200
+#: A ranking has at least so many places.
+LEAST_RANKED = 5
 CLASSES = 5
+#: Of more than this share of its cells withheld, a sum says nothing.
+MOST_WITHHELD = 0.5
 #: Key columns whose values are communes, or areas that stayed comparable over the merger.
 PLACES = ("commune_code", "area_code")
+#: Units of columns that are never added up.
+COMPARED = ("rank", "point")
 ROWS = Text("Số dòng", "Rows")
-ADDED_UP = Text(
-    "Cộng các ô được công bố; ô không công bố không được tính.",
-    "Sums of the published cells; withheld ones are not counted.",
+ADDED_UP = Text("Cộng các ô được công bố.", "Sums of the published cells.")
+OPEN = Text(
+    "Rỗng, nét đứt: kỳ chưa đủ ngày, số tạm tính (", "Hollow, dashed: the period lacks days, provisional ("
+)
+PART = Text(
+    "Rỗng, có dấu ≥: chưa kể ô không công bố.", "Hollow, with ≥: withheld cells are not counted in it."
+)
+GAP = Text(
+    "Chỗ trống: hơn một nửa số ô không công bố, không cộng.",
+    "A gap: more than half of its cells are withheld, so there is no sum.",
 )
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture and its numbers: `kind` is line, bars or tiles; a value is None where nothing is published.
+    """A picture and its numbers: `kind` is line, bars or tiles; a value is None where nothing can be shown.
 
     `columns` names the series, `rows` are (label, values) in the order of the picture; `by` is the column of labels.
+    `provisional` are labels of periods that lack days, `parts` (label, series) of sums that lack withheld cells.
     """
 
     kind: str
@@ -52,6 +70,19 @@ class Chart:
     rows: tuple[tuple[str, tuple[float | None, ...]], ...]
     unit: str | None = None
     by: str = ""
+    provisional: frozenset[str] = frozenset()
+    parts: frozenset[tuple[str, int]] = frozenset()
+
+    def is_hollow(self, label: str, series: int) -> bool:
+        """Whether a value is not the whole one."""
+        return label in self.provisional or (label, series) in self.parts
+
+    def written(self, label: str, series: int, value: float | None, language: Language) -> str:
+        """Return a value as the picture and its table show it."""
+        if value is None:
+            return "–"
+        digits = 0 if float(value).is_integer() else 2
+        return ("≥ " if (label, series) in self.parts else "") + language.number(value, digits)
 
 
 def choose(table: Table, folder: Path) -> list[Chart]:
@@ -62,8 +93,9 @@ def choose(table: Table, folder: Path) -> list[Chart]:
     units = {column.name: column.unit for column in table.columns}
     keys, policy = table.resource.keys, table.resource.small_cell
     if policy is None:
-        if any(units[name] in ("point", "percent", "rank") for name in kinds):
-            return []
+        if compared := next((name for name in kinds if units[name] in COMPARED), None):
+            codes = {c.name: {code.value: code.label for code in c.codes} for c in table.columns}
+            return _ranking(pq.read_table(path), compared, units[compared], keys, words[compared], codes)
         texts = [name for name, kind in kinds.items() if kind in ("string", "boolean") and name != "origin"]
         coded = {column.name for column in table.columns if column.codes}
         return _by_kind(pq.read_table(path, columns=texts), coded, words) if texts else []
@@ -71,7 +103,8 @@ def choose(table: Table, folder: Path) -> list[Chart]:
         return []  # rows of several levels in one table: their sum would count the same twice
     first, *others = policy.count_columns
     counts = [first, *(name for name in others if units[name] == units[first])][:MOST_LINES]
-    read = {*keys, *policy.dimensions, *policy.count_columns}
+    open_column = table.resource.provisional_column
+    read = {*keys, *policy.dimensions, *policy.count_columns, *PLACES, open_column}
     data = pq.read_table(path, columns=[name for name in kinds if name in read or name.endswith("_name")])
     for name, dimension in policy.dimensions.items():
         if dimension.total is not None:  # a row of sums beside its parts
@@ -80,16 +113,38 @@ def choose(table: Table, folder: Path) -> list[Chart]:
             )
     charts = []
     period = table.resource.period_column
+    unfinished: frozenset[str] = frozenset()
+    if period and open_column:
+        rows = data.filter(pc.fill_null(data[open_column], False))
+        unfinished = frozenset(str(value) for value in pc.unique(rows[period]).to_pylist())
     if period and len(pc.unique(data[period])) > 2:
-        charts.append(_over_time(data, period, counts, units[first], words))
-    else:
-        charts += _by_group(
-            data, [key for key in keys if key not in (period, "origin")], first, units[first], words
-        )
-    place = next((key for key in keys if key in PLACES), None)
-    if place:
-        charts += _tiles(data, place, period, counts[-1], units[first], words)
-    return charts
+        charts += _over_time(data, period, counts, units[first], words, unfinished)
+    at = None
+    if period:
+        # People who are counted on several days must not be added up; the newest whole period stands for all.
+        periods = sorted(pc.unique(data[period]).to_pylist())
+        newest = ([value for value in periods if str(value) not in unfinished] or periods)[-1]
+        at = _At(str(newest), str(newest) in unfinished)
+        data = data.filter(pc.equal(data[period], pa.scalar(newest, data[period].type)))
+    groups = [key for key in keys if key not in (period, "origin")]
+    charts += _by_group(data, groups, first, units[first], words, at, only_bands=bool(charts))
+    tiles = (
+        _tiles(data, place, counts, units[first], words, at) for place in PLACES if place in data.column_names
+    )
+    return charts + next(filter(None, tiles), [])
+
+
+@dataclass(frozen=True)
+class _At:
+    """The period a picture is of, and whether it lacks days."""
+
+    label: str
+    lacks_days: bool
+
+    @property
+    def note(self) -> Text | None:
+        words = Text("Kỳ chưa đủ ngày, số tạm tính.", "The period lacks days: provisional.")
+        return words if self.lacks_days else None
 
 
 Words = Mapping[str, Text]
@@ -108,34 +163,156 @@ def _by(what: Text, group: Text) -> Text:
     return Text(f"{what.vi} theo {vi}", f"{what.en} by {en}")
 
 
-def _sums(data: pa.Table, by: str, counts: Sequence[str]) -> list[tuple[str, tuple[float | None, ...]]]:
-    """Return (value, sums) sorted by value; a sum over empty cells alone is None."""
-    grouped = data.group_by(by).aggregate([(name, "sum") for name in counts]).sort_by(by).to_pylist()
-    return [
-        (str(row[by]), tuple(row[f"{name}_sum"] for name in counts)) for row in grouped if row[by] is not None
+def _together(*notes: Text | None) -> Text:
+    said = [note for note in notes if note]
+    return Text(" ".join(note.vi for note in said), " ".join(note.en for note in said))
+
+
+def _open(labels: Iterable[str]) -> Text | None:
+    named = ", ".join(sorted(labels))
+    return Text(f"{OPEN.vi}{named}).", f"{OPEN.en}{named}).") if named else None
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Sums by label in order; None where most cells are withheld, and in `parts` where some are."""
+
+    rows: tuple[tuple[str, tuple[float | None, ...]], ...]
+    parts: frozenset[tuple[str, int]]
+
+    @property
+    def note(self) -> Text:
+        has_gap = any(value is None for _, values in self.rows for value in values)
+        return _together(ADDED_UP, PART if self.parts else None, GAP if has_gap else None)
+
+
+def _sums(data: pa.Table, by: str, counts: Sequence[str]) -> _Sums:
+    aggregations = [(name, how) for name in counts for how in ("sum", "count")]
+    grouped = data.group_by(by).aggregate([*aggregations, ([], "count_all")]).sort_by(by).to_pylist()
+    rows, parts = [], set()
+    for row in grouped:
+        if row[by] is None:
+            continue
+        values: list[float | None] = []
+        for series, name in enumerate(counts):
+            withheld = 1 - row[f"{name}_count"] / row["count_all"]
+            values.append(None if withheld > MOST_WITHHELD else row[f"{name}_sum"])
+            if 0 < withheld <= MOST_WITHHELD:
+                parts.add((str(row[by]), series))
+        rows.append((str(row[by]), tuple(values)))
+    return _Sums(tuple(rows), frozenset(parts))
+
+
+def _over_time(
+    data: pa.Table,
+    period: str,
+    counts: Sequence[str],
+    unit: str | None,
+    words: Words,
+    unfinished: frozenset[str],
+) -> list[Chart]:
+    """Return lines of the counts that can be summed in at least two periods."""
+    sums = _sums(data, period, counts)
+    drawn = [
+        name
+        for series, name in enumerate(counts)
+        if sum(values[series] is not None for _, values in sums.rows) > 1
     ]
-
-
-def _over_time(data: pa.Table, period: str, counts: Sequence[str], unit: str | None, words: Words) -> Chart:
-    title = Text("Diễn biến theo thời gian", "Over time")
-    return Chart(
-        "line",
-        title,
-        ADDED_UP,
-        tuple(words[name] for name in counts),
-        tuple(_sums(data, period, counts)),
-        unit,
+    if not drawn:
+        return []
+    left = [words[name] for name in counts if name not in drawn]
+    silent = Text(
+        f"Không vẽ: {', '.join(text.vi for text in left)}; hơn một nửa số ô không công bố.",
+        f"Not drawn: {', '.join(text.en for text in left)}; more than half of the cells are withheld.",
     )
+    sums = _sums(data, period, drawn)
+    title = Text("Diễn biến theo thời gian", "Over time")
+    note = _together(sums.note, _open(unfinished), silent if left else None)
+    return [
+        Chart("line", title, note, tuple(words[name] for name in drawn), sums.rows, unit, provisional=unfinished,
+              parts=sums.parts)
+    ]  # fmt: skip
 
 
-def _by_group(data: pa.Table, keys: Sequence[str], count: str, unit: str | None, words: Words) -> list[Chart]:
-    suited = [key for key in keys if 2 <= len(pc.unique(data[key])) <= MOST_BARS]
+def _by_group(
+    data: pa.Table,
+    keys: Sequence[str],
+    count: str,
+    unit: str | None,
+    words: Words,
+    at: _At | None,
+    only_bands: bool = False,
+) -> list[Chart]:
+    """Return bars by the key that tells most groups apart: from the largest, or as they follow, such as ages."""
+    number = {key: len(pc.unique(data[key])) for key in keys}
+    banded = {
+        key
+        for key in keys
+        if all(re.match(r"\d+(-\d+|\+)$", str(one)) for one in pc.unique(data[key]).to_pylist())
+    }
+    if only_bands:
+        keys = [key for key in keys if key in banded]
+    suited = [key for key in keys if 2 <= number[key] <= (MOST_BANDS if key in banded else MOST_BARS)]
     if not suited:
         return []
-    by = max(suited, key=lambda key: len(pc.unique(data[key])))
-    rows = sorted(_sums(data, by, [count]), key=lambda row: -(row[1][0] or 0))
+    by = max(suited, key=lambda key: number[key])
+    sums = _sums(data, by, [count])
+    if by in banded:
+        rows = sorted(sums.rows, key=lambda row: int(re.match(r"\d+", row[0])[0]))  # type: ignore[index]
+    else:
+        rows = sorted(sums.rows, key=lambda row: -(row[1][0] or 0))
     title = _by(words[count], words[by])
-    return [Chart("bars", title, ADDED_UP, (words[count],), tuple(rows), unit, by)]
+    if at:
+        title = Text(f"{title.vi}, {at.label}", f"{title.en}, {at.label}")
+    note = _together(sums.note, at.note if at else None)
+    return [Chart("bars", title, note, (words[count],), tuple(rows), unit, by, parts=sums.parts)]
+
+
+def _ranking(
+    data: pa.Table,
+    value: str,
+    unit: str | None,
+    keys: Sequence[str],
+    words: Text,
+    codes: Mapping[str, Mapping[str, Text]],
+) -> list[Chart]:
+    """Return the units from the best, in the slice of the table (a period, an indicator) with the highest points."""
+    stems = {f"{key.removesuffix('_code').removesuffix('_id')}_name": key for key in keys}
+    named = [name for name in data.column_names if name in stems]
+    if not named:
+        return []
+    label = max(named, key=lambda name: len(pc.unique(data[name])))
+    slices: dict[tuple[object, ...], list[dict[str, Any]]] = {}
+    others = [key for key in keys if key not in (stems[label], "origin")]
+    for row in data.to_pylist():
+        if row[value] is not None and row[label]:
+            slices.setdefault(tuple(row[key] for key in others), []).append(row)
+    ranked = [rows for rows in slices.values() if LEAST_RANKED <= len(rows) <= MOST_TILES]
+    if not ranked:
+        return []
+    chosen = max(ranked, key=lambda rows: (max(row[value] for row in rows), len(rows)))
+    chosen.sort(key=lambda row: (row[value] if unit == "rank" else -row[value], row[label]))
+    # What tells this slice from the others, as far as there are words for it.
+    said = []
+    for index, key in enumerate(others):
+        if len({choice[index] for choice in slices}) > 1:
+            code, name = str(chosen[0][key]), chosen[0].get(f"{key.removesuffix('_code')}_name")
+            if code in codes[key]:
+                said.append(codes[key][code])
+            elif name or days_of(code):
+                said.append(Text(str(name or code), str(name or code)))
+    title = Text(", ".join([words.vi, *(t.vi for t in said)]), ", ".join([words.en, *(t.en for t in said)]))
+    note = _together(
+        Text(
+            "Mỗi ô một đơn vị, xếp từ cao xuống thấp; không phải bản đồ.",
+            "One tile for each unit, from the best; not a map.",
+        ),
+        Text("Kỳ chưa kết thúc, số tạm tính.", "The period is not over: provisional.")
+        if any(row.get("is_provisional") for row in chosen)
+        else None,
+    )
+    rows = tuple((str(row[label]), (float(row[value]),)) for row in chosen)
+    return [Chart("tiles", title, note, (words,), rows, unit, label)]
 
 
 def _by_kind(data: pa.Table, coded: set[str], words: Words) -> list[Chart]:
@@ -151,32 +328,51 @@ def _by_kind(data: pa.Table, coded: set[str], words: Words) -> list[Chart]:
 
 
 def _tiles(
-    data: pa.Table, place: str, period: str | None, count: str, unit: str | None, words: Words
+    data: pa.Table, place: str, counts: Sequence[str], unit: str | None, words: Words, at: _At | None
 ) -> list[Chart]:
-    """Return the newest period by commune, in the order of the codes."""
+    """Return the counts by commune, in the order of the codes: the last count that is mostly published."""
     name = place.removesuffix("_code") + "_name"
-    if name not in data.column_names or len(pc.unique(data[place])) > MOST_TILES:
+    if name not in data.column_names or not 1 < len(pc.unique(data[place])) <= MOST_TILES:
         return []
-    at = ""
-    if period:
-        newest = pc.max(data[period]).as_py()
-        data, at = data.filter(pc.equal(data[period], pa.scalar(newest, data[period].type))), f", {newest}"
     names = dict(zip(data[place].to_pylist(), data[name].to_pylist(), strict=True))
-    rows = tuple((str(names[code] or code), values) for code, values in _sums(data, place, [count]))
-    title = Text(f"Theo địa bàn: {words[count].vi}{at}", f"By place: {words[count].en}{at}")
-    note = Text(
-        "Mỗi ô một địa bàn, xếp theo mã thống kê; không phải bản đồ. Ô gạch: không công bố.",
-        "One tile for each place, in the order of the statistical codes; not a map. Dashed: withheld.",
-    )
-    return [Chart("tiles", title, note, (words[count],), rows, unit)]
+    for count in reversed(counts):
+        sums = _sums(data, place, [count])
+        shown = sum(value is not None for _, (value,) in sums.rows)
+        if shown * 2 < len(sums.rows):
+            continue
+        when = f", {at.label}" if at else ""
+        title = Text(f"Theo địa bàn: {words[count].vi}{when}", f"By place: {words[count].en}{when}")
+        tiles = Text(
+            "Mỗi ô một địa bàn, xếp theo mã thống kê; không phải bản đồ.",
+            "One tile for each place, in the order of the statistical codes; not a map.",
+        )
+        rows = tuple((str(names[code] or code), values) for code, values in sums.rows)
+        parts = frozenset((str(names[code] or code), series) for code, series in sums.parts)
+        return [
+            Chart(
+                "tiles",
+                title,
+                _together(tiles, sums.note, at.note if at else None),
+                (words[count],),
+                rows,
+                unit,
+                parts=parts,
+            )
+        ]
+    return []
 
 
 # --- drawing
 
 
 def draw(chart: Chart, number: str, language: Language) -> Markup:
-    """Return the picture as an SVG element with a title and a description; `number` makes its ids unique."""
-    height, inside = {"line": _line, "bars": _bars, "tiles": _grid}[chart.kind](chart, language)
+    """Return the picture: lines and bars as SVG with a title and a description, tiles as a list that flows.
+
+    `number` makes its ids unique on the page.
+    """
+    if chart.kind == "tiles":
+        return Markup(_tile_list(chart, language))  # noqa: S704 - every text in it is escaped
+    height, inside = {"line": _line, "bars": _bars}[chart.kind](chart, language)
     unit = f" ({language.say(UNITS[chart.unit])})" if chart.unit in UNITS else ""
     values = [value for _, row in chart.rows for value in row if value is not None]
     least, most = (
@@ -207,14 +403,31 @@ def _text(x: float, y: float, text: str, anchor: str = "start", kind: str = "") 
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{named}>{escape(text)}</text>'
 
 
+def _mark(series: int, x: float, y: float, hollow: bool, more: str = "") -> str:
+    """Return the sign of a series at a point: a disc, a square, a diamond; hollow where the value is not whole."""
+    kind = f' class="m{series}{" hollow" if hollow else ""}"'
+    if series == 0:
+        return f'<circle{kind} cx="{x:.1f}" cy="{y:.1f}" r="4.5">{more}</circle>'
+    if series == 1:
+        return f'<rect{kind} x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8">{more}</rect>'
+    return f'<path{kind} d="M{x:.1f} {y - 5.5:.1f}l5.5 5.5l-5.5 5.5l-5.5 -5.5z">{more}</path>'
+
+
 def _line(chart: Chart, language: Language) -> tuple[int, str]:
-    legend = 22 * len(chart.columns)
-    left, top, bottom, height = 58, legend + 14, 30, 250 + legend
+    named = [textwrap.wrap(language.say(name), 46)[:2] for name in chart.columns]
+    legend = sum(6 + 18 * len(lines) for lines in named)
     steps = nice_steps(max((value for _, row in chart.rows for value in row if value is not None), default=0))
+    left = 14 + 9 * max(len(language.number(step)) for step in steps)
+    top, bottom, height = legend + 14, 30, 250 + legend
     across, up = WIDTH - left - 12, height - top - bottom
+    # By the calendar: two days far apart stand far apart.
+    spans = [days_of(label) for label, _ in chart.rows]
+    days = [span[0].toordinal() for span in spans if span]
+    places = days if len(days) == len(chart.rows) else list(range(len(chart.rows)))
+    length = max(places[-1] - places[0], 1)
 
     def point(index: int, value: float) -> tuple[float, float]:
-        return left + across * index / max(len(chart.rows) - 1, 1), top + up * (1 - value / steps[-1])
+        return left + across * (places[index] - places[0]) / length, top + up * (1 - value / steps[-1])
 
     parts = []
     for step in steps:
@@ -225,20 +438,27 @@ def _line(chart: Chart, language: Language) -> tuple[int, str]:
         )
     last = len(chart.rows) - 1
     for index, anchor in ((0, "start"), (last // 2, "middle"), (last, "end")):
-        parts.append(_text(point(index, 0)[0], height - 8, chart.rows[index][0], anchor))
-    for series, name in enumerate(chart.columns):
-        y = 12 + 22 * series
-        parts.append(
-            f'<path class="s{series}" d="M0 {y}H34"/>' + _text(42, y + 5, _short(language.say(name), 62))
-        )
-        drawn, move = "", "M"
-        for index, (_, values) in enumerate(chart.rows):
-            if (value := values[series]) is None:
-                move = "M"  # a gap, not a fall to zero
+        x = point(index, 0)[0]
+        if anchor != "middle" or 160 < x - left < across - 160:  # else it would touch another
+            parts.append(_text(x, height - 8, chart.rows[index][0], anchor))
+    y = 12
+    for series, lines in enumerate(named):
+        parts.append(f'<path class="s{series}" d="M0 {y}H34"/>' + _mark(series, 17, y, hollow=False))
+        parts += [_text(42, y + 5 + 18 * at, line) for at, line in enumerate(lines)]
+        y += 6 + 18 * len(lines)
+        known = [(index, label, values[series]) for index, (label, values) in enumerate(chart.rows)]
+        for (index, label, value), (after, next_label, next_value) in pairwise(known):
+            if value is None or next_value is None:  # a gap, not a fall to zero
                 continue
-            x, y_at = point(index, value)
-            drawn, move = f"{drawn}{move}{x:.1f} {y_at:.1f}", "L"
-        parts.append(f'<path class="s{series}" d="{drawn}"/>')
+            (x, y_at), (x_next, y_next) = point(index, value), point(after, next_value)
+            hollow = chart.is_hollow(label, series) or chart.is_hollow(next_label, series)
+            drawn = f"M{x:.1f} {y_at:.1f}L{x_next:.1f} {y_next:.1f}"
+            parts.append(f'<path class="s{series}{" open" if hollow else ""}" d="{drawn}"/>')
+        for index, label, value in known:
+            if value is not None:
+                said = escape(f"{label}: {chart.written(label, series, value, language)}")
+                hollow = chart.is_hollow(label, series)
+                parts.append(_mark(series, *point(index, value), hollow, f"<title>{said}</title>"))
     return height, "".join(parts)
 
 
@@ -248,44 +468,61 @@ def _bars(chart: Chart, language: Language) -> tuple[int, str]:
     for index, (label, (value,)) in enumerate(chart.rows):
         y = 42 * index
         length = (WIDTH - 90) * (value or 0) / most
-        shown = "–" if value is None else language.number(value)
+        kind = "bar hollow" if chart.is_hollow(label, 0) else "bar"
         parts.append(
             _text(0, y + 15, _short(label, 58))
-            + f'<rect class="bar" x="0" y="{y + 21}" width="{length:.1f}" height="14"/>'
+            + f'<rect class="{kind}" x="1" y="{y + 21}" width="{length:.1f}" height="14"/>'
         )
-        parts.append(_text(length + 6, y + 33, shown))
+        parts.append(_text(length + 7, y + 33, chart.written(label, 0, value, language)))
     return 42 * len(chart.rows), "".join(parts)
 
 
-def _grid(chart: Chart, language: Language) -> tuple[int, str]:
-    limits = _limits([values[0] for _, values in chart.rows if values[0] is not None])
-    size, parts = WIDTH / COLUMNS, []
-    for index, (label, (value,)) in enumerate(chart.rows):
-        x, y = size * (index % COLUMNS), 46 * (index // COLUMNS)
-        kind = "none" if value is None else f"q{_class_of(value, limits)}"
-        shown = "–" if value is None else language.number(value)
-        parts.append(
-            f'<g class="{kind}"><title>{escape(f"{label}: {shown}")}</title>'
-            f'<rect x="{x + 1:.1f}" y="{y + 1}" width="{size - 2:.1f}" height="44"/>'
-            + _text(x + size / 2, y + 20, _short(_bare(label), 9), "middle", "name")
-            + _text(x + size / 2, y + 36, shown, "middle")
-            + "</g>"
-        )
-    return 46 * math.ceil(len(chart.rows) / COLUMNS), "".join(parts)
+def _tile_list(chart: Chart, language: Language) -> str:
+    limits = _limits([value for _, (value,) in chart.rows if value])
+    # Of ranks the first is the best, and the best is the darkest.
+    turned = chart.unit == "rank"
+    tiles, held = [], dict[str, list[float]]()
+    for label, (value,) in chart.rows:
+        kind = _class_of(value, limits, turned)
+        if value is not None:
+            held.setdefault(kind, []).append(value)
+        shown = chart.written(label, 0, value, language)
+        tiles.append(f'<li class="{kind}">{escape(_bare(label))} <b>{escape(shown)}</b></li>')
+    legend = [(kind, _range(chart, held[kind], language)) for kind in sorted(held)]
+    if any(value is None for _, (value,) in chart.rows):
+        legend.append(("none", language.t("không công bố", "withheld")))
+    key = "".join(f'<li><span class="{kind}"></span>{escape(words)}</li>' for kind, words in legend)
+    return (
+        f'<div class="chart tiles"><ul class="grid" aria-label="{escape(language.say(chart.title))}">'
+        f"{''.join(tiles)}</ul>"
+        f'<ul class="legend" aria-label="{language.t("Chú giải", "Legend")}">{key}</ul></div>'
+    )
+
+
+def _range(chart: Chart, values: list[float], language: Language) -> str:
+    least, most = (chart.written("", 0, edge, language) for edge in (min(values), max(values)))
+    return least if least == most else f"{least} – {most}"
 
 
 def _limits(values: list[float]) -> list[float]:
     """Return the upper limits of all classes but the last, so that each holds about as many tiles."""
     values.sort()
-    return [values[len(values) * step // CLASSES] for step in range(1, CLASSES)] if values else []
+    cuts = [len(values) * step // CLASSES for step in range(1, CLASSES)]
+    return [values[max(cut - 1, 0)] for cut in cuts] if values else []
 
 
-def _class_of(value: float, limits: Sequence[float]) -> int:
-    return sum(value >= limit for limit in limits)
+def _class_of(value: float | None, limits: Sequence[float], turned: bool = False) -> str:
+    """Return the class of a tile: none (withheld), q0 (nothing), and q1 to q5, the darkest."""
+    if value is None:
+        return "none"
+    if not value:
+        return "q0"
+    step = sum(value > limit for limit in limits)
+    return f"q{CLASSES - step if turned else step + 1}"
 
 
 def _bare(name: str) -> str:
-    return re.sub(r"^(Phường|Xã|Thị trấn|Thị xã|Đặc khu|Thành phố)\s+", "", name)
+    return re.sub(r"(?i)^(UBND\s+)?(Phường|Xã|Thị trấn|Thị xã|Đặc khu|Thành phố|TP\.?|Tỉnh)\s+", "", name)
 
 
 def _short(text: str, most: int) -> str:
@@ -294,8 +531,7 @@ def _short(text: str, most: int) -> str:
 
 def labelled(chart: Chart, codes: Mapping[str, Mapping[str, Text]], language: Language) -> Chart:
     """Return the chart with the codes of bars in words, where its dictionary has them."""
-    known = codes.get(chart.by, {})
-    rows = tuple(
-        (language.say(known[label]) if label in known else label, values) for label, values in chart.rows
-    )
-    return replace(chart, rows=rows)
+    known = {value: language.say(label) for value, label in codes.get(chart.by, {}).items()}
+    rows = tuple((known.get(label, label), values) for label, values in chart.rows)
+    parts = frozenset((known.get(label, label), series) for label, series in chart.parts)
+    return replace(chart, rows=rows, parts=parts)

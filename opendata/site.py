@@ -222,13 +222,17 @@ class Shown:
         ]
 
     @cached_property
-    def _charts(self) -> list[charts.Chart]:
-        return charts.choose(self.tables[0], self.folder)
+    def _charts(self) -> list[tuple[Table, charts.Chart]]:
+        return [(table, chart) for table in self.tables for chart in charts.choose(table, self.folder)]
 
     def pictures(self, language: Language) -> list[tuple[charts.Chart, Markup]]:
-        """Return the pictures chosen for its first table, with codes in words."""
-        codes = {c.name: {code.value: code.label for code in c.codes} for c in self.tables[0].columns}
-        told = [charts.labelled(chart, codes, language) for chart in self._charts]
+        """Return the pictures chosen for its tables, with codes in words."""
+        told = [
+            charts.labelled(
+                chart, {c.name: {code.value: code.label for code in c.codes} for c in table.columns}, language
+            )
+            for table, chart in self._charts
+        ]
         return [(chart, charts.draw(chart, str(index), language)) for index, chart in enumerate(told)]
 
     @cached_property

@@ -34,7 +34,8 @@ def table(
         for f in written.schema
     ]
     policy = SimpleNamespace(count_columns=counts, dimensions={}) if counts else None
-    resource = SimpleNamespace(keys=keys, small_cell=policy, period_column=period)
+    is_open = "is_provisional" if "is_provisional" in data else None
+    resource = SimpleNamespace(keys=keys, small_cell=policy, period_column=period, provisional_column=is_open)
     return SimpleNamespace(
         columns=columns, resource=resource, files=[SimpleNamespace(format="parquet", path="x/x.real.parquet")]
     )
@@ -47,20 +48,59 @@ def test_counts_by_month_give_lines_with_gaps_where_nothing_is_published(tmp_pat
     assert chart.kind == "line"
     assert chart.rows == (("2026-01", (15,)), ("2026-02", (None,)), ("2026-03", (35,)), ("2026-04", (45,)))
     drawn = str(draw(chart, "0", VIETNAMESE))
-    assert len(re.findall("M", re.findall(r'<path class="s0" d="(M[^"]*L[^"]*)"', drawn)[0])) == 2, (
-        "a gap, not a zero"
-    )
+    assert len(segments(drawn)) == 1, "a gap, not a fall to zero"
+    assert len(re.findall(r'<circle class="m0" .*?<title>', drawn)) == 3
+    assert chart.note is not None
+    assert "Chỗ trống: hơn một nửa số ô không công bố" in chart.note.vi
+
+
+def segments(drawn: str, kind: str = "s0") -> list[str]:
+    return re.findall(rf'<path class="{kind}" d="(M[^"]*L[^"]*)"', drawn)
+
+
+def test_periods_that_lack_days_are_hollow_dashed_and_said(tmp_path: Path) -> None:
+    months = ["2026-01", "2026-02", "2026-03", "2026-04"]
+    data = {"month": months, "is_provisional": [False, False, False, True], "n": [10, 30, 35, 4]}
+    (chart,) = choose(table(tmp_path, data, ("n",), ("month",), "month"), tmp_path)
+    assert chart.provisional == {"2026-04"}
+    assert chart.note is not None
+    assert "kỳ chưa đủ ngày, số tạm tính (2026-04)" in chart.note.vi
+    assert "the period lacks days, provisional (2026-04)" in chart.note.en
+    drawn = str(draw(chart, "0", VIETNAMESE))
+    assert (len(segments(drawn)), len(segments(drawn, "s0 open"))) == (2, 1)
+    assert re.findall(r'<circle class="m0 hollow".*?<title>(.*?)<', drawn) == ["2026-04: 4"]
+
+
+def test_sums_that_lack_withheld_cells_are_hollow_and_at_least(tmp_path: Path) -> None:
+    months = ["2026-01", "2026-02", "2026-03"]
+    cells = [10, 10, 10, 10, None, 10, 10, None, None]  # January whole, a third of February, two of March
+    data = {"month": [month for month in months for _ in range(3)], "g": [*"abc"] * 3, "n": cells}
+    (chart,) = choose(table(tmp_path, data, ("n",), ("month", "g"), "month"), tmp_path)
+    assert chart.rows == (("2026-01", (30,)), ("2026-02", (20,)), ("2026-03", (None,)))
+    assert [chart.written(label, 0, value, VIETNAMESE) for label, (value,) in chart.rows] == [
+        "30",
+        "≥ 20",
+        "–",
+    ]
+    drawn = str(draw(chart, "0", VIETNAMESE))
+    assert re.findall(r'<circle class="m0 hollow".*?<title>(.*?)<', drawn) == ["2026-02: ≥ 20"]
+
+
+def test_a_count_of_which_most_is_withheld_is_not_drawn_and_named(tmp_path: Path) -> None:
+    months = ["2026-01", "2026-02", "2026-03"]
+    data = {"month": months, "n": [5, 6, 7], "late": [None, None, 1]}
+    (chart,) = choose(table(tmp_path, data, ("n", "late"), ("month",), "month"), tmp_path)
+    assert chart.columns == (Text("n", "n"),)
+    assert chart.note is not None
+    assert "Không vẽ: late" in chart.note.vi
 
 
 def test_points_stand_where_their_values_are(tmp_path: Path) -> None:
     chart = Chart(
         "line", Text("a", "b"), None, (Text("a", "b"),), (("1", (0.0,)), ("2", (50.0,)), ("3", (100.0,)))
     )
-    drawn = str(draw(chart, "0", ENGLISH))
-    ys = [
-        float(y)
-        for y in re.findall(r"[ML][\d.]+ ([\d.]+)", re.findall(r'class="s0" d="(M[^"]*L[^"]*)"', drawn)[0])
-    ]
+    first, second = segments(str(draw(chart, "0", ENGLISH)))
+    ys = [float(y) for y in re.findall(r"[ML][\d.]+ ([\d.]+)", first + second[second.index("L") :])]
     assert ys[0] - ys[1] == pytest.approx(ys[1] - ys[2], abs=0.2)
     assert ys[0] > ys[2]
 
@@ -69,7 +109,7 @@ def test_counts_without_periods_give_bars_from_the_largest(tmp_path: Path) -> No
     data = {"outcome": ["x", "y", "z"], "n": [4, 40, 20]}
     (chart,) = choose(table(tmp_path, data, ("n",), ("outcome",)), tmp_path)
     assert (chart.kind, chart.rows) == ("bars", (("y", (40,)), ("z", (20,)), ("x", (4,))))
-    widths = [float(w) for w in re.findall(r'class="bar".*?width="([\d.]+)"', str(draw(chart, "0", ENGLISH)))]
+    widths = [float(w) for w in re.findall(r'class="bar.*?width="([\d.]+)"', str(draw(chart, "0", ENGLISH)))]
     assert widths[0] == pytest.approx(2 * widths[1], abs=0.2)
     assert widths[0] == pytest.approx(10 * widths[2], abs=0.6)
 
@@ -87,9 +127,65 @@ def test_counts_by_commune_give_tiles_of_the_newest_period(tmp_path: Path) -> No
     assert tiles.title.en.endswith("2026-03")
     assert [values[0] for _, values in tiles.rows] == [None, *range(19)]
     drawn = ElementTree.fromstring(str(draw(tiles, "0", VIETNAMESE)))  # noqa: S314 - our own
-    kinds = [group.get("class") for group in drawn.iter("g")]
-    assert kinds[0] == "none"
-    assert {kinds.count(f"q{n}") for n in range(5)} <= {3, 4}
+    kinds = [item.get("class") for item in drawn.findall("ul[@class='grid']/li")]
+    assert kinds[:3] == ["none", "q0", "q1"], "withheld, zero and the least are three things"
+    assert kinds[-1] == "q5"
+    assert {kinds.count(f"q{n}") for n in range(1, 6)} <= {3, 4}
+    legend = ["".join(item.itertext()) for item in drawn.findall("ul[@class='legend']/li")]
+    assert (legend[0], legend[-1], len(legend)) == ("0", "không công bố", 7)
+
+
+def test_tiles_show_the_newest_period_that_has_all_its_days_and_a_count_that_is_mostly_there(
+    tmp_path: Path,
+) -> None:
+    codes = ["28001", "28002", "28003"]
+    data = {
+        "month": ["2026-01"] * 3 + ["2026-02"] * 3,
+        "is_provisional": [False] * 3 + [True] * 3,
+        "area_code": codes * 2,
+        "area_name": ["Xã A", "Xã B", "Phường C"] * 2,
+        "n": [1, 2, 3, 9, 9, 9],
+        "late": [None, None, 5, 9, 9, 9],
+    }
+    *_, tiles = choose(table(tmp_path, data, ("n", "late"), ("month", "area_code"), "month"), tmp_path)
+    assert tiles.title.vi == "Theo địa bàn: n, 2026-01"
+    assert tiles.rows == (("Xã A", (1,)), ("Xã B", (2,)), ("Phường C", (3,)))
+
+
+def test_people_counted_on_several_days_are_not_added_up(tmp_path: Path) -> None:
+    data = {
+        "day": ["2026-01-01"] * 3 + ["2026-06-01"] * 3,
+        "age": ["80+", "0-4", "5-9"] * 2,
+        "n": [1, 2, 3, 10, 20, 30],
+    }
+    (chart,) = choose(table(tmp_path, data, ("n",), ("day", "age"), "day"), tmp_path)
+    assert chart.rows == (("0-4", (20,)), ("5-9", (30,)), ("80+", (10,))), (
+        "in the order of ages, of the newest day"
+    )
+    assert chart.title.en.endswith("2026-06-01")
+
+
+def test_points_and_ranks_stand_from_the_best_and_are_not_added_up(tmp_path: Path) -> None:
+    data = {
+        "period": ["2026"] * 6 + ["2026-Q1"] * 6,
+        "unit_code": [*"abcdef"] * 2,
+        "unit_name": ["UBND tỉnh A", "B", "C", "D", "E", "F"] * 2,
+        "metric_code": ["TOTAL"] * 6 + ["PART"] * 6,
+        "metric_name": ["Tổng điểm"] * 6 + ["Phần"] * 6,
+        "score": [50, 90, 70, 60, 80, 55] + [9] * 6,
+    }
+    made = table(tmp_path, data, (), ("period", "unit_code", "metric_code"))
+    made.columns[-1] = Column("score", "bigint", Text("Điểm", "Points"), "point")
+    (chart,) = choose(made, tmp_path)
+    assert (chart.kind, chart.title.vi) == ("tiles", "Điểm, 2026, Tổng điểm")
+    assert [label for label, _ in chart.rows] == ["B", "E", "C", "D", "F", "UBND tỉnh A"]
+    made.columns[-1] = Column("score", "bigint", Text("Hạng", "Rank"), "rank")
+    (chart,) = choose(made, tmp_path)
+    assert [label for label, _ in chart.rows] == ["UBND tỉnh A", "F", "D", "C", "E", "B"]
+    drawn = ElementTree.fromstring(str(draw(chart, "0", ENGLISH)))  # noqa: S314 - our own
+    tiles = drawn.findall("ul[@class='grid']/li")
+    assert (tiles[0].get("class"), "".join(tiles[0].itertext())) == ("q5", "A 50")
+    assert tiles[-1].get("class") == "q1"
 
 
 def test_sums_and_their_parts_are_not_added_up(tmp_path: Path) -> None:
@@ -105,7 +201,7 @@ def test_scores_are_not_added_up(tmp_path: Path) -> None:
     made = table(tmp_path, {"unit": ["a", "b", "b"], "score": [1, 2, 2]}, (), ("unit",))
     assert [chart.kind for chart in choose(made, tmp_path)] == ["bars"]
     made.columns[1] = Column("score", "bigint", Text("", ""), "point")
-    assert choose(made, tmp_path) == []
+    assert choose(made, tmp_path) == [], "no names to rank"
 
 
 def test_names_in_a_picture_are_text(tmp_path: Path) -> None:
