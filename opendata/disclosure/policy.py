@@ -36,7 +36,7 @@ MOST_WITHHELD_PERCENT = 10
 #: When tables about persons are made anew (renewal.py): when a month closes, or each time; the first is the default.
 RENEWED = ("monthly", "each_release")
 #: From so many counted dossiers on the share is judged: the first days of a system say nothing about granularity.
-SHARE_JUDGED_FROM = 2_000
+SHARE_JUDGED_FROM = 5_000
 
 
 @cache

@@ -43,8 +43,9 @@ class Year:
             "agency": draw("a", 60, 0.8),
             "sector": draw("s", 12, 0.8),
             "channel": draw("k", 2, 1.1),
-            "band": draw("b", 6, 0.7),
+            "band": draw("b", 7, 0.7),
         }
+        self.columns["procedure"] = np.char.add(self.columns["sector"], draw("p", 3, 0.8))
         self.overdue = random.random(dossiers) < 0.06
 
     def count(self, *names: str) -> dict[str, pa.Array]:
@@ -57,20 +58,24 @@ class Year:
             name: pa.array(values.astype(np.int64)) for name, values in counts.items()
         }
 
-    def table(self, name: str, dimensions: Mapping[str, str], *counts: str) -> Counted:
+    def table(self, name: str, dimensions: Mapping[str, str], *counts: str, basis: str = "") -> Counted:
         rows = pa.table(self.count(*dimensions)).select([*dimensions, *counts])
-        return Counted(
-            name,
-            name,
-            "simulated",
-            rows,
-            policy(name, dimensions, {c: OUTCOMES[c] for c in counts}, rows, 10),
-        )
+        more = {"exempt": [{"counts": list(counts), "basis": basis}]} if basis else {}
+        declared = policy(name, dimensions, {c: OUTCOMES[c] for c in counts}, rows, 10, **more)
+        return Counted(name, name, "simulated", rows, declared)
 
     def until(self, month: str) -> Year:
         """The same dossiers up to the middle of a month, as a release of that day knows them."""
         days = np.random.default_rng(0).integers(0, 28, len(self.overdue))
-        known = (self.columns["month"] < month) | ((self.columns["month"] == month) & (days < 14))
+        return self.of((self.columns["month"] < month) | ((self.columns["month"] == month) & (days < 14)))
+
+    def whole_quarters(self) -> Year:
+        """Those of quarters that have all their months; communes are shown no earlier."""
+        last = max(self.columns["month"])
+        return self.of((self.columns["quarter"] < max(self.columns["quarter"])) | (last[-2:] == "12"))
+
+    def of(self, known: np.ndarray) -> Year:
+        """Some of the dossiers, by a mask."""
         part = Year.__new__(Year)
         part.columns = {name: codes[known] for name, codes in self.columns.items()}
         part.overdue = self.overdue[known]
@@ -81,21 +86,22 @@ MONTH, QUARTER = {"month": "time.month"}, {"quarter": "time.quarter"}
 
 
 def tables(year: Year) -> list[Counted]:
-    """Datasets of the catalogue that count the same dossiers in different ways."""
+    """The tables of the catalogue that count the same dossiers in different ways, and some more of their kind."""
     commune, sector = {"commune": "residence.commune"}, {"sector": "sector.group"}
-    agency, channel = {"agency": "agency.body"}, {"channel": "channel.group"}
+    agency, channel = {"agency": "agency.unit"}, {"channel": "channel.group"}
     return [
         year.table("results", MONTH | sector | channel, "on_time", "overdue"),
-        year.table("timeliness", MONTH | commune, "resolved", "overdue"),
-        year.table("timeliness by quarter", QUARTER | commune, "resolved", "on_time", "overdue"),
-        year.table("agencies", MONTH | agency, "resolved"),
-        year.table("agencies by quarter", QUARTER | agency, "resolved", "on_time"),
-        year.table("agencies by channel", QUARTER | agency | channel, "resolved"),
+        year.table("agencies", MONTH | agency, "on_time", "overdue", basis="published by the portal"),
+        year.whole_quarters().table("timeliness", QUARTER | commune, "on_time", "overdue"),
         year.table(
             "processing time",
-            {"year": "time.year"} | sector | {"band": "duration.band"},
+            QUARTER | sector | {"procedure": "procedure.procedure", "band": "duration.band"},
             "resolved",
-            "overdue",
+        ),
+        year.table("residents by month", MONTH | commune, "resolved"),
+        year.table("residents by year", {"year": "time.year"} | commune, "resolved"),
+        year.table(
+            "years", {"year": "time.year"} | sector | {"band": "duration.band"}, "resolved", "overdue"
         ),
     ]
 
