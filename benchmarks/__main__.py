@@ -8,7 +8,19 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 
-from benchmarks import access, against_dlt, build, crosswalk, decode, load, national, pull, release, seal
+from benchmarks import (
+    access,
+    against_dlt,
+    build,
+    crosswalk,
+    decode,
+    load,
+    national,
+    pull,
+    release,
+    seal,
+    site,
+)
 from benchmarks.world import Line, World, world
 
 ALL: dict[str, Callable[[World, bool], Iterator[Line]]] = {
@@ -21,6 +33,7 @@ ALL: dict[str, Callable[[World, bool], Iterator[Line]]] = {
     "access": access.run,
     "build": build.run,
     "release": release.run,
+    "site": site.run,
     "national": national.run,
 }
 

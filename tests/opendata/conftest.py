@@ -72,6 +72,10 @@ class Warehouse:
 
 @pytest.fixture(scope="session")
 def _manifest() -> dict[str, Any]:
+    return read_manifest()
+
+
+def read_manifest() -> dict[str, Any]:
     """The part of dbt's manifest that the catalogue reads, from a short YAML."""
     declared = yaml.safe_load((HERE / "fixtures" / "models.yml").read_text(encoding="utf-8"))
     nodes = {}

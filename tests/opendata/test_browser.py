@@ -51,9 +51,13 @@ def address(
         stop(process)
 
 
+def chromium() -> str | None:
+    return next(filter(None, map(shutil.which, PROGRAMS)), None)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    program = chromium()
     if program is None:
         pytest.skip(
             f"no browser: looked for {', '.join(PROGRAMS)} on the path; apt-get install chromium brings one"
