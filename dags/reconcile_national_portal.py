@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, get_current_context, task
-from wiring import DEFAULTS, TIMEZONE, address, enter
+from wiring import DEFAULTS, DRY_RUN, RECEIVED, TIMEZONE, address, enter
 
 from ops.settings import VIETNAM
 
@@ -18,8 +18,9 @@ the longest. What differs stands in `national.standing`, as one Excel file an ag
 `<home>/national/reconciliation-<number>`; alerts stand in the log and the outcome. What the warehouse itself writes is
 healed by the next `sync_national_portal`. Nothing is sent here.
 
-The parameter `export` names a file to compare again. **When it fails**, clearing is safe: a comparison is whole, or it
-is not there.
+`export` names a file to compare again; `period` is the **backfill**: dossiers received then are looked up. `dry_run`
+calls nobody; a file says what would be compared and looked up. The task is **skipped** while an operator has stopped it
+(`python -m ops national stop --why ...`). **When it fails**, clearing is safe: a comparison is whole, or is not there.
 """
 
 
@@ -34,11 +35,10 @@ is not there.
     default_args=DEFAULTS,
     params={
         "export": Param(
-            None,
-            type=["null", "string"],
-            title="Export / Tệp kết xuất",
-            description="Compare this file (again).",
-        )
+            None, type=["null", "string"], title="Export / Tệp kết xuất", description="Compare it again."
+        ),
+        "period": RECEIVED,
+        "dry_run": DRY_RUN,
     },
     doc_md=DOC,
     tags=["national", "reconcile"],
@@ -48,8 +48,9 @@ def reconcile_national_portal() -> None:
 
     @task
     def reconcile_national() -> dict:
-        export = get_current_context()["params"].get("export")
-        return enter("reconcile_national", lambda: address("national_exchange"), export)
+        asked = get_current_context()["params"]
+        where = lambda: address("national_exchange")  # noqa: E731
+        return enter("reconcile_national", where, asked["export"], asked["period"], asked["dry_run"])
 
     reconcile_national()
 

@@ -31,6 +31,19 @@ PERIOD = Param(
     description="Pull this period instead of the run's data interval: 2024, 2024-06, 2024-06-03 or "
     "2025-06-16/2025-07-15 (both days included). Running a period again doubles nothing.",
 )
+RECEIVED = Param(
+    None,
+    type=["null", "string"],
+    title="Backfill / Kỳ tiếp nhận",
+    description="Only dossiers received in this period, and all of them: 2024, 2024-06, 2024-06-03 or "
+    "2025-06-16/2025-07-15 (both days included).",
+)
+DRY_RUN = Param(
+    False,
+    type="boolean",
+    title="Dry run / Chạy thử",
+    description="Call nobody; write what would be done, without personal data, to a file.",
+)
 
 
 def enter(step: str, *arguments: Any) -> Any:

@@ -42,10 +42,16 @@ GUESSED: dict[str, Any] = {
     "busy": re.compile(r"thử lại|đang bận|quá tải|hệ thống bận", re.I),
 }
 _PATIENCE = (10.0, 60.0)  # to connect, to be answered, in seconds
+#: New sessions in a row with which no call is let in before we give up.
+_SESSIONS = 4
 
 
 class Uncertain(Exception):
-    """Whether the portal did what was asked is not known; `why` is ours and holds nothing of the answer."""
+    """Whether the portal did what was asked is not known; `kind` is ours and holds nothing of the answer."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -100,12 +106,14 @@ class Exchange:
         patience: tuple[float, float] = _PATIENCE,
         pause: float = 0.2,
         at_once: int = 4,
+        tell: Callable[[str, str], None] | None = None,
         post: Callable[[str, Mapping[str, Any]], Any] | None = None,
     ) -> None:
         """`unit` is the code we sign in for (madonvi); `post` (path, body -> decoded answer) replaces HTTP.
 
         `at_once`: calls that may be under way at the same time [guess: what is agreed on]. `patience`: seconds to
-        connect and to be answered; `pause`: seconds before a reading is tried again, growing.
+        connect and to be answered; `pause`: seconds before a reading is tried again, growing. `tell` is told of each
+        fault met, (service, kind), before anything is done about it; also of each item the portal was too busy for.
         """
         self.base_url = base_url.rstrip("/")
         self.unit = unit
@@ -117,8 +125,14 @@ class Exchange:
         self._dstcode = dstcode
         self._patience = patience
         self._post = post or self._over_http
+        #: What calls of this run met with, by (service, kind).
+        self.met: Counter[tuple[str, str]] = Counter()
+        self._also_tell = tell
         self._session: str | None = None
-        self._lock = threading.Lock()
+        #: The last session with which a call was let in, and those since that were refused from their first call on.
+        self._let_in: str | None = None
+        self._never_let_in: set[str] = set()
+        self._lock, self._lock_of_met = threading.Lock(), threading.Lock()
         self._local = threading.local()
         self._sandbox: bool | None = None
 
@@ -197,6 +211,7 @@ class Exchange:
         refused: dict[str, str] = {}
         for one in answer.get("result") or ():
             if isinstance(one, dict) and one.get(GUESSED["item_code"]):
+                self._tell(service, "busy" if GUESSED["busy"].search(_words(one)) else "item refused")
                 refused[str(one[GUESSED["item_code"]])] = _words(one)
         if _fine(answer):
             return Answer(True, _words(answer), refused)
@@ -216,6 +231,7 @@ class Exchange:
                 why = str(e)
                 continue
             if not _fine(answer) and GUESSED["busy"].search(_words(answer)):
+                self._tell(service, "busy")
                 why = "the portal says it is busy"
                 continue
             return answer
@@ -223,20 +239,40 @@ class Exchange:
             self._say(service, f"{why}, 5 times in a row") + " What was sent is kept; the next run goes on."
         )
 
-    def _signed(self, service: str, parameters: Mapping[str, Any], again: int = 3) -> Item:
-        session = self._session or self._sign_in(None)
-        self.budget.spend(service)
-        body = {"session": session, "madonvi": self.unit, "service": service, **parameters}
-        answer = self._post(GUESSED["data_path"], body)
-        if not isinstance(answer, dict) or "error_code" not in answer:
-            raise Uncertain("an answer without error_code")
-        # Refused before anything was done, so the same call may be made again.
-        if not _fine(answer) and GUESSED["session"].search(_words(answer)):
-            if not again:
-                raise SourceRefused(self._say(service, "the session is refused, also after signing in again"))
+    def _signed(self, service: str, parameters: Mapping[str, Any]) -> Item:
+        while True:
+            session = self._session or self._sign_in(None)
+            self.budget.spend(service)
+            body = {"session": session, "madonvi": self.unit, "service": service, **parameters}
+            answer = self._told(service, GUESSED["data_path"], body)
+            if not isinstance(answer, dict) or "error_code" not in answer:
+                self._tell(service, "no error_code")
+                raise Uncertain("an answer without error_code")
+            if _fine(answer) or not GUESSED["session"].search(_words(answer)):
+                self._let_in, self._never_let_in = session, set()
+                return answer
+            # Refused before anything was done, so the same call may be made again.
+            self._tell(service, "session ended")
+            if session != self._let_in:
+                self._never_let_in = {*self._never_let_in, session}
+                if len(self._never_let_in) > _SESSIONS:
+                    raise SourceRefused(
+                        self._say(service, "the session is refused, also after signing in again")
+                    )
             self._sign_in(session)
-            return self._signed(service, parameters, again - 1)
-        return answer
+
+    def _tell(self, service: str, kind: str) -> None:
+        with self._lock_of_met:
+            self.met[service, kind] += 1
+        if self._also_tell:
+            self._also_tell(service, kind)
+
+    def _told(self, service: str, path: str, body: Mapping[str, Any]) -> Any:
+        try:
+            return self._post(path, body)
+        except Uncertain as e:
+            self._tell(service, e.kind)
+            raise
 
     def _sign_in(self, stale: str | None) -> str:
         with self._lock:
@@ -248,7 +284,7 @@ class Exchange:
                     time.sleep(min(self.pause * 2**attempt, 5.0))
                 self.budget.spend("login")
                 try:
-                    answer = self._post("/mapi/login", self._login)
+                    answer = self._told("login", "/mapi/login", self._login)
                 except Uncertain as e:
                     why = str(e)
                     continue
@@ -276,6 +312,10 @@ class Exchange:
                 self._say(path, "the TLS certificate could not be verified")
                 + " Ask the owner of the security server to renew it, or name its authority in REQUESTS_CA_BUNDLE."
             ) from None
+        except requests.exceptions.Timeout:
+            raise Uncertain("no answer in time") from None
+        except requests.exceptions.ChunkedEncodingError:
+            raise Uncertain("connection ended within the answer") from None
         except requests.exceptions.RequestException as e:
             raise Uncertain(f"no answer ({type(e).__name__})") from None
         if answer.status_code == 404:
@@ -288,7 +328,8 @@ class Exchange:
         try:
             return answer.json()
         except ValueError:
-            raise Uncertain("HTTP 200 with a body that is not whole JSON") from None
+            page = answer.content.lstrip()[:1] == b"<"
+            raise Uncertain("HTTP 200 with a page" if page else "HTTP 200 with a part of an answer") from None
 
     def _http(self) -> requests.Session:
         if not hasattr(self._local, "session"):

@@ -16,9 +16,12 @@ hold and be replaced: what we wrote last, or what an operator or `adopt` gave up
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
-from collections.abc import Iterator, Sequence
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +56,9 @@ create index if not exists progress_of_unit on national.progress (unit_code, sta
 create table if not exists national.planned (
     unit_code text primary key, since date not null, load_number bigint not null, mapping_version integer not null,
     planned_at timestamptz);
+create table if not exists national.fault (
+    day date not null, service text not null, kind text not null, number bigint not null,
+    primary key (day, service, kind));
 create table if not exists national.switch (
     number integer primary key default 1 check (number = 1), is_stopped boolean not null, why text not null,
     by text not null, at timestamptz not null default now())
@@ -79,11 +85,56 @@ class Planned:
 def prepare(connection: psycopg.Connection) -> None:
     """Make the tables; safe to run again, and by two processes at once."""
     connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
-    if connection.execute("select to_regclass('national.switch')").fetchone() == (None,):
+    if connection.execute("select to_regclass('national.fault')").fetchone() == (None,):
         if connection.execute("select to_regnamespace('national')").fetchone() == (None,):
             connection.execute("create schema national")
         connection.execute(SCHEMA)
     connection.commit()
+
+
+class Faults:
+    """Counts what calls met with, by day (of Vietnam), service and kind, where a killed process leaves it behind.
+
+    Called by several threads; what the database cannot take now is written with what comes next.
+    """
+
+    def __init__(self, connect: Callable[[], psycopg.Connection]) -> None:
+        self._connect = connect
+        self._connection: psycopg.Connection | None = None
+        self._owed: Counter[tuple[str, str]] = Counter()
+        self._lock = threading.Lock()
+
+    def __call__(self, service: str, kind: str) -> None:
+        """One more of a kind."""
+        with self._lock:
+            self._owed[service, kind] += 1
+            with contextlib.suppress(psycopg.Error):
+                if self._connection is None or self._connection.closed:
+                    self._connection = self._connect()
+                    self._connection.autocommit = True
+                for (of, what), number in list(self._owed.items()):
+                    self._connection.execute(
+                        "insert into national.fault as held values "
+                        "((clock_timestamp() at time zone 'Asia/Ho_Chi_Minh')::date, %s, %s, %s) "
+                        "on conflict (day, service, kind) do update set number = held.number + excluded.number",
+                        (of, what, number),
+                    )
+                    del self._owed[of, what]
+
+    def close(self) -> None:
+        """Leave the database."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+
+
+def faults(connection: psycopg.Connection, days: int = 1) -> list[tuple[dt.date, str, str, int]]:
+    """(day, service, kind, number) of what calls met with in the last days, most first."""
+    return connection.execute(
+        "select day, service, kind, number from national.fault "
+        "where day > (now() at time zone 'Asia/Ho_Chi_Minh')::date - %s order by day desc, number desc, service, kind",
+        (days,),
+    ).fetchall()
 
 
 # --- the stop switch -------------------------------------------------------------------------------------------
@@ -282,25 +333,50 @@ _MAY_GO = "t.state = 'waiting' and (t.next_try_at is null or t.next_try_at <= cl
 _STANDS = " and d.base_hash is not null and d.state <> 'conflict'"
 
 
-def waiting_dossiers(connection: psycopg.Connection, unit: str, urgent: Sequence[int]) -> list[Key]:
+@dataclass(frozen=True)
+class Scope:
+    """Which of what waits a run sends: dossiers received from `first` to `last` (both included).
+
+    `urgent`: statuses that go first; with `urgent_only` nothing else goes but what was tried before.
+    """
+
+    urgent: tuple[int, ...] = ()
+    urgent_only: bool = False
+    first: dt.date = dt.date.min
+    last: dt.date = dt.date.max
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Its parameters in SQL."""
+        return {"urgent": list(self.urgent), "only": self.urgent_only, "first": self.first, "last": self.last}
+
+
+#: Of t, what waits, and d, its dossier.
+_WITHIN = (
+    " and d.received_date between %(first)s and %(last)s "
+    "and (not %(only)s or d.status_code = any(%(urgent)s) or t.attempts > 0)"
+)
+
+
+def waiting_dossiers(connection: psycopg.Connection, unit: str, scope: Scope) -> list[Key]:
     """Keys of a unit's dossiers that wait and may go now, urgent statuses first, at most 10,000."""
     return _keys(
         connection,
-        f"select t.dossier_key, null from national.dossier t where t.unit_code = %s and {_MAY_GO} "  # noqa: S608
-        "order by not (t.status_code = any(%s)), t.alone desc, t.base_hash is null, t.received_date, t.dossier_key "
-        "limit %s",
-        (unit, list(urgent), _LISTED),
+        "select t.dossier_key, null from national.dossier t join national.dossier d using (dossier_key) "  # noqa: S608
+        f"where t.unit_code = %(unit)s and {_MAY_GO}{_WITHIN} order by not (t.status_code = any(%(urgent)s)), "
+        "t.alone desc, t.base_hash is null, t.received_date, t.dossier_key limit %(most)s",
+        scope.given | {"unit": unit, "most": _LISTED},
     )
 
 
-def waiting_progress(connection: psycopg.Connection, unit: str, urgent: Sequence[int]) -> list[Key]:
+def waiting_progress(connection: psycopg.Connection, unit: str, scope: Scope) -> list[Key]:
     """Keys of a unit's steps that wait, and whose dossier stands at the portal; of urgent dossiers first."""
     return _keys(
         connection,
         "select t.dossier_key, t.step_no from national.progress t join national.dossier d using (dossier_key) "  # noqa: S608
-        f"where t.unit_code = %s and {_MAY_GO}{_STANDS} "
-        "order by not (d.status_code = any(%s)), t.alone desc, t.dossier_key, t.step_no limit %s",
-        (unit, list(urgent), _LISTED),
+        f"where t.unit_code = %(unit)s and {_MAY_GO}{_STANDS}{_WITHIN} "
+        "order by not (d.status_code = any(%(urgent)s)), t.alone desc, t.dossier_key, t.step_no limit %(most)s",
+        scope.given | {"unit": unit, "most": _LISTED},
     )
 
 
@@ -323,10 +399,12 @@ def again(connection: psycopg.Connection, table: str, row: Waiting) -> Waiting:
     return _rows(connection, f"{_SELECT[table]} where t.dossier_key = %s{step}", given)[0]
 
 
-def seconds_to_next(connection: psycopg.Connection, unit: str, settle_after: float) -> float | None:
+def seconds_to_next(
+    connection: psycopg.Connection, unit: str, settle_after: float, scope: Scope
+) -> float | None:
     """Seconds until something of a unit may be resolved or tried again; None where nothing is to come."""
     row = connection.execute(
-        """
+        f"""
         select extract(epoch from min(coming.at) - clock_timestamp()) from (
             select called_at + make_interval(secs => %(settle)s) as at from national.dossier
             where unit_code = %(unit)s and state = 'sending'
@@ -334,13 +412,14 @@ def seconds_to_next(connection: psycopg.Connection, unit: str, settle_after: flo
             select called_at + make_interval(secs => %(settle)s) from national.progress
             where unit_code = %(unit)s and state = 'sending'
             union all
-            select next_try_at from national.dossier where unit_code = %(unit)s and state = 'waiting'
+            select t.next_try_at from national.dossier t join national.dossier d using (dossier_key)
+            where t.unit_code = %(unit)s and t.state = 'waiting' {_WITHIN}
             union all
-            select p.next_try_at from national.progress p join national.dossier d using (dossier_key)
-            where p.unit_code = %(unit)s and p.state = 'waiting' and d.base_hash is not null and d.state <> 'conflict'
+            select t.next_try_at from national.progress t join national.dossier d using (dossier_key)
+            where t.unit_code = %(unit)s and t.state = 'waiting' {_STANDS} {_WITHIN}
         ) as coming
-        """,
-        {"settle": settle_after, "unit": unit},
+        """,  # noqa: S608 - our own names
+        scope.given | {"settle": settle_after, "unit": unit},
     ).fetchone()
     connection.commit()
     return float(row[0]) if row and row[0] is not None else None
@@ -516,7 +595,7 @@ def counts(connection: psycopg.Connection) -> dict[str, dict[str, int]]:
     }
 
 
-def _keys(connection: psycopg.Connection, query: str, given: tuple[Any, ...]) -> list[Key]:
+def _keys(connection: psycopg.Connection, query: str, given: dict[str, Any]) -> list[Key]:
     rows = connection.execute(query, given).fetchall()  # type: ignore[arg-type]
     connection.commit()
     return [(k, n) for k, n in rows]

@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar
 
 import psycopg
 
-from connectors.base import SourceError
+from connectors.base import SourceError, SourceUnavailable
 from national import outbox, sendable
 from national.exchange import GUESSED, Answer, Exchange, Item, Uncertain
 from national.mapping import Table, handles, hashed, read_mapping, scrubbed
@@ -51,6 +51,13 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class Failed:
+    """A look-up that failed."""
+
+    error: SourceUnavailable
+
+
+@dataclass(frozen=True)
 class Call:
     """Rows of one call that writes; its answer once it was begun."""
 
@@ -70,6 +77,10 @@ class Call:
             return self.answer.result() if self.answer else None
         except Uncertain:
             return None
+
+
+#: First and last day of receipt, both included.
+Period = tuple[dt.date, dt.date]
 
 
 class Opener(Protocol):
@@ -95,6 +106,8 @@ class Policy:
     #: Tries of what the portal says it is too busy for, and seconds before the first of them.
     tries: int = 8
     pause: float = 30.0
+    #: Look-ups that fail, in a row or of one dossier, each tried several times, when a unit's run ends.
+    failing: int = 3
     #: Statuses sent first: refused, papers asked for, a duty to pay.
     urgent: tuple[int, ...] = (3, 5, 6)
 
@@ -108,6 +121,8 @@ class Report:
     troubles: list[str] = field(default_factory=list)
     left: dict[str, dict[str, int]] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
+    #: What calls met with: "service: kind" -> how often.
+    faults: dict[str, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def count(self, what: str, number: int = 1) -> None:
@@ -117,11 +132,16 @@ class Report:
 
 
 def plan(
-    connection: psycopg.Connection, writers: Writers, key: bytes, mapping: dict[str, Table] | None = None
+    connection: psycopg.Connection,
+    writers: Writers,
+    key: bytes,
+    mapping: dict[str, Table] | None = None,
+    period: Period | None = None,
 ) -> Counter[str]:
     """Take what changed in the warehouse since the last plan over into the outbox; counts by what came of it.
 
-    The plan of a unit is one transaction: killed, it is made again.
+    With a `period` all dossiers received then, changed or not, as far as the unit's `since` allows. The plan of a unit
+    is one transaction: killed, it is made again.
     """
     tables = mapping or read_mapping()
     counted: Counter[str] = Counter()
@@ -129,8 +149,7 @@ def plan(
         since = unit.since or dt.date.min
         after = outbox.watermark(connection, unit.code, since, tables["dossier"].version)
         newest = after
-        below = [u for u in writers.units if u.startswith(f"{unit.code}.")]
-        for batch in sendable.changed(connection, unit.code, since, after, below):
+        for batch in _of_unit(connection, writers, unit, -1 if period else after, period):
             dossiers, steps = drafted(batch, tables, key)
             counted["dossiers"] += outbox.plan_dossiers(
                 connection, unit.code, dossiers, tables["dossier"].version
@@ -141,9 +160,18 @@ def plan(
             counted["read"] += len(batch)
             counted["lacking"] += sum(1 for d in dossiers if d.lacking)
             newest = max([newest, *(s.row["load_number"] for s in batch)])
-        outbox.mark_planned(connection, unit.code, since, newest, tables["dossier"].version)
+        if not period:
+            outbox.mark_planned(connection, unit.code, since, newest, tables["dossier"].version)
         connection.commit()
     return counted
+
+
+def _of_unit(
+    connection: psycopg.Connection, writers: Writers, unit: Unit, after: int, period: Period | None
+) -> Iterator[list[sendable.Sendable]]:
+    below = [u for u in writers.units if u.startswith(f"{unit.code}.")]
+    first, last = period or (dt.date.min, dt.date.max)
+    return sendable.changed(connection, unit.code, max(unit.since or first, first), after, below, last)
 
 
 def drafted(
@@ -167,13 +195,16 @@ def _lacking_identity(row: Mapping[str, Any]) -> list[str]:
 
 
 def dry_run(
-    connection: psycopg.Connection, writers: Writers, key: bytes, mapping: dict[str, Table] | None = None
+    connection: psycopg.Connection,
+    writers: Writers,
+    key: bytes,
+    mapping: dict[str, Table] | None = None,
+    period: Period | None = None,
 ) -> Iterator[dict[str, Any]]:
     """What a run would send, one record each, without any personal data; nothing is written and nobody is called."""
     tables = mapping or read_mapping()
     for unit in writers.ours:
-        below = [u for u in writers.units if u.startswith(f"{unit.code}.")]
-        for batch in sendable.changed(connection, unit.code, unit.since or dt.date.min, -1, below):
+        for batch in _of_unit(connection, writers, unit, -1, period):
             dossiers, steps = drafted(batch, tables, key)
             known = _known(connection, [p.key for p in dossiers])
             for p in dossiers:
@@ -235,12 +266,18 @@ def push(
     policy: Policy | None = None,
     mapping: dict[str, Table] | None = None,
     until_settled: bool = True,
+    period: Period | None = None,
+    urgent_only: bool = False,
 ) -> Report:
     """Send what is waiting, units side by side; a report of counts.
+
+    With a `period` only dossiers received then; `urgent_only`: of urgent status, and what was tried before.
 
     One unit's trouble stops no other; the budget's end and the stop switch stop all. NotForThere before any call.
     """
     report, policy = Report(), policy or Policy()
+    first, last = period or (dt.date.min, dt.date.max)
+    scope = outbox.Scope(policy.urgent, urgent_only, first, last)
     with connect() as connection:
         _belongs_there(connection, exchange)
         outbox.check_switch(connection)
@@ -252,7 +289,7 @@ def push(
         workers = [
             Worker(
                 u, connect, exchange, opener, key, policy, mapping or read_mapping(), report, until_settled,
-                sending, looking,
+                scope, sending, looking,
             )
             for u in writers.ours
         ]  # fmt: skip
@@ -266,6 +303,7 @@ def push(
     with connect() as connection:
         report.left = outbox.counts(connection)
     report.calls = dict(exchange.budget.calls)
+    report.faults = {f"{service}: {kind}": n for (service, kind), n in sorted(exchange.met.items())}
     return report
 
 
@@ -287,16 +325,19 @@ class Worker:
 
     def __init__(
         self, unit: Unit, connect: Callable[[], psycopg.Connection], exchange: Exchange, opener: Opener, key: bytes,
-        policy: Policy, tables: dict[str, Table], report: Report, until_settled: bool, sending: Executor,
-        looking: Executor,
+        policy: Policy, tables: dict[str, Table], report: Report, until_settled: bool,
+        scope: outbox.Scope, sending: Executor, looking: Executor,
     ) -> None:  # fmt: skip
         self.unit = unit
         self.exchange = exchange
         self.report = report
         self._connect, self._opener, self._key = connect, opener, key
         self._policy, self._tables, self._until_settled = policy, tables, until_settled
-        self._sending, self._looking = sending, looking
+        self._scope, self._sending, self._looking = scope, sending, looking
         self._accounts: dict[str, str | None] = {}
+        #: Look-ups that failed in a row, and of each code.
+        self._failed = 0
+        self._put_off: Counter[str] = Counter()
 
     def run(self) -> None:
         """Send until nothing is waiting that may be sent now."""
@@ -312,7 +353,7 @@ class Worker:
 
     def _wait(self, connection: psycopg.Connection) -> bool:
         """Wait for what is uncertain to settle, or for a next try, if that is soon; False if nothing is to come."""
-        seconds = outbox.seconds_to_next(connection, self.unit.code, self._policy.settle)
+        seconds = outbox.seconds_to_next(connection, self.unit.code, self._policy.settle, self._scope)
         if seconds is None or seconds > max(self._policy.settle, self._policy.pause):
             return False
         time.sleep(max(0.01, seconds))
@@ -338,6 +379,9 @@ class Worker:
             by_code.setdefault(row["code"], []).append(row)
         for same, found in self._looked_up([*by_code.values()], [*by_code]):
             outbox.check_switch(connection)
+            if isinstance(found, Failed):
+                outbox.lost(connection, table, [_key(row) for row in same])
+                continue
             # As they are now: with what was noted before the call.
             listed = [outbox.again(connection, table, row) for row in same]
             if table == "progress":
@@ -346,9 +390,26 @@ class Worker:
                 for row in listed:
                     self._resolve_dossier(connection, row, found, alone)
 
-    def _looked_up(self, given: Sequence[T], codes: Sequence[str]) -> Iterator[tuple[T, Found]]:
-        """Each of `given` with what the portal holds under its code; several are looked up at once."""
-        return zip(given, self._looking.map(self.exchange.look_up, codes), strict=True)
+    def _looked_up(self, given: Sequence[T], codes: Sequence[str]) -> Iterator[tuple[T, Found | Failed]]:
+        """Each of `given` with what the portal holds under its code; several are looked up at once.
+
+        A look-up that fails puts off its own record alone; SourceUnavailable where several in a row do.
+        """
+
+        def look_up(code: str) -> Found | Failed:
+            try:
+                return self.exchange.look_up(code)
+            except SourceUnavailable as e:
+                return Failed(e)
+
+        for one, code, found in zip(given, codes, self._looking.map(look_up, codes), strict=True):
+            self._failed = self._failed + 1 if isinstance(found, Failed) else 0
+            if isinstance(found, Failed):
+                self.report.count("look-ups put off")
+                self._put_off[code] += 1
+                if self._policy.failing in (self._failed, self._put_off[code]):
+                    raise found.error
+            yield one, found
 
     def _resolve_dossier(
         self, connection: psycopg.Connection, row: Waiting, found: Found, alone: bool = False
@@ -451,7 +512,7 @@ class Worker:
         policy = self._policy
         size = policy.dossiers if table == "dossier" else policy.progress
         listed = outbox.waiting_dossiers if table == "dossier" else outbox.waiting_progress
-        while keys := listed(connection, self.unit.code, policy.urgent):
+        while keys := listed(connection, self.unit.code, self._scope):
             for at in range(0, len(keys), size * policy.ahead):
                 outbox.check_switch(connection)
                 rows = outbox.these(connection, table, keys[at : at + size * policy.ahead])
@@ -499,6 +560,11 @@ class Worker:
         table = self._tables["dossier"]
         for one, found in self._looked_up(ready, [row["code"] for row, *_ in ready]):
             row, item, _ = one
+            if isinstance(found, Failed):
+                outbox.settle(
+                    connection, "dossier", row, "waiting", alone=row["alone"], wait=self._policy.pause
+                )
+                continue
             if found is None:
                 self._gone(connection, row)
                 continue

@@ -23,8 +23,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
+from psycopg.rows import dict_row
 
 from connectors.base import BudgetSpent
 from national import outbox
@@ -399,36 +401,52 @@ def heal(connection: psycopg.Connection, number: int) -> dict[str, int]:
 # --- looking up ------------------------------------------------------------------------------------------------
 
 
+def to_look_up(
+    connection: psycopg.Connection, most: int, first: dt.date, last: dt.date, origins: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The `most` dossiers, received from `first` to `last`, that are to be looked up first, and why each is.
+
+    Changed since it was looked at; then open, or found to differ; then the longest unseen.
+    """
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            "select f.dossier_key, coalesce(nullif(f.national_code, ''), f.dossier_code) as code, f.load_number, "
+            "f.responsible_agency_code as agency_code, f.status_code, f.channel, f.received_at, f.due_at, "
+            "f.completed_at, f.returned_at, case when coalesce(l.load_number, -1) < f.load_number then 'changed' "
+            "when l.class is not null then 'differed' when not f.is_resolved then 'open' else 'longest unseen' end "
+            "as why from marts.fct_dossier f left join national.looked l using (dossier_key) "
+            "where f.received_date between %s and %s and f.origin = any(%s) "
+            "order by coalesce(l.load_number, -1) >= f.load_number, f.is_resolved and l.class is null, "
+            "l.looked_at nulls first, f.dossier_key "
+            "limit %s",
+            (first, last, list(origins), most),
+        ).fetchall()
+
+
 def look_up(
-    connection: psycopg.Connection, exchange: Exchange, most: int, first: dt.date, origin: str
+    connection: psycopg.Connection,
+    exchange: Exchange,
+    most: int,
+    first: dt.date,
+    origin: str,
+    last: dt.date = dt.date.max,
 ) -> Counter[str]:
-    """Look `most` dossiers up at the portal: changed since, then open ones and what differed, then the longest unseen.
+    """Look `most` dossiers up at the portal, in the order of `to_look_up`.
 
     What each came to is kept in `national.looked`; `LOOKED_AT` is compared, nothing personal. outbox.Stopped where an
     operator stopped all calls.
     """
     outbox.check_switch(connection)
     table = read_mapping()["dossier"]
-    rows = connection.execute(
-        "select f.dossier_key, coalesce(nullif(f.national_code, ''), f.dossier_code), f.load_number, f.status_code, "
-        "f.channel, f.received_at, f.due_at, f.completed_at, f.returned_at "
-        "from marts.fct_dossier f left join national.looked l using (dossier_key) "
-        "where f.received_date >= %s and f.origin = %s "
-        "order by coalesce(l.load_number, -1) >= f.load_number, f.is_resolved and l.class is null, "
-        "l.looked_at nulls first, f.dossier_key "
-        "limit %s",
-        (first, origin, most),
-    ).fetchall()
+    rows = to_look_up(connection, most, first, last, [origin])
     counted: Counter[str] = Counter()
-    names = ("status_code", "channel", "received_at", "due_at", "completed_at", "returned_at")
-    for key, code, load, *values in rows:
+    for ours in rows:
         outbox.check_switch(connection)
         try:
-            found = exchange.look_up(code)
+            found = exchange.look_up(ours["code"])
         except BudgetSpent:
             counted["left by the budget"] = len(rows) - sum(counted.values())
             break
-        ours = dict(zip(names, values, strict=True))
         name, fields = "same", []
         there: dict[str, object] = {}
         if found is None:
@@ -450,8 +468,8 @@ def look_up(
             "do update set looked_at = excluded.looked_at, load_number = excluded.load_number, class = excluded.class, "
             "fields = excluded.fields, there = excluded.there",
             (
-                key,
-                load,
+                ours["dossier_key"],
+                ours["load_number"],
                 None if name == "same" else name,
                 fields,
                 json.dumps(there, default=str) if fields else None,

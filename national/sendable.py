@@ -33,7 +33,7 @@ select
     case when f.channel = 2 then d.applicant_id_number end as account_holder
 from marts.fct_dossier as f
 inner join raw.dossier as d on f.source_code = d.source_code and f.dossier_id = d.dossier_id
-where f.load_number > %(after)s and f.received_date >= %(since)s
+where f.load_number > %(after)s and f.received_date between %(since)s and %(until)s
     and (f.responsible_agency_code = any(%(agencies)s) or starts_with(f.responsible_agency_code, %(below)s))
 order by f.load_number, f.dossier_key
 """
@@ -72,16 +72,22 @@ class Sendable:
 
 
 def changed(
-    connection: psycopg.Connection, unit: str, since: dt.date, after: int, except_for: Sequence[str] = ()
+    connection: psycopg.Connection,
+    unit: str,
+    since: dt.date,
+    after: int,
+    except_for: Sequence[str] = (),
+    until: dt.date = dt.date.max,
 ) -> Iterator[list[Sendable]]:
-    """Dossiers of a unit received from `since` on that a load after number `after` changed, some at a time, in order.
+    """Dossiers of a unit received from `since` to `until` that a load after number `after` changed, in order.
 
-    `except_for`: units below this one that have an entry of their own.
+    Some at a time; both days are included. `except_for`: units below this one that have an entry of their own.
     """
     given = {
         "refused": REFUSED,
         "after": after,
         "since": since,
+        "until": until,
         "agencies": [unit],
         "below": f"{unit}.",
     }

@@ -309,7 +309,8 @@ def _national(settings: Settings, given: argparse.Namespace) -> None:
     if settings.embedded:
         services.Supervisor(settings).start(["postgres"])
     try:
-        print("\n".join(national.command(settings, given.action, given.why, given.code, given.adopt)))
+        asked = (given.action, given.why, given.code, given.adopt, given.period)
+        print("\n".join(national.command(settings, *asked)))
     except NothingToDo as e:
         print(e)
 
@@ -406,6 +407,9 @@ def main() -> int:
         action="append",
         default=[],
         help="retry: the dossier of this code; compare: an export file; answers: AGENCY=FILE",
+    )
+    portal.add_argument(
+        "--period", help="dry-run: of dossiers received in 2024, 2024-06 or 2024-06-03/2024-06-09"
     )
     portal.add_argument(
         "--adopt", action="store_true", help="retry: replace what somebody else wrote at the portal"

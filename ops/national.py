@@ -7,7 +7,7 @@ import datetime as dt
 import json
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from national.exchange import Budget, Exchange
 from national.writers import Writers, WritersError, read_writers
 from ops import tasks
 from ops.outcomes import NothingToDo, recorded
-from ops.settings import VIETNAM, Settings, SettingsError
+from ops.settings import VIETNAM, Settings, SettingsError, parse_period
 from vault.client import VaultClient, VaultRefused
 from vault.purposes import MOST_DOSSIERS, AgreementError, NoAgreement, QuotaSpent, read_agreement, today
 
@@ -82,11 +82,20 @@ class OfVault:
         return found
 
 
-def sync(settings: Settings, address: Callable[[], tasks.Address], dry_run: bool = False) -> dict[str, Any]:
+def sync(
+    settings: Settings,
+    address: Callable[[], tasks.Address],
+    dry_run: bool = False,
+    period: str | None = None,
+    urgent_only: bool = False,
+) -> dict[str, Any]:
     """Plan and send for every unit the warehouse writes; counts. NothingToDo where it writes none.
 
-    `dry_run` writes what would be sent, without personal data, to a file below the home, and calls nobody.
+    `dry_run` writes what would be sent, without personal data, to a file below the home, and calls nobody. `period`
+    (of receipt, as of `parse_period`): all dossiers of it are planned again, and no other is sent. `urgent_only`: of
+    urgent status, and what was tried before.
     """
+    days = _days(period)
     with recorded(settings.home, "sync_national") as outcome:
         declared = writers(settings)
         if not declared.ours:
@@ -99,31 +108,33 @@ def sync(settings: Settings, address: Callable[[], tasks.Address], dry_run: bool
                 raise NothingToDo("the warehouse was not built yet, so there is nothing to send")
             outbox.prepare(connection)
             if dry_run:
-                outcome.details |= _dry(settings, connection, declared)
+                outcome.details |= _dry_sync(settings, connection, declared, days)
                 return outcome.details
             try:
                 outbox.check_switch(connection)
             except outbox.Stopped as e:
                 raise NothingToDo(str(e)) from None
-            outcome.details["planned"] = dict(push.plan(connection, declared, hash_key(settings)))
+            planned = push.plan(connection, declared, hash_key(settings), period=days)
+            outcome.details["planned"] = dict(planned)
         try:
             read_agreement(settings.agreements, PURPOSE, today())
         except NoAgreement as e:
             raise NothingToDo(str(e)) from None
         except AgreementError as e:
             raise SettingsError(str(e)) from None
-        exchange = _exchange(settings, address())
         try:
-            report = push.push(
-                lambda: connect(settings), exchange, OfVault(settings), declared, hash_key(settings)
-            )
+            with _exchange(settings, address()) as exchange:
+                report = push.push(
+                    lambda: connect(settings), exchange, OfVault(settings), declared, hash_key(settings),
+                    period=days, urgent_only=urgent_only,
+                )  # fmt: skip
         except push.NotForThere as e:
             raise SettingsError(str(e)) from None
         except outbox.Stopped as e:
             raise NothingToDo(str(e)) from None
         outcome.details |= {
             "done": dict(sorted(report.done.items())), "left": report.left, "calls": report.calls,
-            "troubles": report.troubles,
+            "faults": report.faults, "troubles": report.troubles,
         }  # fmt: skip
         told = ", ".join(f"{n:,} {what}" for what, n in sorted(report.done.items())) or "nothing to send"
         _say(f"national portal: {told}; {sum(report.calls.values()):,} calls")
@@ -135,13 +146,20 @@ def sync(settings: Settings, address: Callable[[], tasks.Address], dry_run: bool
 
 
 def reconcile(
-    settings: Settings, address: Callable[[], tasks.Address], export: str | None = None
+    settings: Settings,
+    address: Callable[[], tasks.Address],
+    export: str | None = None,
+    period: str | None = None,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
     """Compare with the newest file of the portal's operator, look some dossiers up, write what differs for agencies.
 
-    `export` names the file to compare (again); default: the newest that was not compared. NothingToDo without a
-    warehouse.
+    `export` names the file to compare (again); default: the newest that was not compared. `period` (of receipt, as of
+    `parse_period`): of it dossiers are looked up; default: the last days. `dry_run` writes what would be compared and
+    looked up to a file below the home, and calls nobody. NothingToDo without a warehouse, and while an operator has
+    stopped it.
     """
+    days = _days(period) or (dt.datetime.now(VIETNAM).date() - dt.timedelta(days=SPAN), dt.date.max)
     with recorded(settings.home, "reconcile_national") as outcome, connect(settings) as connection:
         if connection.execute("select to_regclass('marts.fct_dossier')").fetchone() == (None,):
             raise NothingToDo("the warehouse was not built yet, so there is nothing to compare")
@@ -149,17 +167,24 @@ def reconcile(
         comparing.prepare(connection)
         declared = writers(settings)
         path = settings.national_exports / export if export else _new_export(settings, connection)
+        if dry_run:
+            outcome.details |= _dry_reconcile(settings, connection, path, days)
+            return outcome.details
+        try:
+            # Nothing at all: what a comparison finds is planned to be sent again.
+            outbox.check_switch(connection)
+        except outbox.Stopped as e:
+            raise NothingToDo(str(e)) from None
         if path is None:
             _say(f"no new export of the portal's operator in {settings.national_exports} (.csv)")
         else:
             outcome.details |= _compare(settings, connection, path, declared)
         place = address()
-        exchange = _exchange(settings, place)
         try:
-            # The sandbox knows simulated dossiers alone, and nobody else may be asked about them.
-            origin = "simulated" if exchange.is_sandbox() else "real"
-            first = dt.datetime.now(VIETNAM).date() - dt.timedelta(days=SPAN)
-            looked = comparing.look_up(connection, exchange, LOOKUPS, first, origin)
+            with _exchange(settings, place) as exchange:
+                # The sandbox knows simulated dossiers alone, and nobody else may be asked about them.
+                origin = "simulated" if exchange.is_sandbox() else "real"
+                looked = comparing.look_up(connection, exchange, LOOKUPS, days[0], origin, days[1])
         except (SourceError, outbox.Stopped) as e:
             outcome.details["trouble"] = str(e)
             if path is None:
@@ -225,20 +250,47 @@ def _new_export(settings: Settings, connection: psycopg.Connection) -> Path | No
     return found[-1] if found else None
 
 
-def _exchange(settings: Settings, place: tasks.Address) -> Exchange:
-    return Exchange(
-        place.base_url, place.login, place.secret, settings.get("KHOCHUNG_NATIONAL_UNIT"),
-        Budget(settings.national_calls),
-    )  # fmt: skip
+@contextlib.contextmanager
+def _exchange(settings: Settings, place: tasks.Address) -> Iterator[Exchange]:
+    """The portal; what its calls meet with is counted in the warehouse."""
+    with contextlib.closing(outbox.Faults(lambda: connect(settings))) as faults:
+        yield Exchange(
+            place.base_url, place.login, place.secret, settings.get("KHOCHUNG_NATIONAL_UNIT"),
+            Budget(settings.national_calls), tell=faults,
+        )  # fmt: skip
 
 
-def _dry(settings: Settings, connection: psycopg.Connection, declared: Writers) -> dict[str, Any]:
+def _days(period: str | None) -> push.Period | None:
+    asked = parse_period(period) if period else None
+    return (asked.first, asked.last) if asked else None
+
+
+def _dry_sync(
+    settings: Settings, connection: psycopg.Connection, declared: Writers, days: push.Period | None
+) -> dict[str, Any]:
+    return _dry(settings, push.dry_run(connection, declared, hash_key(settings), period=days))
+
+
+def _dry_reconcile(
+    settings: Settings, connection: psycopg.Connection, path: Path | None, days: push.Period
+) -> dict[str, Any]:
+    rows = comparing.to_look_up(connection, LOOKUPS, *days, origins=("real", "simulated"))
+    connection.rollback()
+    files = [{"action": "compare", "file": path.name}] if path else []
+    asked = [
+        {"action": "look_up", "code": r["code"], "agency": r["agency_code"], "why": r["why"]} for r in rows
+    ]
+    return _dry(settings, [*files, *asked])
+
+
+def _dry(settings: Settings, records: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Write what would be done, a line each, to a file below the home; how many of each, and the file."""
     folder = settings.home / "national"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"dry-run-{dt.datetime.now(VIETNAM):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}.jsonl"
     counted: dict[str, int] = {}
     with path.open("w", encoding="utf-8") as f:
-        for record in push.dry_run(connection, declared, hash_key(settings)):
+        for record in records:
             counted[record["action"]] = counted.get(record["action"], 0) + 1
             f.write(json.dumps(record, ensure_ascii=False) + "\n")
     _say(f"dry run: {', '.join(f'{n:,} {a}' for a, n in sorted(counted.items())) or 'nothing'}; {path}")
@@ -249,14 +301,19 @@ def _dry(settings: Settings, connection: psycopg.Connection, declared: Writers) 
 
 
 def command(
-    settings: Settings, action: str, why: str = "", codes: Sequence[str] = (), adopt: bool = False
+    settings: Settings,
+    action: str,
+    why: str = "",
+    codes: Sequence[str] = (),
+    adopt: bool = False,
+    period: str | None = None,
 ) -> list[str]:
     """Lines of `python -m ops national <action>`: status, stop, resume, retry, dry-run, compare, answers.
 
     compare: `codes` are names of export files; answers: pairs "agency=file.xlsx".
     """
     if action == "dry-run":
-        done = sync(settings, lambda: tasks.Address(""), dry_run=True)
+        done = sync(settings, lambda: tasks.Address(""), dry_run=True, period=period)
         return [str(done["file"])]
     with connect(settings) as connection:
         outbox.prepare(connection)
@@ -300,6 +357,7 @@ def _status(connection: psycopg.Connection) -> list[str]:
         lines.append(f"STOPPED by {row[1]} at {row[2].astimezone(VIETNAM):%d/%m/%Y %H:%M}: {row[0]}")
     for table, states in outbox.counts(connection).items():
         lines += [f"{table}: {', '.join(f'{n:,} {s}' for s, n in sorted(states.items()))}"] * bool(states)
+    lines += [f"met today: {service}: {kind}: {n:,}" for _, service, kind, n in outbox.faults(connection)]
     for unit, code, state, reasons, answer in connection.execute(
         "select unit_code, national_code, state, array_to_string(lacking || reasons, ', '), last_answer "
         "from national.dossier where state in ('held', 'refused', 'conflict') order by state, unit_code, national_code "

@@ -157,21 +157,29 @@ def check_citizens(settings: Settings, code: str, address: Callable[[], Address]
 
 
 def sync_national(
-    settings: Settings, address: Callable[[], Address], dry_run: bool = False
+    settings: Settings,
+    address: Callable[[], Address],
+    dry_run: bool = False,
+    period: str | None = None,
+    urgent_only: bool = False,
 ) -> dict[str, Any]:
     """Send what waits for the national portal, for units the warehouse writes; counts of the run."""
     from ops import national
 
-    return national.sync(settings, address, dry_run)
+    return national.sync(settings, address, dry_run, period, urgent_only)
 
 
 def reconcile_national(
-    settings: Settings, address: Callable[[], Address], export: str | None = None
+    settings: Settings,
+    address: Callable[[], Address],
+    export: str | None = None,
+    period: str | None = None,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
     """Compare our dossiers with the portal's copy, and write what differs for agencies; counts and alerts."""
     from ops import national
 
-    return national.reconcile(settings, address, export)
+    return national.reconcile(settings, address, export, period, dry_run)
 
 
 def _main_table(connector: Connector) -> str:

@@ -415,6 +415,7 @@ def create_app(username: str, password: str, path: str = ":memory:") -> FastAPI:
         if body is None:
             return reply(unread)
         if sessions.get(str(body.get("session")), 0) < time.monotonic():
+            faults.meet("session")
             return reply(
                 '{"error_code":-1,"message":"Phiên làm việc (session) không hợp lệ hoặc đã hết hạn"}'.encode()
             )
@@ -441,7 +442,8 @@ def create_app(username: str, password: str, path: str = ":memory:") -> FastAPI:
             if code := request.query_params.get("code"):
                 found = {"items": copy.find(code), "progress": copy.progress(code)}
                 return reply(orjson.dumps(found))
-            served = {"calls": services.calls, "answered": faults.answered, "seconds": faults.seconds}
+            served = {"calls": services.calls, "answered": faults.answered, "seconds": faults.seconds,
+                      "met": +faults.met}  # fmt: skip
             return reply(orjson.dumps(copy.numbers() | served))
         wanted = orjson.loads(await request.body())
         if wanted.get("clear"):

@@ -60,7 +60,9 @@ import asyncio
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
@@ -141,6 +143,10 @@ PROFILES: dict[str, list[dict[str, Any]]] = {
 }  # fmt: skip
 
 
+#: What the call under way met with.
+_MET: ContextVar[list[str]] = ContextVar("met")
+
+
 @dataclass
 class Armed:
     """A fault in force: for so many calls, or for a share of all."""
@@ -171,6 +177,9 @@ class Faults:
         self.on_late: Callable[[], None] = lambda: None
         self.on_habit: Callable[[], None] = lambda: None
         self.hooks: list[Hook] = []
+        #: Calls that met with something, by what it was: the names of all that befell one call, joined by "+"; and
+        #: items refused, apart by whether their call's answer was lost.
+        self.met: Counter[str] = Counter()
         #: Calls answered, and seconds from each one's arrival to the end of its answer.
         self.answered, self.seconds = 0, 0.0
         self._chance = random.Random(766)
@@ -250,6 +259,16 @@ class Faults:
 
     def due(self, name: str) -> Armed | None:
         """Return the fault if it spoils this call."""
+        if armed := self._struck(name):
+            self.meet(name)
+        return armed
+
+    def meet(self, name: str) -> None:
+        """Note that the call under way meets with something."""
+        if (met := _MET.get(None)) is not None:
+            met.append(name)
+
+    def _struck(self, name: str) -> Armed | None:
         armed = self.armed.get(name)
         if armed is None:
             return None
@@ -366,9 +385,17 @@ class FaultMiddleware:
             await self.app(scope, receive, send)
             return
         began = time.perf_counter()
+        met: list[str] = []
+        _MET.set(met)
         try:
             await self._spoiled(scope, receive, send)
         finally:
+            items = met.count("refuse_items")
+            whole = sorted({*met} - {"refuse_items", "latency", "expire_token"})
+            self.faults.met["+".join(whole)] += bool(whole)
+            self.faults.met["expire_token"] += "expire_token" in met
+            lost = {"late_answer", "drop_connection", "truncate"} & {*whole}
+            self.faults.met["refuse_items, answer lost" if lost else "refuse_items"] += items
             self.faults.answered += 1
             self.faults.seconds += time.perf_counter() - began
 

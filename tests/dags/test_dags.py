@@ -53,7 +53,7 @@ from airflow.serialization.encoders import coerce_to_core_timetable
 from airflow.timetables.base import TimeRestriction
 for dag in bag.dags.values():
     timetable = coerce_to_core_timetable(dag.timetable)
-    if "period" in dag.params:
+    if dag.dag_id.startswith("ingest_") and "period" in dag.params:
         day = pendulum.datetime(2025, 6, 29, tz="Asia/Ho_Chi_Minh")
         infos = []
         last = None

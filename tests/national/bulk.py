@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import sys
 from collections.abc import Sequence
@@ -14,7 +15,8 @@ from national.push import Opened, Policy, plan, push
 from national.writers import Unit, Writers
 from tests.national.world import KEY, SCHEMA
 
-UNITS = ("H20.19", "H20.43", "H20.44", "H20.45")
+#: Units in order of their use; the first four unless more are asked for.
+UNITS = tuple(f"H20.{n}" for n in (19, *range(43, 58)))
 OURS = Writers(
     "dossier_system", {u: Unit(u, "warehouse", dt.date(2024, 1, 1), decision="Công văn thử 1") for u in UNITS}
 )
@@ -23,8 +25,8 @@ insert into marts.fct_dossier (dossier_key, source_code, dossier_id, dossier_cod
     sector_name, channel, applicant_type, responsible_agency_code, submitted_at, received_at, due_at, received_date,
     status_code, online_payment_code, origin, load_number)
 select 'k' || n, 'igate', 'd' || n, 'H20-' || to_char(day, 'YYMMDD') || '-' || lpad(n::text, 6, '0'), '2.000815', 'G15',
-    'Chứng thực', 1 + 2 * (n %% 2), 1, (array{list(UNITS)!r})[1 + n %% 4], at, at, at + interval '2 days', day, 4, 0,
-    'simulated', 1
+    'Chứng thực', 1 + 2 * (n %% 2), 1, (array{list(UNITS)!r})[1 + n %% %(units)s], at, at, at + interval '2 days', day,
+    4, 0, 'simulated', 1
 from (select n, date '2024-01-01' + n %% 366 as day,
     (date '2024-01-01' + n %% 366)::timestamp at time zone 'Asia/Ho_Chi_Minh'
     + make_interval(secs => 27000 + n %% 28000) as at from generate_series(1, %(count)s) as n) as made;
@@ -38,14 +40,15 @@ analyze
 """
 
 
-def fill(url: str, count: int, steps: int) -> None:
-    """`count` dossiers of four units over a year, each with `steps` finished steps."""
+def fill(url: str, count: int, steps: int, units: int = 4) -> None:
+    """`count` dossiers of some units over a year, each with `steps` finished steps."""
     with psycopg.connect(url) as connection:
         connection.execute(SCHEMA)
         outbox.prepare(connection)
         reconcile.prepare(connection)
         for statement in _FILL.split(";\n"):
-            named = {k: v for k, v in {"count": count, "steps": steps}.items() if f"%({k})s" in statement}
+            numbers = {"count": count, "steps": steps, "units": units}
+            named = {k: v for k, v in numbers.items() if f"%({k})s" in statement}
             connection.execute(
                 statement.encode() if named else statement.replace("%%", "%").encode(), named or None
             )
@@ -59,16 +62,30 @@ def opened(asked: Sequence[tuple[str, str, Sequence[str]]]) -> list[Opened]:
     ]
 
 
-def send(url: str, address: str, policy: Policy, login: tuple[str, str], at_once: int = 4) -> dict[str, int]:
-    """Plan and send everything; what was done, and calls by service."""
-    exchange = Exchange(address, *login, "H20", Budget(10_000_000), patience=(5.0, 2.0), at_once=at_once)
-    with psycopg.connect(url) as connection:
-        plan(connection, OURS, KEY)
-    report = push(lambda: psycopg.connect(url), exchange, opened, OURS, KEY, policy)
+def send(
+    url: str, address: str, policy: Policy, login: tuple[str, str], at_once: int = 4, patience: float = 2.0
+) -> dict[str, int]:
+    """Plan and send everything; what was done, and calls by service. What calls met with is kept in the database."""
+    with contextlib.closing(outbox.Faults(lambda: psycopg.connect(url))) as faults:
+        exchange = Exchange(
+            address,
+            *login,
+            "H20",
+            Budget(10_000_000),
+            patience=(10.0, patience),
+            at_once=at_once,
+            tell=faults,
+        )
+        with psycopg.connect(url) as connection:
+            plan(connection, OURS, KEY)
+        report = push(lambda: psycopg.connect(url), exchange, opened, OURS, KEY, policy)
     if report.troubles:
         print(report.troubles)
     return dict(report.done) | {f"calls {s}": n for s, n in report.calls.items()}
 
 
 if __name__ == "__main__":
-    print(send(sys.argv[1], sys.argv[2], Policy(settle=3.0, pause=0.2), (sys.argv[3], sys.argv[4])))
+    bad_days = Policy(settle=2.0, pause=0.2, workers=len(UNITS))
+    print(
+        send(sys.argv[1], sys.argv[2], bad_days, (sys.argv[3], sys.argv[4]), len(UNITS), float(sys.argv[5]))
+    )

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from national import outbox
-from national.exchange import Budget, Exchange
+from national.exchange import Budget, Exchange, Uncertain
 from national.mapping import hashed, read_mapping
 from national.push import NotForThere, Report, dry_run, plan, push
 from tests.national.world import KEY, OURS, QUICK, UNIT, Killed, Portal, World
@@ -105,6 +105,72 @@ def test_a_lost_answer_is_looked_up_and_never_sent_again(world, gate):
     run(world, gate)
     assert [s for s, _ in gate.calls] == [
         "DongBoHoSoMC", "TraCuuHoSo", "CapNhatTienDoHoSoMC", "TraCuuHoSo"]  # fmt: skip
+    settled(world, gate)
+
+
+class Deaf(Portal):
+    """Gives no answer to look-ups of one dossier, so many times (five are one look-up); -1: of any, ever."""
+
+    def __init__(self, code: str, times: int) -> None:
+        super().__init__()
+        self.code, self.times = code, times
+
+    def __call__(self, path: str, body: Any) -> Any:
+        if body.get("service") == "TraCuuHoSo" and self.times and self.code in body["mahoso"]:
+            self.times -= 1
+            raise Uncertain("no answer in time")
+        return super().__call__(path, body)
+
+
+def test_a_look_up_that_fails_puts_off_its_own_dossier_alone(world):
+    world.put(*range(1, 8))
+    gate = Deaf("0002", 5)
+    gate.plan = ["lost_after"]
+    report = run(world, gate)
+    assert report.troubles == []
+    assert report.done["look-ups put off"] == 1
+    assert report.faults["TraCuuHoSo: no answer in time"] == 5
+    settled(world, gate)
+    world.put(*range(1, 8), status_code=9)
+    gate.times = 5
+    assert run(world, gate).troubles == []
+    settled(world, gate)
+
+
+def test_a_look_up_that_fails_each_time_ends_the_run_after_all_others(world):
+    world.put(*range(1, 8))
+    gate = Deaf("0002", -1)
+    gate.plan = ["lost_after"]
+    report = run(world, gate)
+    assert "5 times in a row" in report.troubles[0]
+    assert world.states() == {"accepted": 6, "sending": 1}
+    gate.times = 0
+    run(world, gate)
+    settled(world, gate)
+
+
+def test_a_portal_that_answers_no_look_up_ends_the_run_at_the_third(world):
+    world.put(*range(1, 8))
+    gate = Deaf("H20", -1)
+    gate.plan = ["lost_after"]
+    report = run(world, gate)
+    assert report.done["look-ups put off"] == 3
+    assert report.calls["TraCuuHoSo"] <= 5 * 5
+    gate.times = 0
+    run(world, gate)
+    settled(world, gate)
+
+
+def test_sessions_are_used_again_and_given_up_when_none_is_let_in(world, gate):
+    world.put(*range(1, 8))
+    assert run(world, gate).calls["login"] == 1
+    world.put(8)
+    gate.plan = ["expired"] * 99
+    report = run(world, gate)
+    assert "the session is refused, also after signing in again" in report.troubles[0]
+    assert report.calls["login"] == 5
+    gate.plan = []
+    run(world, gate)
     settled(world, gate)
 
 

@@ -4,106 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 import requests
-import yaml
 
 from ops import national
 from ops.outcomes import NothingToDo, read_outcomes
-from ops.settings import VIETNAM, Settings, SettingsError
+from ops.settings import VIETNAM, SettingsError
 from ops.tasks import Address
-from tests.conftest import CLIENT_ID, CLIENT_SECRET, Vault, start_sandbox, stop
-from tests.national.world import MOMENT, World
-from tests.vault.test_dossier_purposes import CLEAR, sealed
-from tests.vault.test_purposes import RECORD
-
-CODES = [f"H20.19-250702-{n:04d}" for n in range(1, 7)]
-NAMES = [f"Nguyễn Thị Thử {n}" for n in range(1, 7)]
-
-
-@pytest.fixture(scope="module")
-def exchange() -> Iterator[str]:
-    sandbox, process = start_sandbox("exchange", SANDBOX_FAULTS="[]")
-    yield sandbox.base_url
-    stop(process)
-
-
-class Place:
-    """One installation: its settings, its warehouse, the portal it sends to."""
-
-    def __init__(self, database: str, vault: Vault, home: Any, exchange: str) -> None:
-        self.world = World(database)
-        self.vault = vault
-        self.exchange = exchange
-        self.agreement = vault.home / "agreements" / "national_sync.yml"
-        self.agreement.parent.mkdir(exist_ok=True)
-        record = RECORD | {"purpose": "national_sync", "daily_quota": 500}
-        self.agreement.write_text(yaml.safe_dump(record, allow_unicode=True))
-        self.writers = home / "writers.yml"
-        self.declare({"H20.19": {"writer": "warehouse", "since": dt.date(2025, 7, 1), "decision": "CV 1"}})
-        self.settings = Settings(
-            {
-                "KHOCHUNG_HOME": str(home), "WAREHOUSE_URL": database, "VAULT_SOCKET": str(vault.client.socket),
-                "VAULT_TOKEN_FILE": str(vault.home / "token"), "KHOCHUNG_AGREEMENTS": str(self.agreement.parent),
-                "KHOCHUNG_NATIONAL_WRITERS": str(self.writers),
-            },
-            dotenv=home / "no.env",
-        )  # fmt: skip
-        self.post("held", clear=True)
-        self.post("faults", fault="clear")
-
-    def declare(self, units: dict[str, Any]) -> None:
-        text = yaml.safe_dump({"default": {"writer": "dossier_system"}, "units": units}, allow_unicode=True)
-        self.writers.write_text(text)
-
-    def post(self, path: str, **body: Any) -> None:
-        requests.post(f"{self.exchange}/__sandbox__/{path}", json=body, timeout=10).raise_for_status()
-
-    def held(self, code: str) -> dict[str, Any]:
-        return requests.get(f"{self.exchange}/__sandbox__/held", params={"code": code}, timeout=10).json()
-
-    def load(self, **changes: Any) -> None:
-        """Six dossiers, whose persons stand here as the vault sealed them."""
-        numbers = range(1, 7)
-        self.world.put(*numbers, **changes)
-        dossiers = sealed(self.vault, "dossier", *[
-            CLEAR | {"source_code": "igate", "dossier_id": f"d{n}", "applicant_id_number": f"0032000{n:05d}",
-                     "applicant_name": NAMES[n - 1]} for n in numbers])  # fmt: skip
-        papers = sealed(self.vault, "dossier_paper", *[
-            {"source_code": "igate", "dossier_id": f"d{n}", "paper_no": 1, "file_name": f"to_khai_{n}.pdf",
-             "file_url": f"/fi/{n}"} for n in numbers])  # fmt: skip
-        steps = sealed(self.vault, "dossier_step", *[
-            {"source_code": "igate", "dossier_id": f"d{n}", "step_no": 1, "step_name": "Bước 1", "started_at": MOMENT,
-             "officer_name": "Lê Văn Tiếp Nhận", "note": f"Đủ hồ sơ của {NAMES[n - 1]}"} for n in numbers])  # fmt: skip
-        with self.world.connect() as c:
-            for d in dossiers:
-                c.execute(
-                    "update raw.dossier set applicant_id_number = %s, applicant_name = %s, applicant_phone = %s, "
-                    "subject_line = %s where dossier_id = %s",
-                    (d["applicant_id_number"], d["applicant_name"], d["applicant_phone"], d["subject_line"],
-                     d["dossier_id"]),
-                )  # fmt: skip
-            for p in papers:
-                c.execute("update raw.dossier_paper set file_name = %s, file_url = %s where dossier_id = %s",
-                          (p["file_name"], p["file_url"], p["dossier_id"]))  # fmt: skip
-            for s in steps:
-                c.execute("update raw.dossier_step set officer_name = %s, note = case when step_no = 1 then %s end "
-                          "where dossier_id = %s", (s["officer_name"], s["note"], s["dossier_id"]))  # fmt: skip
-
-    def sync(self, **options: Any) -> dict[str, Any]:
-        return national.sync(
-            self.settings, lambda: Address(self.exchange, CLIENT_ID, CLIENT_SECRET), **options
-        )
-
-
-@pytest.fixture
-def place(database: str, vault: Vault, tmp_path: Any, exchange: str) -> Place:
-    return Place(database, vault, tmp_path, exchange)
+from tests.conftest import CLIENT_ID, CLIENT_SECRET
+from tests.national.place import CODES, NAMES
+from tests.national.world import MOMENT
+from tests.vault.test_dossier_purposes import CLEAR
 
 
 def test_clear_values_reach_the_portal_and_nothing_else(place, capsys):
@@ -168,6 +82,102 @@ def test_a_spent_quota_sends_the_rest_another_day(place):
     assert "2 of the 8 dossiers a day" in done["troubles"][0]
     place.agreement.write_text(text.replace("daily_quota: 8", "daily_quota: 99"))
     assert place.sync()["left"]["progress"] == {"accepted": 12}
+
+
+def test_a_day_without_changes_calls_nobody_but_for_the_checks_of_the_budget(place, monkeypatch):
+    monkeypatch.setattr(national, "SPAN", (dt.datetime.now(VIETNAM).date() - MOMENT.date()).days)
+    address = lambda: Address(place.exchange, CLIENT_ID, CLIENT_SECRET)  # noqa: E731
+    place.load()
+    place.sync()
+    read = place.readings()
+    before = place.calls()
+    assert place.sync()["calls"] == {}
+    place.load()  # a day's load with the same content
+    assert place.sync()["calls"] == {}
+    assert place.sync(period="2025-07")["calls"] == {}, "also where all of a month is planned again"
+    assert place.calls() == before, "counted where they would have come in"
+    assert place.readings() == read, "and the vault opened nothing"
+    monkeypatch.setattr(national, "LOOKUPS", 4)
+    assert national.reconcile(place.settings, address)["looked_up"] == {"same": 4}
+    assert place.calls() - before == {"TraCuuHoSo": 4, "login": 1}
+
+
+def test_a_dry_run_holds_nobody_and_changes_nothing(place, capsys):
+    place.load()
+    place.sync()
+    place.load(status_code=9)
+    place.world.put(9, channel=None)
+    before, states = place.calls(), place.world.states()
+    done = place.sync(dry_run=True)
+    assert done["dry_run"] == {"update": 6, "held": 1, "progress": 2}
+    asked = national.reconcile(place.settings, lambda: Address(""), period="2025-07", dry_run=True)
+    assert asked["dry_run"] == {"look_up": 7}
+    assert (place.calls(), place.world.states()) == (before, states)
+    assert place.world.rows("select count(*) from national.looked") == [(0,)]
+    everything = "".join(p.read_text() for p in (place.settings.home / "national").iterdir())
+    everything += capsys.readouterr().out + str(read_outcomes(place.settings.home)) + str([done, asked])
+    sealed_values = place.world.rows(
+        "select applicant_id_number, applicant_name, applicant_phone, subject_line from raw.dossier union all "
+        "select officer_name, note, file_name, file_url from raw.dossier_step join raw.dossier_paper using (dossier_id)"
+    )
+    handles = {v for row in sealed_values for v in row if v}
+    clear = {*NAMES, *(n.upper() for n in NAMES), "Lê Văn Tiếp Nhận", "Đủ hồ sơ", "to_khai", "/fi/",
+             CLEAR["applicant_phone"], CLEAR["subject_line"], "00320000"}  # fmt: skip
+    assert len(handles) > 20
+    assert [v for v in handles | clear if v in everything] == []
+    assert all(code in everything for code in CODES)
+
+
+def test_a_backfill_is_of_its_period_alone(place):
+    place.load()
+    place.world.put(7, received_date="2025-08-03")
+    assert place.sync(period="2025-06")["calls"] == {}
+    done = place.sync(period="2025-08-01/2025-08-31")
+    # The vault does not know this one: it is held, and nothing of July was planned or sent.
+    assert (done["planned"]["dossiers"], done["left"]["dossier"]) == (1, {"held": 1})
+    assert place.sync(period="2025-07")["done"] == {"dossier accepted": 6, "progress accepted": 12}
+    assert place.sync()["calls"] == {}
+    with pytest.raises(SettingsError, match="is no period"):
+        place.sync(period="July")
+
+
+def test_by_the_clock_only_urgent_statuses_go_and_what_was_tried(place):
+    place.load()
+    place.load(status_code=5, numbers=[4])
+    done = place.sync(urgent_only=True)
+    assert done["left"]["dossier"] == {"accepted": 1, "waiting": 5}
+    assert place.held(CODES[3])["items"][0]["TrangThaiHoSo"] == "5"
+    assert len(place.held(CODES[3])["progress"]) == 2
+    place.world.rows("update national.dossier set attempts = 1 where dossier_key = 'k2' returning 1")
+    assert place.sync(urgent_only=True)["left"]["dossier"] == {"accepted": 2, "waiting": 4}
+    assert place.sync()["left"]["dossier"] == {"accepted": 6}
+
+
+def test_a_stop_stops_comparing_and_what_it_would_plan(place):
+    place.load()
+    place.sync()
+    place.post("held", delete=[CODES[0]])
+    place.export()
+    national.command(place.settings, "stop", "cổng bảo trì đến 8 giờ")
+    address = lambda: Address(place.exchange, CLIENT_ID, CLIENT_SECRET)  # noqa: E731
+    before = place.calls()
+    with pytest.raises(NothingToDo, match="bảo trì"):
+        national.reconcile(place.settings, address)
+    assert place.world.states() == {"accepted": 6}
+    assert place.sync(dry_run=True)["dry_run"] == {}, "looking at what would be done is no planning"
+    assert place.calls() == before
+    national.command(place.settings, "resume", "cổng đã lại chạy")
+    assert national.reconcile(place.settings, address)["classes"] == {"late": 1}
+
+
+def test_what_calls_meet_with_is_counted_and_shown(place):
+    place.load()
+    place.post("faults", fault="status", status=503, calls=1)
+    place.post("faults", fault="expire_token", after=2)
+    done = place.sync()
+    assert done["faults"]["login: HTTP 503"] == 1
+    assert sum(n for kind, n in done["faults"].items() if kind.endswith(": session ended")) == 1
+    assert "met today: login: HTTP 503: 1" in national.command(place.settings, "status")
 
 
 def test_an_operator_looks_stops_tries_again_and_lets_go_on(place):
