@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
@@ -99,20 +100,23 @@ def choose(table: Table, folder: Path) -> list[Chart]:
         texts = [name for name, kind in kinds.items() if kind in ("string", "boolean") and name != "origin"]
         coded = {column.name for column in table.columns if column.codes}
         return _by_kind(pq.read_table(path, columns=texts), coded, words) if texts else []
-    if not policy.count_columns or any(one.level_column for one in policy.dimensions.values()):
-        return []  # rows of several levels in one table: their sum would count the same twice
+    period = table.resource.period_column
+    levels = {name: one.level_column for name, one in policy.dimensions.items() if one.level_column}
+    if not policy.count_columns or period in levels:
+        return []  # months beside the quarters that hold them: their sum would count the same twice
     first, *others = policy.count_columns
     counts = [first, *(name for name in others if units[name] == units[first])][:MOST_LINES]
     open_column = table.resource.provisional_column
-    read = {*keys, *policy.dimensions, *policy.count_columns, *PLACES, open_column}
+    read = {*keys, *policy.dimensions, *levels.values(), *policy.count_columns, *PLACES, open_column}
     data = pq.read_table(path, columns=[name for name in kinds if name in read or name.endswith("_name")])
     for name, dimension in policy.dimensions.items():
         if dimension.total is not None:  # a row of sums beside its parts
             data = data.filter(
                 pc.invert(pc.fill_null(pc.equal(data[name].cast(pa.string()), dimension.total), False))
             )
+    for column in levels.values():
+        data = _one_level(data, period, str(column))
     charts = []
-    period = table.resource.period_column
     unfinished: frozenset[str] = frozenset()
     if period and open_column:
         rows = data.filter(pc.fill_null(data[open_column], False))
@@ -132,6 +136,18 @@ def choose(table: Table, folder: Path) -> list[Chart]:
         _tiles(data, place, counts, units[first], words, at) for place in PLACES if place in data.column_names
     )
     return charts + next(filter(None, tiles), [])
+
+
+def _one_level(data: pa.Table, period: str | None, level: str) -> pa.Table:
+    """Return the rows of one level in each period, the one with most rows: districts hold the communes beside them."""
+    by = [period, level] if period else [level]
+    counted = data.group_by(by).aggregate([([], "count_all")]).sort_by("count_all").to_pylist()
+    kept = {row.get(period or ""): row[level] for row in counted}  # of each period the last is the largest
+    names = data[period].to_pylist() if period else [None] * len(data)
+    levels = data[level].to_pylist()
+    return data.filter(
+        pa.array([kept[name] == one for name, one in zip(names, levels, strict=True)], pa.bool_())
+    )
 
 
 @dataclass(frozen=True)
@@ -234,6 +250,13 @@ def _over_time(
     ]  # fmt: skip
 
 
+def _are_bands(values: Sequence[str]) -> bool:
+    """Whether values are such as 0-4, 5-9, 80+: ages, or days something took."""
+    return all(re.fullmatch(r"\d+(-\d+|\+)?", one) for one in values) and any(
+        re.search(r"[-+]", one) for one in values
+    )
+
+
 def _by_group(
     data: pa.Table,
     keys: Sequence[str],
@@ -245,17 +268,13 @@ def _by_group(
 ) -> list[Chart]:
     """Return bars by the key that tells most groups apart: from the largest, or as they follow, such as ages."""
     number = {key: len(pc.unique(data[key])) for key in keys}
-    banded = {
-        key
-        for key in keys
-        if all(re.match(r"\d+(-\d+|\+)$", str(one)) for one in pc.unique(data[key]).to_pylist())
-    }
+    banded = {key for key in keys if _are_bands([str(one) for one in pc.unique(data[key]).to_pylist()])}
     if only_bands:
         keys = [key for key in keys if key in banded]
     suited = [key for key in keys if 2 <= number[key] <= (MOST_BANDS if key in banded else MOST_BARS)]
     if not suited:
         return []
-    by = max(suited, key=lambda key: number[key])
+    by = max(suited, key=lambda key: (key in banded, number[key]))
     sums = _sums(data, by, [count])
     if by in banded:
         rows = sorted(sums.rows, key=lambda row: int(re.match(r"\d+", row[0])[0]))  # type: ignore[index]
@@ -352,7 +371,7 @@ def _tiles(
             Chart(
                 "tiles",
                 title,
-                _together(tiles, sums.note, at.note if at else None),
+                _together(tiles, PART if sums.parts else None, at.note if at else None),
                 (words[count],),
                 rows,
                 unit,
@@ -482,12 +501,14 @@ def _tile_list(chart: Chart, language: Language) -> str:
     # Of ranks the first is the best, and the best is the darkest.
     turned = chart.unit == "rank"
     tiles, held = [], dict[str, list[float]]()
+    often = Counter(_bare(label) for label, _ in chart.rows)
     for label, (value,) in chart.rows:
+        name = _bare(label) if often[_bare(label)] == 1 else _within(label)
         kind = _class_of(value, limits, turned)
         if value is not None:
             held.setdefault(kind, []).append(value)
         shown = chart.written(label, 0, value, language)
-        tiles.append(f'<li class="{kind}">{escape(_bare(label))} <b>{escape(shown)}</b></li>')
+        tiles.append(f'<li class="{kind}">{escape(name)} <b>{escape(shown)}</b></li>')
     legend = [(kind, _range(chart, held[kind], language)) for kind in sorted(held)]
     if any(value is None for _, (value,) in chart.rows):
         legend.append(("none", language.t("không công bố", "withheld")))
@@ -521,8 +542,15 @@ def _class_of(value: float | None, limits: Sequence[float], turned: bool = False
     return f"q{CLASSES - step if turned else step + 1}"
 
 
+def _within(name: str) -> str:
+    """Return the name of a place without what is said about it."""
+    return re.sub(r"^Các xã thuộc\s+|\s*\(đến [^)]*\)$", "", name)
+
+
 def _bare(name: str) -> str:
-    return re.sub(r"(?i)^(UBND\s+)?(Phường|Xã|Thị trấn|Thị xã|Đặc khu|Thành phố|TP\.?|Tỉnh)\s+", "", name)
+    """Return the name of a place without its kind."""
+    kinds = r"(?i)^(UBND\s+)?(Phường|Xã|Thị trấn|Thị xã|Đặc khu|Thành phố|TP\.?|Tỉnh|Huyện|Quận)\s+"
+    return re.sub(kinds, "", _within(name))
 
 
 def _short(text: str, most: int) -> str:

@@ -88,6 +88,8 @@ class Table:
     changes: difference.Difference | None = None
     #: Its last period lacks days.
     is_provisional: bool = False
+    #: The last day of its last period that lacks none.
+    whole_until: date | None = None
 
 
 @dataclass
@@ -608,7 +610,7 @@ def _write(rows: Rows, folder: Path, dataset: Dataset) -> Table:
         raise ReleaseError(f"{dataset.id}: {SCHEMA}.{resource.table}: {error}") from None
     table.rows, table.preview, table.captured = seen.rows, seen.preview, seen.captured
     table.period = seen.period(f"{SCHEMA}.{resource.table}")
-    table.is_provisional = seen.ends_provisional()
+    table.is_provisional, table.whole_until = seen.ends_provisional(), seen.whole_until()
     return table
 
 
@@ -656,9 +658,17 @@ class Seen:
         whole = [span for span in spans if span]
         return (min(span[0] for span in whole), max(span[1] for span in whole)) if whole else None
 
+    def whole_until(self) -> date | None:
+        """Return the last day of the last period without provisional rows."""
+        ends = self._ends()
+        return max((end for value, end in ends.items() if value not in self.provisional), default=None)
+
+    def _ends(self) -> dict[object, date]:
+        return {v: span[1] for v in self.periods if v is not None and (span := days_of(v))}
+
     def ends_provisional(self) -> bool:
         """Whether the last period has provisional rows."""
-        ends = {v: span[1] for v in self.periods if v is not None and (span := days_of(v))}
+        ends = self._ends()
         last = max(ends.values(), default=None)
         return any(ends.get(value) == last for value in self.provisional if value is not None)
 

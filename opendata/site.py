@@ -160,17 +160,34 @@ class Shown:
         return sum(item["rows"] for item in self.recorded["tables"])
 
     @cached_property
-    def until(self) -> tuple[date, bool] | None:
-        """The last day the figures speak of, where a column tells, and whether its period is still incomplete.
+    def freshness(self) -> Text:
+        """Return up to which day the figures speak, where a column tells; else the approved words.
 
-        A period that had not ended when the figures were taken tells of the days before that only; one that the rows
-        call provisional lacks days, too.
+        A period that had not ended when the figures were captured tells of the days before that only. Where the rows
+        call their last period provisional, the day up to which nothing is lacking is told. Days that are to come, as
+        in a calendar, are no lack.
         """
-        last = {table.period[1]: table.is_provisional for table in self.tables if table.period}
-        if not last:
-            return None
+        spoken = [table for table in self.tables if table.period]
+        if not spoken:
+            return self.approval.temporal
+        table = max(spoken, key=lambda table: table.period or (date.min, date.min))
+        last = (table.period or (date.min, date.min))[1]
         taken = self.build.captured[1] if self.build.captured else self._made
-        return min(max(last), taken), max(last) > taken or last[max(last)]
+        of_days = any(
+            column.name == table.resource.period_column and frictionless_type(column.data_type) == "date"
+            for column in table.columns
+        )
+        runs_on = last > taken and not (of_days and not self.build.captured)
+        if runs_on or (self.build.captured and table.is_provisional):
+            return _dated("Số liệu đến %s (kỳ cuối chưa đủ ngày, tạm tính)",
+                          "Figures up to %s (last period not complete, provisional)", min(last, taken))  # fmt: skip
+        if not table.is_provisional:
+            return _dated("Số liệu đến %s", "Figures up to %s", last)
+        if table.whole_until:
+            return _dated("Số liệu đủ đến %s; kỳ sau đó chưa đủ ngày, tạm tính",
+                          "Complete up to %s; what follows lacks days, provisional", table.whole_until)  # fmt: skip
+        return _dated("Kỳ kết thúc %s chưa đủ ngày, số tạm tính",
+                      "The period that ends on %s lacks days, provisional", last)  # fmt: skip
 
     def preview(self, table: Table) -> list[list[str | None]]:
         """Return the first rows of a table, as text, read from its Parquet file; None where a cell is empty."""
@@ -343,6 +360,10 @@ class Shown:
             ),
             "facets": [facet.slug for facet in self.facets],
         }
+
+
+def _dated(vi: str, en: str, value: date) -> Text:
+    return Text(vi % VIETNAMESE.day(value), en % ENGLISH.day(value))
 
 
 def _phrases(texts: Iterable[Text]) -> str:

@@ -193,7 +193,30 @@ def test_sums_and_their_parts_are_not_added_up(tmp_path: Path) -> None:
     made.resource.small_cell.dimensions = {"sex": SimpleNamespace(total="all", level_column=None)}
     (chart,) = choose(made, tmp_path)
     assert chart.rows == (("m", (40,)), ("f", (4,)))
-    made.resource.small_cell.dimensions = {"sex": SimpleNamespace(total=None, level_column="level")}
+
+
+def test_rows_of_one_level_are_added_up_and_months_not_beside_their_quarters(tmp_path: Path) -> None:
+    data = {
+        "quarter": ["2026-Q1"] * 3 + ["2026-Q2"],
+        "area_level": ["commune", "commune", "district", "district"],
+        "area_code": ["28001", "28002", "815", "815"],
+        "area_name": [
+            "Xã A",
+            "Xã B",
+            "Các xã thuộc Huyện C (đến 30/6/2025)",
+            "Các xã thuộc Huyện C (đến 30/6/2025)",
+        ],
+        "n": [10, 20, 30, 7],
+        "is_provisional": [False, False, False, True],
+    }
+    made = table(tmp_path, data, ("n",), ("quarter", "area_code"), "quarter")
+    made.resource.small_cell.dimensions = {
+        "area_code": SimpleNamespace(total=None, level_column="area_level")
+    }
+    *_, tiles = choose(made, tmp_path)
+    assert tiles.title.en.endswith("2026-Q1")
+    assert tiles.rows == (("Xã A", (10,)), ("Xã B", (20,)))
+    made.resource.small_cell.dimensions = {"quarter": SimpleNamespace(total=None, level_column="area_level")}
     assert choose(made, tmp_path) == []
 
 

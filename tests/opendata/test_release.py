@@ -183,6 +183,7 @@ def test_a_last_period_with_provisional_rows_is_known(provisional: str | None, t
     assert [b.num_rows for b in seen.watch([batch])] == [3]
     assert seen.period("here") == (date(2025, 6, 1), date(2025, 7, 31))
     assert seen.ends_provisional() is told
+    assert seen.whole_until() == (date(2025, 6, 30) if told else date(2025, 7, 31))
 
 
 def test_a_dataset_that_is_declared_no_more_is_told_until_it_is_withdrawn(warehouse: Warehouse) -> None:

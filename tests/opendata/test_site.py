@@ -217,6 +217,31 @@ def test_what_the_gate_found_is_told_in_the_language_of_the_page(found: dict[str
     assert "Few rows" not in vietnamese
 
 
+def test_freshness_is_the_day_up_to_which_nothing_is_lacking(warehouse: Warehouse) -> None:
+    """Rows that are provisional are not counted as there; days to come in a calendar are no lack."""
+    warehouse.sql(
+        "alter table open_data.dossier_results_monthly add column is_provisional boolean default false"
+    )
+    warehouse.sql(
+        "update open_data.dossier_results_monthly set is_provisional = true where month = '2025-07-01'"
+    )
+    columns = warehouse.model("dossier_results_monthly")["columns"]
+    columns["is_provisional"] = columns["origin"] | {"name": "is_provisional", "data_type": "boolean"}
+    units = warehouse.model("administrative_units")
+    units["config"]["meta"] |= {"period_column": "valid_from"}
+    warehouse.sql(
+        "update open_data.administrative_units set valid_from = '2099-12-31' where level = 'commune'"
+    )
+    warehouse.publish()
+    told = {name: re.sub(r"\s+", " ", page.text) for name, page in pages(warehouse).items()}
+    words = "Số liệu đủ đến 1/6/2025; kỳ sau đó chưa đủ ngày, tạm tính"
+    assert words in told["dossier-results-monthly/index.html"]
+    assert words in told["index.html"]
+    english = told["dossier-results-monthly/en/index.html"]
+    assert "Complete up to 1 June 2025; what follows lacks days, provisional" in english
+    assert "Số liệu đến 31/12/2099 ·" in told["administrative-units/index.html"]
+
+
 def test_without_a_gate_the_page_claims_none(warehouse: Warehouse) -> None:
     warehouse.publish()
     assert "Cửa kiểm tra phát hành" not in pages(warehouse)["procedures/index.html"].text
