@@ -13,11 +13,9 @@ DOC = """
 ### Compare with what the national portal holds
 
 `reconcile_national` compares the newest file of the portal's operator (put into `KHOCHUNG_NATIONAL_EXPORTS`) with all
-dossiers of its days, then looks up some thousand at the portal: what changed, what is open, what was not looked at for
-the longest. What differs stands in `national.standing`, as one Excel file an agency and one page below
-`<home>/national/reconciliation-<number>`; alerts stand in the log and the outcome. What the warehouse itself writes is
-healed by the next `sync_national_portal`. Nothing is sent here.
-
+dossiers of its days, looks some thousand up, and writes `national.standing`, an Excel file an agency and a page below
+`<home>/national/reconciliation-<number>`. Nothing is sent; the next `sync_national_portal` heals what is ours.
+`explain_national` scores what the portal holds by our rules and writes files and page again with what each costs.
 `export` names a file to compare again; `period` is the **backfill**: dossiers received then are looked up. `dry_run`
 calls nobody; a file says what would be compared and looked up. The task is **skipped** while an operator has stopped it
 (`python -m ops national stop --why ...`). **When it fails**, clearing is safe: a comparison is whole, or is not there.
@@ -44,7 +42,7 @@ calls nobody; a file says what would be compared and looked up. The task is **sk
     tags=["national", "reconcile"],
 )
 def reconcile_national_portal() -> None:
-    """One task: compare, look up, write."""
+    """Compare, look up, write; then what it costs."""
 
     @task
     def reconcile_national() -> dict:
@@ -52,7 +50,11 @@ def reconcile_national_portal() -> None:
         where = lambda: address("national_exchange")  # noqa: E731
         return enter("reconcile_national", where, asked["export"], asked["period"], asked["dry_run"])
 
-    reconcile_national()
+    @task
+    def explain_national() -> dict:
+        return enter("explain_national")
+
+    reconcile_national() >> explain_national()
 
 
 reconcile_national_portal()

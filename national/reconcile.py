@@ -52,6 +52,11 @@ COLUMNS = {
     "Ngày trả": "NgayTra", "Trạng thái": "TrangThaiHoSo", "Thanh toán trực tuyến": "DuocThanhToanTrucTuyen",
     "Xác thực VNeID": "TaiKhoanDuocXacThucVoiVNeID",
 }  # fmt: skip
+#: Fields in the order of the columns of `there`.
+_READ = (
+    "MaTTHC", "DonViXuLy", "KenhThucHien", "NgayTiepNhan", "NgayHenTra", "NgayKetThucXuLy", "NgayTra", "TrangThaiHoSo",
+    "DuocThanhToanTrucTuyen", "TaiKhoanDuocXacThucVoiVNeID",
+)  # fmt: skip
 #: The portal's statuses by name [seen in three sources].
 STATUSES = {
     "Mới đăng ký": 1, "Được tiếp nhận": 2, "Không được tiếp nhận": 3, "Đang xử lý": 4, "Yêu cầu bổ sung giấy tờ": 5,
@@ -573,15 +578,26 @@ def _row(cells: Mapping[str, str], moments: dict[str, str | None]) -> Sequence[o
     code = cells["MaHoSo"]
     if not code:
         raise ValueError("no code")
-    status = cells["TrangThaiHoSo"]
-    vneid = cells["TaiKhoanDuocXacThucVoiVNeID"]
-    return (
-        code, _national(cells["MaTTHC"]), cells["DonViXuLy"], int(cells["KenhThucHien"] or 0) or None,
-        *(_moment(cells[f], moments) for f in _TIMES),
-        STATUSES[status] if not status.isdigit() else int(status),
-        int(cells["DuocThanhToanTrucTuyen"]) if cells["DuocThanhToanTrucTuyen"] else None,
-        {"1": True, "0": False, "": None}[vneid],
-    )  # fmt: skip
+    if not cells["TrangThaiHoSo"]:
+        raise ValueError("no status")
+    return (code, *(value_of(f, cells[f], moments) for f in _READ))
+
+
+def value_of(name: str, text: str, moments: dict[str, str | None]) -> object:
+    """A field as the operator writes it, as our column has it; ValueError or KeyError where it cannot be read."""
+    if not text:
+        return None
+    if name in _TIMES:
+        return _moment(text, moments)
+    if name == "TrangThaiHoSo":
+        return int(text) if text.isdigit() else STATUSES[text]
+    if name == "TaiKhoanDuocXacThucVoiVNeID":
+        return {"1": True, "0": False}[text]
+    if name == "MaTTHC":
+        return _national(text)
+    if name == "DonViXuLy":
+        return text
+    return int(text) or (None if name == "KenhThucHien" else 0)
 
 
 def _moment(text: str, known: dict[str, str | None]) -> str | None:

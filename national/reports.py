@@ -25,7 +25,20 @@ from national.reconcile import CLASSES, CURES, SOURCES, Compared, compared
 ANSWERS = ("Đã sửa", "Không đồng ý")
 _HEAD = (
     "STT", "Mã hồ sơ", "Mã trên Cổng DVCQG", "Sai lệch", "Trường khác nhau", "Cách khắc phục", "Từ ngày", "Trả lời",
-    "Ghi chú của cơ quan", "Nguồn phát hiện", "Đã trả lời",
+    "Ghi chú của cơ quan", "Nguồn phát hiện", "Đã trả lời", "Điểm tăng nếu khắc phục",
+)  # fmt: skip
+#: Why the score of what the portal holds, or the published one, is not that of our dossiers.
+CAUSES = CLASSES | {
+    "code_differs": "Khác mã hồ sơ, mã TTHC, đơn vị",
+    "status_differs": "Khác trạng thái",
+    "dates_differ": "Khác ngày",
+    "content_differs": "Trường khác",
+    "not_explained": "Chưa giải thích được",
+    "rule_or_rounding": "Cách tính, làm tròn",
+}
+_SCORE_HEAD = (
+    "Chỉ tiêu", "Điểm tối đa", "Theo hồ sơ trong kho", "Theo bản Cổng giữ", "Cổng công bố", "Nguyên nhân", "Số hồ sơ",
+    "Chênh lệch (điểm)", "Điểm tăng nếu khắc phục",
 )  # fmt: skip
 #: Columns up to the agency's own words.
 _ANSWERED = 9
@@ -39,8 +52,10 @@ class AnswersError(Exception):
 def write_agency(connection: psycopg.Connection, agency: str, path: Path) -> int:
     """Write what stands of an agency and the units below it as .xlsx, with a column to answer in; how many.
 
-    What was answered before stands in the last column: who said "Đã sửa" and reads it here again has not.
+    What was answered before stands beside it: who said "Đã sửa" and reads it here again has not. What costs most comes
+    first; the second sheet has the agency's score and its causes. Points are there once the marts were built since.
     """
+    points = _points(connection, agency)
     rows = _rows(
         connection,
         "select d.*, a.answer, a.answered_at from national.standing d left join lateral (select answer, answered_at "
@@ -49,6 +64,7 @@ def write_agency(connection: psycopg.Connection, agency: str, path: Path) -> int
         "where d.agency_code = %s or starts_with(d.agency_code, %s) order by d.class, d.code_here, d.code_there",
         (agency, f"{agency}."),
     )
+    rows.sort(key=lambda r: -points.get((r["class"], r["code_here"], r["code_there"]), 0))
     book = Workbook()
     sheet = book.active
     assert isinstance(sheet, Worksheet)  # noqa: S101 - a new workbook has a worksheet
@@ -69,22 +85,108 @@ def write_agency(connection: psycopg.Connection, agency: str, path: Path) -> int
             CURES[row["cure"]], _day(row["since_at"]), "", "",
             ", ".join(SOURCES[s] for s in row["sources"]),
             f"{row['answer']} ({_day(row['answered_at'])})" if row["answer"] else "",
+            points.get((row["class"], row["code_here"], row["code_there"])),
         )  # fmt: skip
         for column, value in enumerate(cells, 1):
             cell = sheet.cell(_FIRST_ROW + at, column)
             cell.value = value
+            if isinstance(value, float):
+                cell.number_format = "0.0000"
             if isinstance(value, str):  # a code that begins with "=" is no formula
                 cell.data_type = "s"
     if rows:
         choice = DataValidation("list", formula1=f'"{",".join(ANSWERS)}"', allow_blank=True)
         choice.add(f"H{_FIRST_ROW}:H{_FIRST_ROW + len(rows) - 1}")
         sheet.add_data_validation(choice)
-    for column, width in enumerate((6, 28, 28, 30, 30, 30, 12, 16, 40, 22, 26), 1):
+    for column, width in enumerate((6, 28, 28, 30, 30, 30, 12, 16, 40, 22, 26, 14), 1):
         sheet.column_dimensions[get_column_letter(column)].width = width
     sheet.freeze_panes = f"A{_FIRST_ROW}"
+    _score_sheet(connection, agency, book)
     path.parent.mkdir(parents=True, exist_ok=True)
     book.save(path)
     return len(rows)
+
+
+def _points(connection: psycopg.Connection, agency: str) -> dict[tuple[str, str | None, str | None], float]:
+    """{(class, code here, code there): points the agency's month would gain by its cure} of what stands."""
+    if connection.execute("select to_regclass('marts.fct_national_difference')").fetchone() == (None,):
+        return {}
+    return {
+        (r[0], r[1], r[2]): float(r[3])
+        for r in connection.execute(
+            "select difference_class, code_here, code_there, sum(points) from marts.fct_national_difference "
+            "where is_standing and points is not null "
+            "and (responsible_agency_code = %s or starts_with(responsible_agency_code, %s)) group by 1, 2, 3",
+            (agency, f"{agency}."),
+        ).fetchall()
+    }
+
+
+def _month(connection: psycopg.Connection) -> str | None:
+    """The newest month that has been compared; None before the marts were built."""
+    if connection.execute("select to_regclass('marts.fct_service_index_cause')").fetchone() == (None,):
+        return None
+    row = connection.execute(
+        "select max(period) from marts.fct_service_index_explained "
+        "where portal_copy_denominator is not null and period ~ '^[0-9]{4}-[0-9]{2}$'"
+    ).fetchone()
+    return row[0] if row else None
+
+
+def _score_sheet(connection: psycopg.Connection, agency: str, book: Workbook) -> None:
+    """The sheet of an agency's score in the newest compared month: three values, and the causes between them."""
+    month = _month(connection)
+    if month is None:
+        return
+    sheet = book.create_sheet("Điểm 766")
+    sheet["A1"] = f"ĐIỂM BỘ CHỈ SỐ 766 THÁNG {month[5:]}/{month[:4]} - {agency}"
+    sheet["A2"] = (
+        "Chênh lệch các dòng nguyên nhân cộng lại bằng điểm công bố (hoặc theo bản Cổng giữ) trừ điểm theo kho."
+    )
+    sheet["A1"].font = Font(bold=True)
+    listed = _explained(connection, agency, month)
+    for column, text in enumerate(_SCORE_HEAD, 1):
+        cell = sheet.cell(4, column, text)
+        cell.font = Font(bold=True)
+        cell.alignment = Alignment(wrap_text=True, vertical="center")
+    for at, row in enumerate(listed, 5):
+        for column, value in enumerate(row, 1):
+            cell = sheet.cell(at, column, value)
+            if isinstance(value, float) and column == len(_SCORE_HEAD):
+                cell.number_format = "0.0000"
+    for column, width in enumerate((44, 10, 14, 14, 14, 30, 10, 14, 16), 1):
+        sheet.column_dimensions[get_column_letter(column)].width = width
+    sheet.freeze_panes = "A5"
+
+
+def _explained(connection: psycopg.Connection, unit: str, month: str) -> list[tuple[Any, ...]]:
+    """Rows as `_SCORE_HEAD`: each indicator once, then its causes below it."""
+    found: list[tuple[Any, ...]] = []
+    last = ""
+    for r in _rows(
+        connection,
+        "select e.indicator_code, e.indicator_no, e.indicator_name, e.max_score, e.warehouse_score, "
+        "e.portal_copy_score, coalesce(e.published_score, e.score_of_published_totals) as published, c.cause, "
+        "c.dossier_count, c.points, c.points_if_cured from marts.fct_service_index_explained e "
+        "left join marts.fct_service_index_cause c using (unit_code, period, indicator_code) "
+        "where e.unit_code = %s and e.period = %s "
+        "and (e.portal_copy_denominator is not null or e.published_score is not null) "
+        "order by e.indicator_no, e.indicator_code, c.cause_order",
+        (unit, month),
+    ):
+        if r["indicator_code"] != last:
+            values = (r["max_score"], r["warehouse_score"], r["portal_copy_score"], r["published"])
+            found.append((
+                f"{r['indicator_no']} {r['indicator_name']}", *(None if v is None else float(v) for v in values),
+                None, None, None, None,
+            ))  # fmt: skip
+            last = r["indicator_code"]
+        if r["cause"] and (r["points"] or r["points_if_cured"]):
+            found.append((
+                None, None, None, None, None, CAUSES[r["cause"]], r["dossier_count"], float(r["points"]),
+                None if r["points_if_cured"] is None else float(r["points_if_cured"]),
+            ))  # fmt: skip
+    return found
 
 
 def read_answers(connection: psycopg.Connection, agency: str, path: Path) -> int:
@@ -139,7 +241,7 @@ body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:1.5rem auto;paddi
 table{border-collapse:collapse;width:100%}th,td{border-bottom:1px solid #ccc;padding:.3rem .5rem;text-align:right}
 th:first-child,td:first-child{text-align:left}caption{text-align:left;font-weight:600;padding:.5rem 0}
 .note{background:#fff3cd;padding:.5rem .8rem}.alert{background:#f8d7da;padding:.5rem .8rem}
-rect{fill:#1f5f99}text{font:12px system-ui,sans-serif}
+.wide{overflow-x:auto}svg{width:100%;min-width:30rem}rect{fill:#1f5f99}text{font:12px system-ui,sans-serif}
 </style>
 <h1>Đối soát với Cổng Dịch vụ công quốc gia</h1>
 {% if simulated %}<p class="note"><strong>SỐ LIỆU MÔ PHỎNG</strong> / simulated data</p>{% endif %}
@@ -148,32 +250,55 @@ trên Cổng: {{ n(it.there) }}{% if it.unreadable %} ({{ n(it.unreadable) }} d�
 Tỷ lệ đồng bộ: <strong>{{ "%.2f"|format(it.share) }} %</strong>.</p>
 {% endfor -%}
 {% for said in alerts %}<p class="alert">{{ said }}</p>{% endfor %}
-<table><caption>Sai lệch theo cơ quan / differences by agency</caption>
+{% if month %}<h2>Điểm Bộ chỉ số 766 tháng {{ month[5:] }}/{{ month[:4] }}</h2>
+{% for unit in units %}<div class="wide"><table><caption>{{ unit.name }} ({{ unit.code }})</caption>
+<tr><th scope="col">Chỉ tiêu</th><th scope="col">Theo hồ sơ trong kho</th><th scope="col">Theo bản Cổng giữ</th>
+<th scope="col">Cổng công bố</th></tr>
+{% for r in unit.indicators %}<tr><td>{{ r.name }}</td><td>{{ p(r.warehouse) }}</td><td>{{ p(r.held) }}</td>
+<td>{{ p(r.published) }}</td></tr>
+{% endfor %}</table>
+<table><caption>Nguyên nhân chênh lệch, khắc phục được nhiều điểm nhất trước / causes, what gains most first</caption>
+<tr><th scope="col">Nguyên nhân</th><th scope="col">Số hồ sơ</th><th scope="col">Chênh lệch (điểm)</th>
+<th scope="col">Điểm tăng nếu khắc phục</th></tr>
+{% for r in unit.causes %}<tr><td>{{ r.name }}</td><td>{{ n(r.dossiers) if r.dossiers is not none }}</td>
+<td>{{ p(r.points) }}</td><td>{{ p(r.cured, 4) }}</td></tr>
+{% else %}<tr><td colspan="4">Không có chênh lệch.</td></tr>{% endfor %}</table></div>
+{% endfor %}{% endif -%}
+{% if verdicts %}<p>Điểm Cổng công bố tính lại từ số liệu Cổng công bố: {% for v in verdicts %}{{ v.name }}
+<strong>{{ n(v.count) }}</strong>{{ "; " if not loop.last else "." }}{% endfor %}</p>{% endif %}
+<h2>Sai lệch theo cơ quan</h2>
+<div class="wide"><table><caption>Số hồ sơ sai lệch / differences by agency</caption>
 <tr><th scope="col">Cơ quan</th>{% for c in classes.values() %}<th scope="col">{{ c }}</th>{% endfor %}
-<th scope="col">Cộng</th></tr>
+<th scope="col">Cộng</th>{% if month %}<th scope="col">Điểm tăng nếu khắc phục hết
+(tháng {{ month[5:] }}/{{ month[:4] }})</th>{% endif %}</tr>
 {% for agency, row in agencies %}<tr><td>{{ agency }}</td>{% for c in classes %}<td>{{ n(row[c]) }}</td>{% endfor %}
-<td>{{ n(row.total) }}</td></tr>
-{% else %}<tr><td colspan="{{ classes|length + 2 }}">Không có sai lệch.</td></tr>{% endfor %}</table>
+<td>{{ n(row.total) }}</td>{% if month %}<td>{{ p(gains.get(agency), 4) }}</td>{% endif %}</tr>
+{% else %}<tr><td colspan="{{ classes|length + 3 }}">Không có sai lệch.</td></tr>{% endfor %}</table></div>
 {% if agencies %}<h2>Mười cơ quan có nhiều sai lệch nhất</h2>
-<svg role="img" width="100%" viewBox="0 0 640 {{ agencies[:10]|length * 24 }}">
+<div class="wide"><svg role="img" viewBox="0 0 640 {{ agencies[:10]|length * 24 }}">
 <title>Số sai lệch theo cơ quan</title>
 {% for agency, row in agencies[:10] %}<text x="0" y="{{ loop.index0 * 24 + 15 }}">{{ agency }}</text>
 <rect x="110" y="{{ loop.index0 * 24 + 3 }}" width="{{ 440 * row.total / agencies[0][1].total }}" height="16"></rect>
 <text x="{{ 116 + 440 * row.total / agencies[0][1].total }}" y="{{ loop.index0 * 24 + 15 }}">{{ n(row.total) }}</text>
-{% endfor %}</svg>{% endif %}
-<table><caption>Các lần đối soát / trend</caption>
+{% endfor %}</svg></div>{% endif %}
+<h2>Diễn biến</h2>
+<div class="wide"><table><caption>Các lần đối soát / trend</caption>
 <tr><th scope="col">Lần</th><th scope="col">Nguồn</th><th scope="col">Thời điểm</th>
 <th scope="col">Hồ sơ</th><th scope="col">Sai lệch</th>
 <th scope="col">Tỷ lệ đồng bộ</th></tr>
 {% for t in trend %}<tr><td>{{ t.number }}</td><td>{{ sources[t.source] }}</td><td>{{ t.at }}</td>
 <td>{{ n(t.here) }}</td><td>{{ n(t.total) }}</td>
-<td>{{ "%.2f"|format(t.share) }} %</td></tr>{% endfor %}</table>
+<td>{{ "%.2f"|format(t.share) }} %</td></tr>{% endfor %}</table></div>
 </html>
 """
 
 
 def summary(connection: psycopg.Connection, alerts: Sequence[str] = ()) -> str:
-    """One page of HTML: what stands by agency, trend of the last sixty comparisons; no dossier, no person."""
+    """One page of HTML: the province's score and its causes, what stands by agency, trend of sixty comparisons.
+
+    No dossier, no person.
+    """
+    month = _month(connection)
     counted: dict[str, dict[str, int]] = {}
     simulated = False
     for row in _rows(
@@ -199,8 +324,74 @@ def summary(connection: psycopg.Connection, alerts: Sequence[str] = ()) -> str:
     return environment.from_string(_PAGE).render(
         latest=_latest(connection), alerts=alerts, classes=CLASSES, sources=SOURCES, trend=trend, simulated=simulated,
         agencies=sorted(counted.items(), key=lambda kv: (-kv[1]["total"], kv[0])),
+        month=month, units=_provinces(connection, month), gains=_gains(connection, month),
+        verdicts=_verdicts(connection),
         n=lambda value: f"{value:,}".replace(",", "."),
+        p=lambda value, most=2: "" if value is None else f"{value:.{most}f}".replace(".", ","),
     )  # fmt: skip
+
+
+def _provinces(connection: psycopg.Connection, month: str | None) -> list[dict[str, Any]]:
+    """Each province of the warehouse: its indicators in three values, its causes by what their cure gains."""
+    if month is None:
+        return []
+    found = []
+    for unit in _rows(
+        connection,
+        "select unit_code as code, max(unit_name) as name from marts.fct_service_index_explained "
+        "where period = %s and portal_copy_denominator is not null and unit_code !~ '[.]' group by 1 order by 1",
+        (month,),
+    ):
+        indicators = _rows(
+            connection,
+            "select e.indicator_no || ' ' || e.indicator_name as name, e.warehouse_score as warehouse, "
+            "e.portal_copy_score as held, coalesce(e.published_score, e.score_of_published_totals) as published "
+            "from marts.fct_service_index_explained e "
+            "where e.unit_code = %s and e.period = %s and (e.portal_copy_denominator is not null "
+            "or e.published_score is not null) order by e.indicator_no, e.indicator_code",
+            (unit["code"], month),
+        )
+        causes = _rows(
+            connection,
+            "select cause as name, max(dossier_count) as dossiers, sum(points) as points, "
+            "sum(points_if_cured) as cured from marts.fct_service_index_cause where unit_code = %s and period = %s "
+            "group by cause order by sum(points_if_cured) desc nulls last, abs(sum(points)) desc",
+            (unit["code"], month),
+        )
+        for cause in causes:
+            cause["name"] = CAUSES[cause["name"]]
+        found.append({"code": unit["code"], "name": unit["name"], "indicators": indicators, "causes": causes})
+    return found
+
+
+def _gains(connection: psycopg.Connection, month: str | None) -> dict[str, Any]:
+    """{agency: points its score of the month would gain if all that gains were cured}."""
+    if month is None:
+        return {}
+    return dict(
+        connection.execute(
+            "select unit_code, sum(points_if_cured) from marts.fct_service_index_cause "
+            "where period = %s and points_if_cured_everywhere > 0 group by 1",
+            (month,),
+        ).fetchall()
+    )
+
+
+def _verdicts(connection: psycopg.Connection) -> list[dict[str, Any]]:
+    """How many published scores follow from the published totals, do not, or cannot be computed."""
+    if connection.execute("select to_regclass('marts.fct_service_index_published')").fetchone() == (None,):
+        return []
+    names = {
+        "reproduced": "đúng",
+        "not_reproduced": "không đúng",
+        "totals_not_published": "không có số liệu để tính",
+    }
+    found: dict[str, int] = dict(
+        connection.execute(
+            "select verdict, count(*) from marts.fct_service_index_published group by 1"
+        ).fetchall()
+    )
+    return [{"name": names[v], "count": found[v]} for v in names if v in found]
 
 
 def _latest(connection: psycopg.Connection) -> list[Compared]:

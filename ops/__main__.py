@@ -303,12 +303,21 @@ def _clean(settings: Settings) -> None:
 
 
 def _national(settings: Settings, given: argparse.Namespace) -> None:
+    from pathlib import Path
+
     from ops import national
     from ops.outcomes import NothingToDo
 
     if settings.embedded:
         services.Supervisor(settings).start(["postgres"])
     try:
+        if given.action == "what-if":
+            if not given.dossiers:
+                raise SettingsError(
+                    "national what-if needs --dossiers FILE (docs/national.md says what it holds)"
+                )
+            print("\n".join(national.assume(settings, Path(given.dossiers), given.base)))
+            return
         asked = (given.action, given.why, given.code, given.adopt, given.period)
         print("\n".join(national.command(settings, *asked)))
     except NothingToDo as e:
@@ -393,11 +402,12 @@ def main() -> int:
     )  # fmt: skip
     form.add_argument("--output", help="the file; otherwise one below forms/ of the installation")
     portal = commands.add_parser(
-        "national", help="the national portal: status, stop, resume, retry, dry-run, compare, answers"
+        "national",
+        help="the national portal: status, stop, resume, retry, dry-run, compare, answers, explain, what-if",
     )
     portal.add_argument(
         "action",
-        choices=("status", "stop", "resume", "retry", "dry-run", "compare", "answers"),
+        choices=("status", "stop", "resume", "retry", "dry-run", "compare", "answers", "explain", "what-if"),
         nargs="?",
         default="status",
     )
@@ -408,6 +418,11 @@ def main() -> int:
         default=[],
         help="retry: the dossier of this code; compare: an export file; answers: AGENCY=FILE",
     )
+    portal.add_argument("--dossiers", help="what-if: a CSV file with the dossiers as they are assumed")
+    portal.add_argument(
+        "--base", choices=("portal", "warehouse"), default="portal",
+        help="what-if: they take the place of the portal's copy (as ours, where nothing else is said), or of ours",
+    )  # fmt: skip
     portal.add_argument(
         "--period", help="dry-run: of dossiers received in 2024, 2024-06 or 2024-06-03/2024-06-09"
     )

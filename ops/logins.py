@@ -55,6 +55,7 @@ OF_STEP = {
     "collect": {"loader"},
     "sync_national": {"national"},
     "reconcile_national": {"national"},
+    "explain_national": {"dbt", "national"},
 }
 #: What Airflow's own processes sign in with. Airflow takes the first of them away from its tasks, and leaves the rest.
 _AIRFLOW_DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import datetime as dt
 import json
 import os
@@ -14,7 +15,7 @@ from typing import Any
 import psycopg
 
 from connectors.base import SourceError, SourceUnavailable
-from national import outbox, push, reports
+from national import outbox, push, reports, what_if
 from national import reconcile as comparing
 from national.exchange import Budget, Exchange
 from national.writers import Writers, WritersError, read_writers
@@ -195,10 +196,28 @@ def reconcile(
             _say("looked up: " + (", ".join(f"{n:,} {w}" for w, n in sorted(looked.items())) or "nobody"))
             if found := comparing.compare_looked(connection, declared):
                 outcome.details["look_ups"] = _told(connection, found)
-        told = [outcome.details, outcome.details.get("look_ups", {})]
-        if any("comparison" in t for t in told):
-            alerts = [a for t in told for a in t.get("alerts", ())]
-            outcome.details["folder"] = str(_write(settings, connection, alerts))
+        if "comparison" in outcome.details or "look_ups" in outcome.details:
+            outcome.details["folder"] = str(_write(settings, connection))
+        return outcome.details
+
+
+def explain(settings: Settings) -> dict[str, Any]:
+    """Have dbt count and score what the portal holds, then write the files of agencies and the page with the points.
+
+    What it builds are the models with the tag `national`, which the daily build has, too; NothingToDo before it.
+    """
+    with recorded(settings.home, "explain_national") as outcome:
+        with connect(settings) as connection:
+            if connection.execute("select to_regclass('marts.fct_service_index_score')").fetchone() == (
+                None,
+            ):
+                raise NothingToDo("the warehouse was not built yet, so there is no score to explain")
+        with tasks.one_at_a_time(settings, "build", "dbt"):
+            outcome.details |= tasks.build_part(settings, "tag:national")
+        with connect(settings) as connection:
+            comparing.prepare(connection)
+            if connection.execute("select 1 from national.comparison limit 1").fetchone():
+                outcome.details["folder"] = str(_write(settings, connection))
         return outcome.details
 
 
@@ -228,8 +247,15 @@ def _told(connection: psycopg.Connection, found: comparing.Compared) -> dict[str
     }  # fmt: skip
 
 
-def _write(settings: Settings, connection: psycopg.Connection, alerts: Sequence[str]) -> Path:
+def _write(settings: Settings, connection: psycopg.Connection) -> Path:
     """Write what stands: a file for each agency and a page, in the folder of the newest comparison."""
+    alerts = [
+        said
+        for (number,) in connection.execute(
+            "select max(number) from national.comparison group by source order by source"
+        ).fetchall()
+        for said in comparing.alerts(connection, number)
+    ]
     row = connection.execute("select max(number) from national.comparison").fetchone()
     folder = settings.home / "national" / f"reconciliation-{row[0] if row else 0}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -308,10 +334,13 @@ def command(
     adopt: bool = False,
     period: str | None = None,
 ) -> list[str]:
-    """Lines of `python -m ops national <action>`: status, stop, resume, retry, dry-run, compare, answers.
+    """Lines of `python -m ops national <action>`: status, stop, resume, retry, dry-run, compare, answers, explain.
 
     compare: `codes` are names of export files; answers: pairs "agency=file.xlsx".
     """
+    if action == "explain":
+        done = explain(settings)
+        return [f"built and written: {done.get('folder', 'nothing was compared yet, so there is no page')}"]
     if action == "dry-run":
         done = sync(settings, lambda: tasks.Address(""), dry_run=True, period=period)
         return [str(done["file"])]
@@ -320,8 +349,8 @@ def command(
         comparing.prepare(connection)
         if action == "compare":
             for name in codes:
-                told = _compare(settings, connection, settings.national_exports / name, writers(settings))
-                _write(settings, connection, told["alerts"])
+                _compare(settings, connection, settings.national_exports / name, writers(settings))
+                _write(settings, connection)
             return [f"{len(codes)} files compared"]
         if action == "answers":
             lines = []
@@ -348,6 +377,44 @@ def command(
     return lines or ["the outbox is empty"]
 
 
+def assume(settings: Settings, path: Path, base: str) -> list[str]:
+    """Lines of `python -m ops national what-if`: points now and with the dossiers of a file as it has them.
+
+    All rows stand in a CSV file below the home.
+    """
+    with connect(settings) as connection, psycopg.connect(settings.login_url("dbt")) as reader:
+        comparing.prepare(connection)
+        if reader.execute("select to_regclass('intermediate.int_national__what_if')").fetchone() == (None,):
+            raise NothingToDo("the warehouse was not built yet, so there is no score to change")
+        try:
+            assumed = what_if.read_assumed(path)
+            rows = what_if.what_if(connection, reader, assumed, base)
+        except what_if.AssumptionError as e:
+            raise SettingsError(str(e)) from None
+    if not rows:
+        return [f"{len(assumed):,} dossiers change no figure of the index"]
+    file = settings.home / "national" / f"{rows[0]['scenario']}.csv"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", encoding="utf-8-sig", newline="") as f:
+        out = csv.DictWriter(f, [n for n in rows[0] if n != "scenario"], extrasaction="ignore")
+        out.writeheader()
+        out.writerows(rows)
+    lines = [f"{len(assumed):,} dossiers, in place of {base}'s:"]
+    units: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        units.setdefault((row["unit_code"], row["period"]), []).append(row)
+    for (unit, period), of in units.items():
+        gained = sum(r["score_then"] - (r["score"] or 0) for r in of)
+        lines.append(f"{unit} {of[0]['unit_name']}, {period}: {gained:+.2f} points")
+        if "." not in unit:
+            lines += [
+                f"  {r['indicator_code']}: {r['score'] if r['score'] is not None else '-'} -> {r['score_then']} "
+                f"({r['numerator_then']:.0f}/{r['denominator_then']:.0f})"
+                for r in of
+            ]
+    return [*lines, f"all rows: {file}"]
+
+
 def _status(connection: psycopg.Connection) -> list[str]:
     lines = []
     with contextlib.suppress(outbox.Stopped):
@@ -371,4 +438,4 @@ def _operator() -> str:
     return os.environ.get("SUDO_USER") or os.environ.get("USER") or "operator"
 
 
-__all__ = ["CONNECTION", "PURPOSE", "OfVault", "command", "reconcile", "sync", "writers"]
+__all__ = ["CONNECTION", "PURPOSE", "OfVault", "assume", "command", "explain", "reconcile", "sync", "writers"]

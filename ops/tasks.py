@@ -182,6 +182,13 @@ def reconcile_national(
     return national.reconcile(settings, address, export, period, dry_run)
 
 
+def explain_national(settings: Settings) -> dict[str, Any]:
+    """Score what the portal holds by the rules that score ours, and write what each difference costs."""
+    from ops import national
+
+    return national.explain(settings)
+
+
 def _main_table(connector: Connector) -> str:
     return "dossier" if "dossier" in connector.tables else connector.tables[0]
 
@@ -515,6 +522,15 @@ def build(settings: Settings) -> dict[str, Any]:
         with contextlib.suppress(psycopg.Error):
             store_outcomes(settings.home, settings.login_url("loader"))
         return {"dbt": [c["statuses"] for c in outcome.details["dbt"]]}
+
+
+def build_part(settings: Settings, part: str) -> dict[str, Any]:
+    """Have dbt build some models anew with their tests, and give persons their rights on them."""
+    words = ["build", "--exclude-resource-type", "seed", "unit_test", "--select", part]
+    try:
+        return {"dbt": _dbt(settings, [words])}
+    finally:
+        _protect(settings)
 
 
 def _protect(settings: Settings) -> dict[str, Any]:

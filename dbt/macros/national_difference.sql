@@ -28,3 +28,36 @@
         when 'TaiKhoanDuocXacThucVoiVNeID' then 'is_vneid_account'
     end
 {%- endmacro %}
+
+
+{#- The order in which causes are taken one after another from our figures to the portal's. -#}
+{% macro order_of_cause(cause) -%}
+    array_position(
+        array[
+            'missing_there', 'late', 'code_differs', 'status_differs', 'dates_differ', 'content_differs', 'missing_here',
+            'duplicated_there', 'not_explained', 'rule_or_rounding'
+        ],
+        {{ cause }}
+    )
+{%- endmacro %}
+
+
+{#- A column of a version of a dossier: what it has changed, else ours. -#}
+{% macro in_version(column_name, data_type) -%}
+    case
+        when version.changes ? '{{ column_name }}' then (version.changes ->> '{{ column_name }}')::{{ data_type }}
+        else fact.{{ column_name }}
+    end as {{ column_name }}
+{%- endmacro %}
+
+
+{#- What stands there beside ours is not received twice: 1.4 divides by what was. -#}
+{% macro sum_of_outcomes(sign, what) -%}
+    coalesce(
+        sum({{ sign }}) filter (
+            {% if what == 'met' -%} where outcome = 'met'
+            {%- else -%} where outcome in ('met', 'missed') and not is_only_above
+            {%- endif %}
+        ), 0
+    )::integer
+{%- endmacro %}

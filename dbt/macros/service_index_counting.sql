@@ -202,3 +202,25 @@
     ('SYNCED_WITH_DVCQG_PERSONAL_STORAGE', false, {{ judged }}.synced_with_personal_storage),
     ('CITIZEN_DATA_CONNECTED_DOSSIER', false, {{ judged }}.citizen_data_connected)
 {%- endmacro %}
+
+
+{#- Not a clause: the calendar month, quarter and year of a month, with their last days. -#}
+{% macro periods_of_month(month) -%}
+    values
+    ('month', to_char({{ month }}, 'YYYY-MM'), ({{ month }} + interval '1 month')::date - 1),
+    (
+        'quarter', to_char({{ month }}, 'YYYY-"Q"Q'),
+        (date_trunc('quarter', {{ month }}) + interval '3 months')::date - 1
+    ),
+    ('year', to_char({{ month }}, 'YYYY'), (date_trunc('year', {{ month }}) + interval '1 year')::date - 1)
+{%- endmacro %}
+
+
+{#- Not a clause: the denominator of an indicator's totals. 1.4 divides by the greater of what was received and what the
+    portal has. -#}
+{% macro denominator_of_the_index(indicator_code, numerator, denominator) -%}
+    case
+        when {{ indicator_code }} = 'DOSSIER_SYNC' then greatest({{ numerator }}, {{ denominator }})
+        else {{ denominator }}
+    end
+{%- endmacro %}

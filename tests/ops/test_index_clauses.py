@@ -63,7 +63,10 @@ parsed = dbtRunner().invoke(["parse", *place])
 assert parsed.success, parsed.exception
 manifest = parsed.result
 macros = {m.name: m for m in manifest.macros.values() if m.package_name == "kho_chung"}
-models = {n.name: n.raw_code for n in manifest.nodes.values() if n.name in words["models"]}
+# A model is also what the macro that it calls by one name says.
+judging = macros["judged_by_the_index"].macro_sql
+models = {n.name: n.raw_code + judging * ("judged_by_the_index" in n.raw_code)
+          for n in manifest.nodes.values() if n.name in words["models"]}
 
 def results(names):
     select = [f"test_type:unit,{name}" for name in names]

@@ -107,27 +107,93 @@ judged as (
             told.difference_class = answer.difference_class
             and coalesce(told.code_here, told.code_there) = answer.dossier_code
 
+),
+
+caused as (
+
+    select
+        *,
+        {{ cause_of_difference('difference_class', 'field_name') }} as cause,
+        case
+            when difference_class in ('missing_here', 'duplicated_there')
+                then concat_ws(':', 'there', code_there, dossier_key)
+            else dossier_key
+        end as version_key
+    from judged
+
+),
+
+-- What the agency's score of the month of receipt would gain if this one dossier stood there as here.
+effect as (
+
+    select
+        effect.version_key,
+        effect.difference_class,
+        effect.cause,
+        sum(
+            coalesce({{ service_index_score(
+                '(score.numerator + effect.numerator_cure)',
+                denominator_of_the_index(
+                    'effect.indicator_code', '(score.numerator + effect.numerator_cure)',
+                    '(score.denominator + effect.denominator_cure)'
+                ),
+                'indicator.max_score::numeric', 'indicator.full_at::numeric',
+                "nullif(indicator.score_without_cases, '')::numeric", 6
+            ) }}, 0)
+            - coalesce({{ service_index_score(
+                'score.numerator', 'score.denominator', 'indicator.max_score::numeric', 'indicator.full_at::numeric',
+                "nullif(indicator.score_without_cases, '')::numeric", 6
+            ) }}, 0)
+        ) as points
+    from {{ ref('fct_service_index_cause_dossier') }} as effect
+    inner join {{ ref('fct_service_index_score') }} as score
+        on
+            score.counted_by = 'portal_copy'
+            and effect.department_code = score.department_code
+            and effect.period = score.period
+            and effect.indicator_code = score.indicator_code
+    inner join {{ ref('service_index_indicator') }} as indicator on effect.indicator_code = indicator.indicator_code
+    where effect.period_kind = 'month'
+    group by effect.version_key, effect.difference_class, effect.cause
+
 )
 
 select
-    md5(concat_ws('|', difference_class, field_name, coalesce(code_here, ''), coalesce(code_there, '')))
-        as difference_key,
-    difference_class,
-    {{ cause_of_difference('difference_class', 'field_name') }} as cause,
-    nullif(field_name, '') as field_name,
-    dossier_key,
-    code_here,
-    code_there,
-    responsible_agency_code,
-    received_date,
-    value_there,
-    told_by,
-    cure,
-    first_seen_at,
-    last_seen_at,
-    is_standing,
-    healed_at,
-    answer,
-    answered_at,
-    coalesce(origin, 'unknown') as origin
-from judged
+    md5(concat_ws(
+        '|', caused.difference_class, caused.field_name, coalesce(caused.code_here, ''), coalesce(caused.code_there, '')
+    )) as difference_key,
+    caused.difference_class,
+    caused.cause,
+    nullif(caused.field_name, '') as field_name,
+    caused.dossier_key,
+    caused.code_here,
+    caused.code_there,
+    caused.responsible_agency_code,
+    caused.received_date,
+    caused.value_there,
+    caused.told_by,
+    caused.cure,
+    caused.first_seen_at,
+    caused.last_seen_at,
+    caused.is_standing,
+    caused.healed_at,
+    -- Fields of one cause share its points.
+    case
+        when caused.is_standing
+            then (
+                effect.points
+                / count(*) over (
+                    partition by
+                        caused.version_key, caused.difference_class, caused.cause, caused.is_standing
+                )
+            )::numeric(10, 6)
+    end as points,
+    caused.answer,
+    caused.answered_at,
+    coalesce(caused.origin, 'unknown') as origin
+from caused
+left join effect
+    on
+        caused.version_key = effect.version_key
+        and caused.difference_class = effect.difference_class
+        and caused.cause = effect.cause

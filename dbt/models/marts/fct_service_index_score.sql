@@ -1,3 +1,5 @@
+{{ config(tags=['national']) }}
+
 -- One model gives the points, whoever counted: totals of another counter join as one more union.
 
 with total as (
@@ -45,6 +47,28 @@ with total as (
         origin,
         load_number
     from {{ ref('int_service_index__counted_total') }}
+    union all
+    select
+        'portal_copy' as counted_by,
+        source_code,
+        period,
+        root_department_id,
+        department_id,
+        department_code,
+        department_name,
+        department_level,
+        grouped_by,
+        indicator_code,
+        numerator,
+        denominator,
+        null::numeric as numerator_by_note,
+        null::numeric as published_score,
+        data_quality_status,
+        null as not_counted_because,
+        captured_at,
+        origin,
+        load_number
+    from {{ ref('int_service_index__held_total') }}
 
 ),
 

@@ -1,3 +1,5 @@
+{{ config(tags=['national']) }}
+
 -- What lacks a source is no 0: the points that could be computed stand beside the total.
 
 with score as (

@@ -44,19 +44,7 @@ decided as (
         ) as clause (indicator_code, counts_procedures, decided)
     cross join
         lateral (
-            values
-            (
-                'month', to_char(judged.counted_month, 'YYYY-MM'),
-                (judged.counted_month + interval '1 month')::date - 1
-            ),
-            (
-                'quarter', to_char(judged.counted_month, 'YYYY-"Q"Q'),
-                (date_trunc('quarter', judged.counted_month) + interval '3 months')::date - 1
-            ),
-            (
-                'year', to_char(judged.counted_month, 'YYYY'),
-                (date_trunc('year', judged.counted_month) + interval '1 year')::date - 1
-            )
+            {{ periods_of_month('judged.counted_month') }}
         ) as period (period_kind, period, last_day)
     where judged.counted_month is not null
 
