@@ -49,8 +49,8 @@ def _run(options: argparse.Namespace) -> str:
         reason = Text(options.reason_vi, options.reason_en)
         count = withdraw(options.home, options.dataset, options.by, reason)
         return (
-            f"{options.dataset} is withdrawn from {count} release(s), a notice stands in its place. Publish to make a "
-            "release without it, and withdraw it from the catalogues it was sent to"
+            f"{options.dataset} is withdrawn from {count} release(s), a notice stands in its place, and no page lists "
+            "it. Publish to make a release without it, and withdraw it from the catalogues it was sent to"
         )
     if options.command == "restore":
         if not restore(options.home, options.dataset):

@@ -103,6 +103,7 @@ def apply_withdrawals(root: Path) -> int:
                         shutil.rmtree(kept)
                     folder.rename(kept)
                 _forget_in_catalogue(release, item.dataset)
+                _forget_in_record(release, item.dataset)
                 write_notice(folder, item)
                 done += 1
     return done
@@ -127,6 +128,16 @@ def _page(path: Path, heading: Text, title: Text, reason: Text, by: str, on: str
     )
     page = environment.get_template(NOTICE)
     path.write_text(page.render(heading=heading, title=title, reason=reason, by=by, on=on), encoding="utf-8")
+
+
+def _forget_in_record(release: Path, dataset: str) -> None:
+    """Move a dataset of release.json from those that stand in the release to those withdrawn from it."""
+    document = json.loads((release / "release.json").read_text(encoding="utf-8"))
+    document["datasets"] = [one for one in document["datasets"] if one["id"] != dataset]
+    document["withdrawn"] = sorted({*document.get("withdrawn", ()), dataset})
+    aside = release / ".release.json"
+    aside.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", "utf-8")
+    aside.replace(release / "release.json")
 
 
 def _forget_in_catalogue(release: Path, dataset: str) -> None:

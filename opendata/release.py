@@ -17,7 +17,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import reduce
 from itertools import chain
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import adbc_driver_postgresql.dbapi as postgres
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -226,6 +227,7 @@ def publish(
                 _sync(path)
             write_tallies(root, {f"{b.dataset.id}/{t.resource.name}": t.withheld for b in builds for t in b.tables
                                  if t.resource.small_cell})  # fmt: skip
+            _remember_listing(root, number, builds, address)
             building.rename(releases / f"{number:06d}")
             _sync(releases)
             _switch(root, number)
@@ -238,10 +240,45 @@ def publish(
             shutil.rmtree(building, ignore_errors=True)
 
 
+#: What the pages that list datasets were made of, beside the releases: not public.
+LISTING = "listing.json"
+
+
+def _remember_listing(root: Path, number: int, builds: Sequence[Build], address: str) -> None:
+    """Keep what the lists of a release are made of, so that a withdrawal can make them anew."""
+    # Exact tallies are no part of it, and the rows that changed stand in their files.
+    bare = [
+        replace(b, tables=[replace(t, withheld=Withheld(), changes=None) for t in b.tables]) for b in builds
+    ]
+    aside = root / f".{LISTING}"
+    aside.write_bytes(msgspec.json.encode({"release": number, "address": address, "builds": bare}))
+    aside.replace(root / LISTING)
+
+
+def _list_anew(root: Path) -> None:
+    """Make the pages, feeds and sitemap of the release that readers see without what is withdrawn."""
+    release = (root / "current").resolve()
+    try:
+        kept = json.loads((root / LISTING).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return  # of before this was kept; the next release has none of it
+    if not release.exists() or int(release.name) != kept["release"]:
+        return
+    withdrawn = history.withdrawals(root)
+    builds = [b for b in msgspec.convert(kept["builds"], list[Build]) if b.dataset.id not in withdrawn]
+    aside = release.parent / f".lists-{os.getpid()}"
+    aside.mkdir()
+    try:
+        site.rewrite_lists(release, builds, _read_json(release / "release.json"), kept["address"], aside)
+    finally:
+        shutil.rmtree(aside)
+
+
 def withdraw(home: Path, dataset: str, by: str, reason: Text) -> int:
     """Take a dataset back from every release, leaving a notice; returns in how many it stood.
 
-    The next releases are made without it until `history.restore`. Raises ReleaseError where no release has it.
+    The release that readers see lists it no more, at once; lists of older ones lead to the notice. The next releases
+    are made without it until `history.restore`. Raises ReleaseError where no release has it.
     """
     root = home / "open-data"
     if not by.strip() or not reason.vi.strip() or not reason.en.strip():
@@ -268,7 +305,9 @@ def withdraw(home: Path, dataset: str, by: str, reason: Text) -> int:
             except DisclosureError as error:
                 raise ReleaseError(f"Nothing is withdrawn yet. {error}") from None
             history.record_withdrawal(root, history.Withdrawal(dataset, moment, by, reason, title))
-        return history.apply_withdrawals(root)
+        done = history.apply_withdrawals(root)
+        _list_anew(root)
+        return done
 
 
 def restore(home: Path, dataset: str) -> bool:
@@ -889,6 +928,8 @@ def _verify(building: Path, builds: Sequence[Build], document: Mapping[str, Any]
                 texts = build.dataset.approval.disclosure.texts
                 findings += scan_changes(building, path, schema, frozenset(quantities), texts)
             wrong += [f"dataset {build.dataset.id}: {finding}" for finding in findings]
+            plain = next(building / file.path for file in table.files if file.format == "csv")
+            wrong += _csvw_errors(plain, build.dataset.id)
         wrong += _frictionless_errors(building / build.dataset.id / "datapackage.json", build.dataset.id)
     _refuse(wrong)
 
@@ -934,6 +975,18 @@ def _frictionless_errors(path: Path, dataset: str) -> list[str]:
     return [
         f"dataset {dataset}: not valid by Frictionless: {name} ({count} times)"
         for name, count in errors.items()
+    ]
+
+
+def _csvw_errors(path: Path, dataset: str) -> list[str]:
+    """Return whether a CSV breaks what its description for the web says, without the notes: they repeat cell values."""
+    import csvw
+
+    described = csvw.CSVW(f"{path}-metadata.json", validate=True)
+    if described.is_valid:
+        return []
+    return [
+        f"dataset {dataset}: {path.name} is not valid as CSV on the Web ({len(described.warnings)} notes)"
     ]
 
 

@@ -13,6 +13,7 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -439,11 +440,37 @@ def write_pages(folder: Path, builds: Sequence[Build], document: Mapping[str, An
     _Site(folder, builds, document, address).write()
 
 
-class _Site:
-    """The pages of one release."""
+def rewrite_lists(
+    folder: Path, builds: Sequence[Build], document: Mapping[str, Any], address: str, aside: Path
+) -> None:
+    """Make anew what lists datasets, in the release at `folder` that readers see: pages, feeds, sitemap.
 
-    def __init__(self, folder: Path, builds: Sequence[Build], document: Mapping[str, Any], address: str):
-        self.folder, self.document = folder, document
+    They are written to the folder `aside`, on the same disk, and each then takes the place of the old one at once.
+    """
+    site = _Site(folder, builds, document, address, aside)
+    site.write_lists()
+    new = {path.relative_to(aside) for path in aside.rglob("*") if path.is_file()}
+    for path in sorted(new):
+        (aside / path).replace(folder / path)
+    for place in (PAGES["list"].vi, PAGES["list"].en):
+        # Values of filters that no dataset has any more.
+        for page in (folder / place).glob("*/index.html"):
+            if page.relative_to(folder) not in new:
+                shutil.rmtree(page.parent)
+
+
+class _Site:
+    """The pages of one release, written into `out`: the release itself where nothing else is said."""
+
+    def __init__(
+        self,
+        folder: Path,
+        builds: Sequence[Build],
+        document: Mapping[str, Any],
+        address: str,
+        out: Path | None = None,
+    ):
+        self.folder, self.document, self.out = folder, document, out or folder
         self.edition = Edition(document["number"], datetime.fromisoformat(document["created_at"]), address)
         self.portal: Portal = read_portal(PORTAL)
         self.shown = [Shown(build, folder, document) for build in builds]
@@ -486,6 +513,17 @@ class _Site:
 
     def write(self) -> None:
         """Write every page, the feeds, and what search engines ask for."""
+        self.write_lists()
+        for language in LANGUAGES:
+            for shown in self.shown:
+                place = Text(f"{shown.id}/", f"{shown.id}/en/")
+                machine = json.loads(
+                    (self.folder / shown.id / "schema-org.jsonld").read_text(encoding="utf-8")
+                )
+                self._page("dataset.html", place, language, shown=shown, machine=machine)
+
+    def write_lists(self) -> None:
+        """Write all but the pages of single datasets."""
         index = self._index()
         for language in LANGUAGES:
             for name in PAGES:
@@ -494,12 +532,6 @@ class _Site:
                 place = Text(*(f"{start}{facet.slug}/" for start in (PAGES["list"].vi, PAGES["list"].en)))
                 listed = [shown for shown in self.shown if facet in shown.facets]
                 self._page("list.html", place, language, chosen=facet, listed=listed)
-            for shown in self.shown:
-                place = Text(f"{shown.id}/", f"{shown.id}/en/")
-                machine = json.loads(
-                    (self.folder / shown.id / "schema-org.jsonld").read_text(encoding="utf-8")
-                )
-                self._page("dataset.html", place, language, shown=shown, machine=machine)
             feed = Text("feed.atom", "en/feed.atom")
             self._write(language.say(feed), "feed.xml", language, feed, updates=self._updates())
         # Shown at any address, however deep, so its links begin at the server's root.
@@ -512,7 +544,7 @@ class _Site:
         )
         self._write("sitemap.xml", "sitemap.xml", VIETNAMESE, Text("", ""), places=self._places())
         robots = f"User-agent: *\nDisallow: {self.environment.globals['top']}/releases/\n\nSitemap: "
-        (self.folder / "robots.txt").write_text(
+        (self.out / "robots.txt").write_text(
             f"{robots}{self.edition.address}/sitemap.xml\n", encoding="utf-8"
         )
 
@@ -551,7 +583,7 @@ class _Site:
             page_of=page_of,
             **values,
         )
-        path = self.folder / target
+        path = self.out / target
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page, encoding="utf-8")
 

@@ -233,7 +233,7 @@ def _report(
         "withheld_cells": int((system.state == WITHHELD).sum()),
         "unprotected_cells": 0,
         "cells_known_from_earlier_releases": told,
-        # See docs/disclosure.md, limits: of these the audit knows pairwise agreement only.
+        # Audited through their common division (system.py).
         "tables_in_a_circle": system.cycles(),
         "linked_groups": proof.groups,
         "largest_linked_group": proof.largest_group,

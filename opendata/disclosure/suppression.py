@@ -215,7 +215,9 @@ def _without_nowhere(system: System) -> list[tuple[np.ndarray, np.ndarray]]:
     holders: dict[int, list[int]] = defaultdict(list)
     for number, (cells, _) in enumerate(system.sums):
         for cell in cells[system.state[cells] == NOWHERE].tolist():
-            holders[cell].append(number)
+            of, levels, _ = system.keys[cell]
+            if system.common.get(of) != levels:
+                holders[cell].append(number)
     sums = list(system.sums)
     for cell, numbers in holders.items():
         if len(numbers) < 2:

@@ -17,6 +17,8 @@ from itertools import combinations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy.optimize import LinearConstraint, milp
+from scipy.sparse import csr_matrix, hstack, identity
 
 from opendata.disclosure.policy import Count, Dimension, TablePolicy, hierarchies
 
@@ -28,6 +30,8 @@ Codes = tuple[str, ...]
 
 PUBLISHED, WITHHELD, NOWHERE = 0, 1, 2
 MOST_LEVELS = 60
+#: Cells of the common division of tables in a circle; beyond it a solve takes minutes.
+MOST_COMMON = 3_000
 
 
 class DisclosureError(Exception):
@@ -70,27 +74,28 @@ class System:
     tree: _Codes | None = None
     #: Facts of earlier releases that hold for no single cell: (cell, at least).
     at_least: list[tuple[int, int]] = field(default_factory=list)
+    #: The common divisions of tables in a circle, by what they count.
+    common: Mapping[Universe, Levels] = field(default_factory=dict)
     #: Small cells that need no protection: exempt figures alone, or an earlier release, tell as much.
     excused: set[int] = field(default_factory=set)
 
     def cycles(self) -> dict[str, list[str]]:
         """Return, by what they count, the tables whose levels go round in a circle.
 
-        Agencies by month, months by sector, sectors by agency: each two agree where they meet, and the audit knows
-        it; that all three come from one division by all three is more, and it does not know that.
+        Agencies by month, months by sector, sectors by agency: that each two agree where they meet does not say all;
+        they also come from one division by all three, which is nobody's table but is part of the system.
         """
         circles: dict[str, list[str]] = {}
-        for universe in sorted({universe for universe, _ in self.numbers}):
-            tables: dict[frozenset[tuple[str, int]], set[str]] = defaultdict(set)
-            for (number, _), (_, cells) in self.places.items():
-                for of, levels, _ in {(k[0], k[1], ()) for k in (self.keys[c] for c in cells.tolist())}:
-                    if of == universe:
-                        tables[_attributes(levels)].add(self.tables[number].table)
-            if left := _without_ears(list(tables)):
-                named = {
-                    name for edge, names in tables.items() for name in names if any(e <= edge for e in left)
+        for universe, common in self.common.items():
+            circle = set(_in_a_circle({levels for of, levels in self.numbers if of == universe} - {common}))
+            circles[universe[0]] = sorted(
+                {
+                    self.tables[number].table
+                    for (number, _), (_, cells) in self.places.items()
+                    for of, levels in {self.keys[c][:2] for c in cells.tolist()}
+                    if of == universe and levels in circle
                 }
-                circles[universe[0]] = sorted(named)
+            )
         return circles
 
     @property
@@ -251,7 +256,10 @@ def build(tables: Sequence[Counted], told: Iterable[tuple[Universe, Levels]] = (
         present += _present_rows(table, {c.column: places[number, c.column] for c in table.policy.counts})
     sums: list[tuple[np.ndarray, np.ndarray]] = []
     shown = set(made.number)
+    common = {}
     for universe in sorted({universe for universe, _ in shown}):
+        if circle := _in_a_circle({levels for of, levels in shown if of == universe}):
+            common[universe] = _divide_in_common(made, tree, universe, circle)
         # Earlier, coarser counts are sums of today's; finer ones are none of today's cells.
         coarser = {
             levels for of, levels in told
@@ -272,6 +280,7 @@ def build(tables: Sequence[Counted], told: Iterable[tuple[Universe, Levels]] = (
         tables=tables,
         numbers={key: dict(cells) for key, cells in made.number.items()},
         tree=tree,
+        common=common,
     )
 
 
@@ -446,6 +455,82 @@ def _coarsen(tree: _Codes, fine: Levels, coarse: Levels, codes: Codes) -> Codes:
 
 def _say(levels: Levels) -> str:
     return " x ".join(f"{name}.{hierarchies()[name][depth]}" for name, depth in levels)
+
+
+def _in_a_circle(shown: set[Levels]) -> list[Levels]:
+    """Return those of some levels that go round in a circle; none where one division follows from the next."""
+    left = _without_ears([_attributes(levels) for levels in shown])
+    return sorted(levels for levels in shown if any(edge <= _attributes(levels) for edge in left))
+
+
+def _divide_in_common(made: _Builder, tree: _Codes, universe: Universe, circle: Sequence[Levels]) -> Levels:
+    """Add the cells of the division by all that a circle of levels divides by; returns its levels.
+
+    How many dossiers each holds, nobody published: any numbers will do that add up to what is counted, since they
+    are one of the possible worlds, as are those that really are.
+    """
+    finest: dict[str, int] = {}
+    for levels in circle:
+        for name, depth in levels:
+            finest[name] = min(depth, finest.get(name, depth))
+    common = tuple(sorted(finest.items()))
+    joined: list[dict[str, tuple[int, str]]] = [{}]
+    for levels in circle:
+        joined = _join(tree, joined, levels, made.number[universe, levels])
+        if len(joined) > MOST_COMMON:
+            raise DisclosureError(
+                f"The tables of `{universe[0]}` by {'; '.join(_say(one) for one in circle)} go round in a circle, and "
+                f"more than {MOST_COMMON} cells divide it by all of them; publish one of these at a coarser level"
+            )
+    codes = sorted({tuple(at[name][1] for name, _ in common) for at in joined})
+    rows: dict[int, list[int]] = {
+        cell: [] for levels in circle for cell in made.number[universe, levels].values()
+    }
+    for number, fine in enumerate(codes):
+        for levels in circle:
+            rows[made.number[universe, levels][_coarsen(tree, common, levels, fine)]].append(number)
+    held = np.array([made.values[cell] for cell in rows], dtype=float)
+    pairs = [(row, number) for row, numbers in enumerate(rows.values()) for number in numbers]
+    at_row, at_number = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    parts = csr_matrix((np.ones(len(pairs)), (at_row, at_number)), shape=(len(rows), len(codes)))
+    # What one table counts and another does not is left over, as little as can be.
+    matrix = hstack([parts, identity(len(rows))], format="csr")
+    found = milp(
+        c=np.r_[np.zeros(len(codes)), np.ones(len(rows))],
+        constraints=LinearConstraint(matrix, held, held),
+        integrality=np.ones(len(codes) + len(rows)),
+        options={"time_limit": 300.0},
+    )
+    if found.x is None:
+        raise DisclosureError(
+            f"The tables of `{universe[0]}` go round in a circle and no numbers were found that they all add up from "
+            f"({found.message}); publish one of {'; '.join(_say(one) for one in circle)} at a coarser level"
+        )
+    threshold = max(made.threshold[cell] for cell in rows)
+    for fine, value in zip(codes, np.rint(found.x).astype(np.int64).tolist(), strict=False):
+        made.cell(universe, common, fine, value, threshold)
+    return common
+
+
+def _join(
+    tree: _Codes, joined: Sequence[Mapping[str, tuple[int, str]]], levels: Levels, cells: Iterable[Codes]
+) -> list[dict[str, tuple[int, str]]]:
+    """Return each of `joined` (dimension: depth, code) with each cell that agrees where both say something."""
+    seen = dict(joined[0]) if joined else {}
+    shared = {name: max(depth, seen[name][0]) for name, depth in levels if name in seen}
+
+    def key(at: Mapping[str, tuple[int, str]]) -> Codes:
+        return tuple(tree.coarser(name, at[name][1], at[name][0], depth) for name, depth in shared.items())
+
+    matching: dict[Codes, list[dict[str, tuple[int, str]]]] = defaultdict(list)
+    for codes in cells:
+        at = {name: (depth, code) for (name, depth), code in zip(levels, codes, strict=True)}
+        matching[key(at)].append(at)
+    return [
+        {name: min(at[name] for at in (mine, its) if name in at) for name in {**mine, **its}}
+        for mine in joined
+        for its in matching[key(mine)]
+    ]
 
 
 def _attributes(levels: Levels) -> frozenset[tuple[str, int]]:

@@ -7,6 +7,7 @@ the machine, so nothing fails for it (benchmarks/README.md has the last one).
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,3 +81,8 @@ def test_the_year_2024_ends_in_the_published_totals(
     with path.open(encoding="utf-8", newline="") as text:
         visible = sum(int(row["received"] or 0) for row in csv.DictReader(text))
     assert visible + tally["dossiers"] == tally["dossiers_of"] == RECEIVED
+    report = json.loads((path.parents[1] / "disclosure.json").read_text(encoding="utf-8"))
+    print(f"disclosure audit of {len(report['tables'])} tables: {report['seconds']} s")
+    assert report["unprotected_cells"] == 0
+    assert len(report["tables"]) >= 8
+    assert report["seconds"] < 300

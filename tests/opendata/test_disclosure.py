@@ -570,6 +570,61 @@ def test_tables_in_a_circle_are_named() -> None:
     assert build(grid("t", two_by_three())).cycles() == {}
 
 
+def circle(counts: np.ndarray) -> list[Counted]:
+    """Months by agency, quarters by sector, sectors by agency, of two of each; every month in a quarter of its own."""
+    month, quarter, agency, sector = ("2025-01", "2025-04"), ("2025-Q1", "2025-Q2"), ("a", "b"), ("x", "y")
+    pairs = [(i, j) for i in range(2) for j in range(2)]
+
+    def pair(name: str, dims: dict[str, str], codes: list[tuple[str, str]], axis: int) -> Counted:
+        sums = counts.sum(axis=axis)
+        columns = {d: [codes[k][at[k]] for at in pairs] for k, d in enumerate(dims)}
+        return table(name, dims, columns | {"n": [int(sums[at]) for at in pairs]})
+
+    return [
+        pair("by agency", {"month": "time.month"} | AGENCY, [month, agency], 2),
+        pair("by sector", {"quarter": "time.quarter"} | SECTOR, [quarter, sector], 1),
+        pair("agencies", AGENCY | SECTOR, [agency, sector], 0),
+    ]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(0, 2), min_size=8, max_size=8), st.integers(0, 2**12 - 1))
+def test_tables_in_a_circle_are_bounded_as_by_an_attacker_who_tries_every_division(
+    values: list[int], hidden: int
+) -> None:
+    """That each two agree where they meet says less than that all three come from one division by all three."""
+    most = 4
+    whole = np.array(values).reshape(2, 2, 2)
+    tables = circle(whole)
+    system = build(tables)
+    system.present_rows = []
+    places = [cell for number in range(3) for cell in system.places[number, "n"][1].tolist()]
+    for position, cell in enumerate(places):
+        if hidden >> position & 1:
+            system.state[cell] = WITHHELD
+    done = audit(system)
+    worlds = np.indices((most + 1,) * 8, dtype=np.int8).reshape(8, -1).T.reshape(-1, 2, 2, 2)
+    seen_by = np.concatenate([worlds.sum(axis=axis).reshape(-1, 4) for axis in (3, 2, 1)], axis=1)
+    shown = [n for n, cell in enumerate(places) if system.state[cell] == PUBLISHED]
+    possible = seen_by[(seen_by[:, shown] == system.values[places][shown]).all(axis=1)]
+    low, high = possible.min(axis=0), possible.max(axis=0)
+    for cell in done.audited.tolist():
+        at = places.index(cell)
+        assert (cell not in done.failed) == (low[at] <= 1 and high[at] - low[at] >= 3), system.name(cell)
+        if cell in done.failed:
+            assert done.failed[cell].low == low[at]
+            # Where nothing shown holds it, it grows beyond what the attacker tries.
+            assert done.failed[cell].high == high[at] or done.failed[cell].high > most
+
+
+def test_a_circle_too_large_to_divide_in_common_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("opendata.disclosure.system.MOST_COMMON", 7)
+    with pytest.raises(
+        DisclosureError, match=r"go round in a circle, and more than 7 cells .* coarser level"
+    ):
+        build(circle(np.full((2, 2, 2), 5)))
+
+
 def test_rows_of_several_levels_of_a_tree_stand_in_one_table() -> None:
     tree = {"code": {"level": "agency.body", "level_column": "level", "parent_column": "parent"}}
     rows = {

@@ -240,6 +240,40 @@ def test_a_withdrawal_leaves_a_notice_in_every_release(warehouse: Warehouse) -> 
     assert not (root / "releases" / "000002" / "procedures" / "procedures.real.csv").exists()
 
 
+def test_nothing_lists_a_dataset_from_the_moment_it_is_withdrawn(warehouse: Warehouse) -> None:
+    """Filters that only it had are gone, its words are found no more, and the release before stays as it was."""
+    warehouse.publish()
+    warehouse.sql(
+        "update open_data.administrative_units set unit_name = 'Tỉnh khác' where valid_from < '2005-01-01'"
+    )
+    warehouse.publish()
+    title = "Kết quả giải quyết hồ sơ theo tháng"
+    listed = {name for name, data in warehouse.files().items() if title in data.decode("utf-8", "ignore")}
+    assert {"index.html", "danh-muc/index.html", "feed.atom", "release.json"} <= listed
+    old = (warehouse.home / "open-data/releases/000001/index.html").read_bytes()
+    withdraw(warehouse.home, "dossier-results-monthly", OFFICE, REASON)
+
+    files = warehouse.files()
+    left = {
+        name
+        for name, data in files.items()
+        if b"dossier-results-monthly" in data or title in data.decode("utf-8", "ignore")
+    }
+    assert left == {
+        "release.json", "disclosure.json", "dossier-results-monthly/index.html",
+        "dossier-results-monthly/en/index.html",
+        "dossier-results-monthly/withdrawn.json",
+    }  # fmt: skip
+    document = json.loads(files["release.json"])
+    assert document["withdrawn"] == ["dossier-results-monthly"]
+    assert len(document["datasets"]) == 3
+    assert "3 bộ dữ liệu" in files["index.html"].decode()
+    assert "danh-muc/place-82/index.html" not in files
+    assert not [name for name in files if "/." in name or name.startswith(".")]
+    assert (warehouse.home / "open-data/releases/000001/index.html").read_bytes() == old
+    assert not list((warehouse.home / "open-data/releases").glob(".*"))
+
+
 def test_a_withdrawal_killed_half_way_is_finished_by_the_next_release(warehouse: Warehouse) -> None:
     warehouse.publish()
     root = warehouse.home / "open-data"

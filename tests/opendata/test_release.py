@@ -186,6 +186,17 @@ def test_a_last_period_with_provisional_rows_is_known(provisional: str | None, t
     assert seen.whole_until() == (date(2025, 6, 30) if told else date(2025, 7, 31))
 
 
+def test_a_code_outside_its_list_stops_the_release_by_both_standards(warehouse: Warehouse) -> None:
+    """Neither message repeats what stands in the cell."""
+    warehouse.sql("update open_data.administrative_units set level = 'tỉnh lẻ' where unit_code = '28249'")
+    with pytest.raises(ReleaseError) as refused:
+        warehouse.publish()
+    told = str(refused.value)
+    assert "administrative-units-csv: constraint-error in column level (1 times)" in told
+    assert "administrative-units.real.csv is not valid as CSV on the Web" in told
+    assert "tỉnh lẻ" not in told
+
+
 def test_a_dataset_that_is_declared_no_more_is_told_until_it_is_withdrawn(warehouse: Warehouse) -> None:
     warehouse.publish()
     before = warehouse.files()
