@@ -1,17 +1,39 @@
 {#-
-  Overdue as form II.06a counts it: by calendar date, not by hour.
+  First day on which a dossier is past its due day: by calendar date, not by hour. Whatever calls a dossier late in facts,
+  form II.06a, operations centre and lists comes from here. Null without a due day.
+  Source: counting rules of form II.06a, section 3.4 (trước hạn <, đúng hạn = or no due day, quá hạn >).
+-#}
+{% macro first_day_past_due(due_date) -%}
+    ({{ due_date }} + 1)
+{%- endmacro %}
+
+
+{#- Whether a day comes after the due day; null where either is not known. -#}
+{% macro is_past_due(due_date, day) -%}
+    ({{ day }} >= {{ first_day_past_due(due_date) }})
+{%- endmacro %}
+
+
+{#-
+  Whether a dossier that is open at the end of a day is overdue then; waiting for the applicant's papers counts as in
+  time, and so does whatever has no due day.
+-#}
+{% macro is_overdue_while_open(is_waiting, due_date, day) -%}
+    coalesce({{ is_past_due(due_date, day) }} and not {{ is_waiting }}, false)
+{%- endmacro %}
+
+
+{#-
+  Overdue as form II.06a counts it.
   Finished: late when the day it ended comes after the due day; no due day means on time; withdrawn means on time.
-  Still open: late when the as-of day comes after the due day; waiting for the applicant's papers (status 5) counts as
-  in time. Not received: never late.
+  Still open: late when the as-of day comes after the due day, unless it waits for papers. Not received: never late.
   Null: finished, but the source does not say when.
-  Source: counting rules of form II.06a (trước hạn <, đúng hạn = or no due day, quá hạn >).
 -#}
 {% macro is_overdue_by_calendar_date(report_group, status_code, completed_date, due_date, as_of_date) -%}
     case
         when {{ report_group }} in ('withdrawn', 'not_received') or {{ due_date }} is null then false
-        when {{ report_group }} = 'resolved' then {{ completed_date }} > {{ due_date }}
-        when {{ is_waiting_for_papers(status_code) }} then false
-        else {{ as_of_date }} > {{ due_date }}
+        when {{ report_group }} = 'resolved' then {{ is_past_due(due_date, completed_date) }}
+        else {{ is_overdue_while_open("coalesce(" ~ is_waiting_for_papers(status_code) ~ ", false)", due_date, as_of_date) }}
     end
 {%- endmacro %}
 

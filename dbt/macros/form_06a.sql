@@ -37,9 +37,9 @@
 {#- Resolved: early before the due day; on time on it, without one, or withdrawn (trả lại, xin rút); late after it. -#}
 {% macro outcome_in_form_06a(report_group, completed_date, due_date) -%}
     case
-        when {{ report_group }} = 'withdrawn' or {{ due_date }} is null or {{ completed_date }} = {{ due_date }}
-            then 'on_time'
+        when {{ report_group }} = 'withdrawn' or {{ due_date }} is null then 'on_time'
         when {{ completed_date }} < {{ due_date }} then 'early'
+        when not {{ is_past_due(due_date, completed_date) }} then 'on_time'
         else 'overdue'
     end
 {%- endmacro %}

@@ -12,7 +12,7 @@ with holding as (
 
     select
         *,
-        case when due_date is not null then greatest(since_date, due_date + 1) end as late_from
+        case when due_date is not null then greatest(since_date, {{ first_day_past_due('due_date') }}) end as late_from
     from {{ ref('int_dossiers__holding') }}
     where {{ is_of_a_changed_month('received_month') }}
 

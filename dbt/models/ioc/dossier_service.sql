@@ -119,7 +119,7 @@ judged as (
         coalesce(placed.received_date between span.span_start and span.as_of_date, false) as is_received,
         coalesce(placed.end_date between span.span_start and span.as_of_date, false) as is_resolved,
         {{ is_open_at_the_end_of('span.as_of_date', 'placed.since_date', 'placed.left_date') }} as is_open,
-        coalesce(placed.due_date < span.as_of_date and not dossier.is_waiting, false) as is_late,
+        {{ is_overdue_while_open('dossier.is_waiting', 'placed.due_date', 'span.as_of_date') }} as is_late,
         coalesce({{ is_due_soon('placed.due_date', 'span.as_of_date') }}, false) as is_due_soon,
         dossier.is_online,
         dossier.has_fee,

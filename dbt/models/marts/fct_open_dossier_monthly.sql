@@ -52,7 +52,7 @@ open_then as (
         holding.sector_name,
         holding.origin,
         holding.since_date,
-        holding.due_date < month_end.judged_date as is_past_due,
+        holding.due_date,
         exists(
             select 1
             from {{ ref('fct_dossier_status_history') }} as history
@@ -77,7 +77,9 @@ select
     agency_code,
     sector_name,
     count(*)::integer as open_dossiers,
-    (count(*) filter (where is_past_due and not is_waiting))::integer as open_overdue,
+    (
+        count(*) filter (where {{ is_overdue_while_open('is_waiting', 'due_date', 'judged_date') }})
+    )::integer as open_overdue,
     (count(*) filter (where is_waiting))::integer as waiting_for_papers,
     min(since_date) as oldest_since_date,
     origin

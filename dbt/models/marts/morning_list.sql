@@ -13,17 +13,6 @@ with as_of as (
 
 ),
 
--- Who has it now: the last handover says, else the record.
-holder as (
-
-    select distinct on (dossier_key)
-        dossier_key,
-        coalesce(to_agency_code, '{{ var("unknown_code") }}') as agency_code
-    from {{ ref('fct_handover') }}
-    order by dossier_key asc, handover_no desc
-
-),
-
 listed as (
 
     select
@@ -63,7 +52,7 @@ listed as (
 )
 
 select
-    coalesce(holder.agency_code, listed.responsible_agency_code) as agency_code,
+    {{ responsible_agency_of_now('listed') }} as agency_code,
     as_of.as_of_date,
     listed.list_kind,
     listed.list_no,
@@ -74,20 +63,13 @@ select
     listed.status_code,
     listed.due_date,
     case when listed.list_kind <> 'wrong_data' then listed.due_date - as_of.as_of_date end as days_left,
-    current_step.agency_code as officer_unit_code,
+    {{ officer_unit_of_now('listed') }} as officer_unit_code,
     unit.agency_name as officer_unit_name,
     listed.reason,
     listed.reason_vi,
     listed.origin
 from listed
 cross join as_of
-left join holder on listed.dossier_key = holder.dossier_key
+{{ join_officer_unit_of_now('listed') }}
 left join {{ ref('dim_procedure') }} as known_procedure on listed.procedure_code = known_procedure.procedure_code
-left join lateral (
-    select step.agency_code
-    from {{ ref('fct_dossier_step') }} as step
-    where listed.dossier_key = step.dossier_key and step.is_current_record
-    order by step.step_no desc
-    limit 1
-) as current_step on true
-left join {{ ref('dim_agency') }} as unit on current_step.agency_code = unit.agency_code
+left join {{ ref('dim_agency') }} as unit on {{ officer_unit_of_now('listed') }} = unit.agency_code
