@@ -343,7 +343,10 @@ def _by_kind(data: pa.Table, coded: set[str], words: Words) -> list[Chart]:
     by = max(suited, key=lambda name: (name in coded, kinds[name]))
     counted = sorted(pc.value_counts(data[by].drop_null()).to_pylist(), key=lambda row: -row["counts"])
     rows = tuple((str(row["values"]), (float(row["counts"]),)) for row in counted)
-    return [Chart("bars", _by(ROWS, words[by]), None, (ROWS,), rows, by=by)]
+    title = _by(ROWS, words[by])
+    if pa.types.is_boolean(data.schema.field(by).type):
+        title = Text(f"{ROWS.vi}: {words[by].vi}", f"{ROWS.en}: {words[by].en}")
+    return [Chart("bars", title, None, (ROWS,), rows, by=by)]
 
 
 def _tiles(
@@ -559,7 +562,8 @@ def _short(text: str, most: int) -> str:
 
 def labelled(chart: Chart, codes: Mapping[str, Mapping[str, Text]], language: Language) -> Chart:
     """Return the chart with the codes of bars in words, where its dictionary has them."""
-    known = {value: language.say(label) for value, label in codes.get(chart.by, {}).items()}
+    known = {"True": language.t("có", "yes"), "False": language.t("không", "no")}
+    known |= {value: language.say(label) for value, label in codes.get(chart.by, {}).items()}
     rows = tuple((known.get(label, label), values) for label, values in chart.rows)
     parts = frozenset((known.get(label, label), series) for label, series in chart.parts)
     return replace(chart, rows=rows, parts=parts)

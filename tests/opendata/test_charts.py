@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from opendata.catalogue import Column, Text
-from opendata.charts import Chart, choose, draw, nice_steps
+from opendata.charts import Chart, choose, draw, labelled, nice_steps
 from opendata.words import ENGLISH, VIETNAMESE
 
 
@@ -225,6 +225,14 @@ def test_scores_are_not_added_up(tmp_path: Path) -> None:
     assert [chart.kind for chart in choose(made, tmp_path)] == ["bars"]
     made.columns[1] = Column("score", "bigint", Text("", ""), "point")
     assert choose(made, tmp_path) == [], "no names to rank"
+
+
+def test_yes_and_no_are_words(tmp_path: Path) -> None:
+    made = table(tmp_path, {"is_working_day": [True, True, False]}, (), ("is_working_day",))
+    (chart,) = choose(made, tmp_path)
+    assert chart.title.vi == "Số dòng: is_working_day"
+    assert labelled(chart, {}, VIETNAMESE).rows == (("có", (2,)), ("không", (1,)))
+    assert labelled(chart, {}, ENGLISH).rows == (("yes", (2,)), ("no", (1,)))
 
 
 def test_names_in_a_picture_are_text(tmp_path: Path) -> None:

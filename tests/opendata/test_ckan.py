@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -134,6 +135,42 @@ def test_errors_and_half_answers_double_nothing(
     held = show(catalogue, "procedures")
     assert len(held["resources"]) == 5
     assert len({resource["name"] for resource in held["resources"]}) == 5
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize(
+    "fault", [{"fault": "status", "status": 500}, {"fault": "truncate"}, {"fault": "drop_connection"}]
+)
+def test_an_error_at_any_call_of_a_push_leaves_the_catalogue_whole(
+    warehouse: Warehouse, catalogue: Sandbox, fault: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call of a push fails once, at the first, the second, until there is no such call any more."""
+    warehouse.publish()
+    ckan.push(warehouse.current, catalogue.base_url, KEY, only="procedures")
+    ours, call, at = RemoteCKAN(catalogue.base_url, apikey=KEY), ckan._call, 0
+    calls: list[str] = []
+
+    def counted(there: RemoteCKAN, action: str, **given: Any) -> Any:
+        calls.append(action)
+        if len(calls) == at:
+            catalogue.fault(**fault, calls=1)
+        return call(there, action, **given)
+
+    monkeypatch.setattr(ckan, "_call", counted)
+    while len(calls) >= at:
+        at += 1
+        for resource in show(catalogue, "procedures")["resources"]:
+            ours.call_action("resource_delete", {"id": resource["id"]})
+        calls.clear()
+        # An answer lost after the last change is found done when it is tried again.
+        done = ckan.push(warehouse.current, catalogue.base_url, KEY, only="procedures").done
+        assert done["procedures"] in ("updated", "unchanged")
+        held = show(catalogue, "procedures")
+        assert held["state"] == "active"
+        assert sorted(resource["name"] for resource in held["resources"]) == sorted(
+            f"procedures-{kind}" for kind in ("csv", "excel-csv", "jsonl", "parquet", "xlsx")
+        )
+    assert at > 9
 
 
 def test_a_catalogue_that_stays_ill_is_told_and_shows_nothing_half_done(

@@ -23,9 +23,13 @@ from xml.etree import ElementTree
 import duckdb
 import pyarrow.parquet as pq
 import pytest
+import requests
 from openpyxl import load_workbook
+from rdflib import Graph
+from rdflib.namespace import DCAT
 
 from opendata.catalogue import CatalogueError
+from opendata.dcat import SPDX
 from opendata.files import neutralise_formulas
 from opendata.site import RESERVED, read_planned
 from opendata.words import FREQUENCIES, THEMES, VIETNAMESE, fold
@@ -440,6 +444,28 @@ def snippet(warehouse: Warehouse, dataset: str, program: str) -> str:
 
 
 DATASETS = ("administrative-units", "dossier-results-monthly", "procedures", "service-index-766")
+
+
+def test_a_harvester_finds_every_page_and_file_that_the_catalogue_names(served: Warehouse) -> None:
+    """Over HTTP from the address for harvesters, with the types it asks for; sizes and checksums are as recorded."""
+    start = json.loads(served.files()["procedures/datapackage.json"])["homepage"].split("/latest/")[0]
+    types = {"ttl": "text/turtle", "jsonld": "application/ld+json", "rdf": "application/rdf+xml"}
+    for ending, kind in types.items():
+        answer = requests.get(f"{start}/latest/catalog.{ending}", timeout=10)
+        assert answer.headers["Content-Type"].split(";")[0] == kind
+        graph = Graph().parse(data=answer.content, format=kind)
+        assert len(set(graph.objects(None, DCAT.dataset))) == 4
+    pages = {str(page) for name in (DCAT.landingPage, DCAT.accessURL) for page in graph.objects(None, name)}
+    assert len(pages) >= 4
+    for page in pages:
+        assert requests.get(page, timeout=10).status_code == 200, page
+    files = list(graph.subject_objects(DCAT.downloadURL))
+    assert len(files) == 25
+    for distribution, address in files:
+        data = requests.get(str(address), timeout=10).content
+        assert len(data) == int(str(graph.value(distribution, DCAT.byteSize)))
+        checksum = graph.value(graph.value(distribution, SPDX.checksum), SPDX.checksumValue)
+        assert hashlib.sha256(data).hexdigest() == str(checksum)
 
 
 def test_the_example_for_python_runs_as_it_stands_on_the_page(
