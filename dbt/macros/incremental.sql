@@ -88,3 +88,16 @@
         where detail.dossier_key = dossier.dossier_key
     {% endif %}
 {%- endmacro %}
+
+
+{#- Relations of earlier versions that no model makes any more. -#}
+{% macro drop_relations_of_earlier_versions() -%}
+    {% if execute and flags.WHICH in ('run', 'build') %}
+        {% for name in ['int_service_index__judged'] %}
+            {% set left_over = adapter.get_relation(target.database, 'intermediate', name) %}
+            {% if left_over is not none %}
+                {% do adapter.drop_relation(left_over) %}
+            {% endif %}
+        {% endfor %}
+    {% endif %}
+{%- endmacro %}

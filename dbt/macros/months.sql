@@ -5,6 +5,12 @@
 -#}
 
 
+{#- The model, and which text of it: rows that another text made are not what this one would make. -#}
+{% macro name_and_version() -%}
+    {{ this.identifier }}@{{ local_md5(model.raw_code) if model is defined }}
+{%- endmacro %}
+
+
 {#- Months of receipt that differ from what this model was made of; as rows of one column, received_month. -#}
 {% macro changed_months(months) -%}
     (
@@ -15,7 +21,7 @@
                 received_month,
                 month_fingerprint
             from {{ ref('int_dossiers__month_made') }}
-            where model_name = '{{ this.identifier }}'
+            where model_name = '{{ name_and_version() }}'
         ) as month_made on month_now.received_month = month_made.received_month
         where month_now.month_fingerprint is distinct from month_made.month_fingerprint
     )
@@ -46,10 +52,10 @@
 
 {#- In the model's own transaction: of which state of the months the model is made now. -#}
 {% macro remember_months(months) -%}
-    delete from {{ ref('int_dossiers__month_made') }} where model_name = '{{ this.identifier }}';
+    delete from {{ ref('int_dossiers__month_made') }} where split_part(model_name, '@', 1) = '{{ this.identifier }}';
     insert into {{ ref('int_dossiers__month_made') }} (model_name, received_month, month_fingerprint)
     select
-        '{{ this.identifier }}',
+        '{{ name_and_version() }}',
         received_month,
         month_fingerprint
     from {{ ref(months) }}
@@ -120,12 +126,12 @@
 {%- endmacro %}
 
 
-{#- A table that an earlier version made whole each time knows of no months: its rows go once, and are made anew. -#}
+{#- What an earlier text of the model made, or one that knew of no months, goes once and is made anew. -#}
 {% macro delete_rows_of_an_earlier_version() -%}
     {% if is_incremental() %}
         delete from {{ this }}
         where not exists (
-            select 1 from {{ ref('int_dossiers__month_made') }} where model_name = '{{ this.identifier }}'
+            select 1 from {{ ref('int_dossiers__month_made') }} where model_name = '{{ name_and_version() }}'
         )
     {% endif %}
 {%- endmacro %}

@@ -43,9 +43,16 @@
 {%- endmacro %}
 
 
+{#- Whether the lists answer for a day. Before it an answer is what they say of their first day, and is marked so. -#}
+{% macro are_communes_known_on(day) -%}
+    ({{ day }} >= '{{ var("administrative_units_known_from") }}'::date)
+{%- endmacro %}
+
+
 {#-
   Join condition: the comparable area of the commune a code meant on a day. The same five digits may stand for an old
-  and a new commune of different extent, so the day decides which of the two is meant.
+  and a new commune of different extent, so the day decides which of the two is meant. Whoever shows the area of a day
+  before the lists begin says so (are_communes_known_on).
 -#}
 {% macro comparable_area_of(area, commune_code, day) -%}
     {{ area }}.commune_code = {{ commune_code }}

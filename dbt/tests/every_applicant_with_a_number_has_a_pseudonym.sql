@@ -2,4 +2,6 @@
 select fact.dossier_key
 from {{ ref('fct_dossier') }} as fact
 inner join {{ ref('int_dossiers__one_per_dossier') }} as dossier on fact.dossier_key = dossier.dossier_key
-where fact.applicant_pseudonym is distinct from dossier.applicant_pseudonym
+where
+    {{ is_written_since_tested('fact.load_number') }}
+    and fact.applicant_pseudonym is distinct from dossier.applicant_pseudonym

@@ -1,12 +1,20 @@
 -- A dossier is with one agency at a time, without a gap, from its receipt (or its arrival from a system that the
 -- warehouse does not hold) to its end.
-with holding as (
+with fact as (
+
+    select * from {{ ref('fct_dossier') }}
+    where {{ is_written_since_tested('load_number') }}
+
+),
+
+holding as (
 
     select
-        *,
-        lag(left_date) over (partition by dossier_key order by holding_no) as before_left_date,
-        lead(since_date) over (partition by dossier_key order by holding_no) as next_since_date
-    from {{ ref('int_dossiers__holding') }}
+        held.*,
+        lag(held.left_date) over (partition by held.dossier_key order by held.holding_no) as before_left_date,
+        lead(held.since_date) over (partition by held.dossier_key order by held.holding_no) as next_since_date
+    from fact
+    inner join {{ ref('int_dossiers__holding') }} as held on fact.dossier_key = held.dossier_key
 
 ),
 
@@ -33,7 +41,7 @@ union all
 select
     coalesce(fact.dossier_key, last_holding.dossier_key) as dossier_key,
     'not with who decides' as what
-from {{ ref('fct_dossier') }} as fact
+from fact
 full join last_holding on fact.dossier_key = last_holding.dossier_key
 where
     -- One that no later system holds stays under the code of the abolished body there.

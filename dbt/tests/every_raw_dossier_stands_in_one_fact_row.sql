@@ -1,10 +1,18 @@
 -- Nothing is lost and nothing counts twice: each raw record leads through its link to exactly one dossier,
 -- but for those that their source has deleted.
+with changed as (
+
+    select * from {{ records_changed_since_tested() }} as record
+
+)
+
 select
     dossier.source_code,
     dossier.dossier_id,
     count(fact.dossier_key) as fact_rows
-from {{ ref('stg_dossiers__dossier') }} as dossier
+from changed
+inner join {{ ref('stg_dossiers__dossier') }} as dossier
+    on changed.source_code = dossier.source_code and changed.dossier_id = dossier.dossier_id
 left join {{ ref('int_dossiers__record') }} as link
     on dossier.source_code = link.source_code and dossier.dossier_id = link.dossier_id
 left join {{ ref('fct_dossier') }} as fact

@@ -1,6 +1,12 @@
 -- The form's months say what the dossiers and handovers say when counted one by one: received and resolved over the
 -- whole warehouse, handed over by agency, open and overdue by agency and sector at each month's end.
-with as_of as (
+with since as (
+
+    select {{ first_day_not_tested() }} as first_day
+
+),
+
+as_of as (
 
     select as_of_date from {{ ref('int_loads__as_of') }}
 
@@ -9,7 +15,8 @@ with as_of as (
 form as (
 
     select * from {{ ref('fct_form_06a') }}
-    where period_kind = 'month' and closing = 'calendar'
+    cross join since
+    where period_kind = 'month' and closing = 'calendar' and period_end >= since.first_day
 
 ),
 
@@ -40,7 +47,9 @@ counted as (
         0 as by_form
     from dossier
     cross join as_of
-    where not dossier.is_from_outside and dossier.received_date <= as_of.as_of_date
+    cross join since
+    where
+        not dossier.is_from_outside and dossier.received_date between since.first_day and as_of.as_of_date
     group by to_char(dossier.received_date, 'YYYY-MM')
     union all
     select
@@ -58,7 +67,10 @@ counted as (
         0 as by_form
     from dossier
     cross join as_of
-    where dossier.report_group in ('resolved', 'withdrawn') and dossier.ended_date <= as_of.as_of_date
+    cross join since
+    where
+        dossier.report_group in ('resolved', 'withdrawn')
+        and dossier.ended_date between since.first_day and as_of.as_of_date
     group by to_char(dossier.ended_date, 'YYYY-MM')
     union all
     select
@@ -76,7 +88,10 @@ counted as (
         0 as by_form
     from {{ ref('fct_handover') }} as handover
     cross join as_of
-    where handover.from_agency_code is not null and handover.handover_date <= as_of.as_of_date
+    cross join since
+    where
+        handover.from_agency_code is not null
+        and handover.handover_date between since.first_day and as_of.as_of_date
     group by handover.from_agency_code, to_char(handover.handover_date, 'YYYY-MM')
     union all
     select
@@ -96,7 +111,8 @@ counted as (
         0 as by_form
     from {{ ref('fct_handover') }} as handover
     cross join as_of
-    where handover.handover_date <= as_of.as_of_date
+    cross join since
+    where handover.handover_date between since.first_day and as_of.as_of_date
     group by handover.to_agency_code, to_char(handover.handover_date, 'YYYY-MM')
     union all
     select
@@ -114,6 +130,8 @@ counted as (
         open_dossiers as by_hand,
         0 as by_form
     from {{ ref('fct_open_dossier_monthly') }}
+    cross join since
+    where judged_date >= since.first_day
     union all
     select
         'open' as what,
@@ -128,6 +146,8 @@ counted as (
         open_overdue as by_hand,
         0 as by_form
     from {{ ref('fct_open_dossier_monthly') }}
+    cross join since
+    where judged_date >= since.first_day
     union all
     select
         'overdue' as what,

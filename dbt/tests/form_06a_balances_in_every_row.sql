@@ -3,6 +3,7 @@
 with form as (
 
     select * from {{ ref('fct_form_06a') }}
+    where period_end >= {{ first_day_not_tested() }} - 1
 
 ),
 

@@ -1,19 +1,29 @@
 -- Every paper and fee whose dossier is known stands in its fact, and none that vanished from raw is left there.
-with part as (
+with changed as (
+
+    select * from {{ records_changed_since_tested() }} as record
+
+),
+
+part as (
 
     select
         'paper' as kind,
-        source_code,
-        dossier_id,
-        paper_no as part_no
-    from {{ ref('stg_dossiers__paper') }}
+        paper.source_code,
+        paper.dossier_id,
+        paper.paper_no as part_no
+    from changed
+    inner join {{ ref('stg_dossiers__paper') }} as paper
+        on changed.source_code = paper.source_code and changed.dossier_id = paper.dossier_id
     union all
     select
         'fee' as kind,
-        source_code,
-        dossier_id,
-        fee_no as part_no
-    from {{ ref('stg_dossiers__fee') }}
+        fee.source_code,
+        fee.dossier_id,
+        fee.fee_no as part_no
+    from changed
+    inner join {{ ref('stg_dossiers__fee') }} as fee
+        on changed.source_code = fee.source_code and changed.dossier_id = fee.dossier_id
 
 ),
 
@@ -33,17 +43,21 @@ fact as (
 
     select
         'paper' as kind,
-        source_code,
-        dossier_id,
-        paper_no as part_no
-    from {{ ref('fct_dossier_paper') }}
+        paper.source_code,
+        paper.dossier_id,
+        paper.paper_no as part_no
+    from changed
+    inner join {{ ref('fct_dossier_paper') }} as paper
+        on changed.source_code = paper.source_code and changed.dossier_id = paper.dossier_id
     union all
     select
         'fee' as kind,
-        source_code,
-        dossier_id,
-        fee_no as part_no
-    from {{ ref('fct_dossier_fee') }}
+        fee.source_code,
+        fee.dossier_id,
+        fee.fee_no as part_no
+    from changed
+    inner join {{ ref('fct_dossier_fee') }} as fee
+        on changed.source_code = fee.source_code and changed.dossier_id = fee.dossier_id
 
 )
 

@@ -7,5 +7,8 @@ inner join {{ ref('int_dossiers__record') }} as link on fact.dossier_key = link.
 inner join {{ ref('stg_dossiers__dossier') }} as dossier
     on link.source_code = dossier.source_code and link.dossier_id = dossier.dossier_id
 where
-    fact.origin not in ('real', 'simulated')
-    or (dossier.origin = 'simulated' and fact.origin <> 'simulated')
+    {{ is_written_since_tested('fact.load_number') }}
+    and (
+        fact.origin not in ('real', 'simulated')
+        or (dossier.origin = 'simulated' and fact.origin <> 'simulated')
+    )

@@ -34,14 +34,15 @@ from vault.client import VaultClient
 pytestmark = [pytest.mark.prove, pytest.mark.timeout(3600)]
 OLD, NEW = "igate_tien_giang", "igate_dong_thap"
 #: Columns that say which load or build wrote a row, not what it says.
-_WRITTEN = {"load_number", "linked_in_load", "month_fingerprint"}
+_WRITTEN = {"load_number", "linked_in_load", "month_fingerprint", "period_fingerprint"}
 #: Models that keep rows from build to build; what they hold must be what a full refresh would give them.
 KEPT = (
     "marts.fct_dossier", "marts.fct_dossier_step", "marts.fct_dossier_paper", "marts.fct_dossier_fee",
     "marts.fct_dossier_status_history", "marts.fct_handover", "marts.fct_service_index_dossier",
     "marts.fct_form_06a", "marts.fct_open_dossier_monthly", "marts.fct_received_by_area_monthly",
     "intermediate.int_dossiers__record", "intermediate.int_dossiers__holding", "intermediate.int_form_06a__daily",
-    "intermediate.int_service_index__clause_month",
+    "intermediate.int_dossiers__happened",
+    "intermediate.int_service_index__clause_month", "intermediate.int_service_index__counted_total",
 )  # fmt: skip
 
 

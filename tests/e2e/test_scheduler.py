@@ -85,6 +85,15 @@ def test_the_published_site_shows_the_simulated_origin(up: Installation) -> None
     assert "DỮ LIỆU MÔ PHỎNG" in page.text
 
 
+def test_the_portals_own_points_are_reproduced_for_every_unit_it_published(up: Installation) -> None:
+    # The province, its agencies and communes; dbt's own test compares, and would be content with no row.
+    assert up.rows(
+        "select count(distinct department_id), count(*) filter (where difference <> 0 or difference is null) "
+        "from marts.fct_service_index_score where counted_by = 'portal' and origin = 'real' "
+        "and indicator_code = 'PROGRESS_ON_TIME' and published_score is not null"
+    ) == [(164, 0)]
+
+
 def test_the_cookbook_answers_an_analyst(up: Installation) -> None:
     # Of a day's dossiers none need lie in the commune of the example, and nobody is checked without an agreement.
     may_be_empty = {"3", "10"}

@@ -102,6 +102,25 @@ def test_every_cell_stands_where_the_official_form_has_it(counted, tmp_path):
     assert found.max_row == 12
 
 
+def test_a_period_that_closes_on_the_14th_says_its_days(counted, tmp_path):
+    put(
+        counted, "fct_form_06a", agency_code="H20.44", sector_name="Hộ tịch", origin="real",
+        period="2025-Q3", closing="administrative", period_kind="quarter", period_start=dt.date(2025, 6, 15),
+        period_end=dt.date(2025, 9, 14), judged_date=dt.date(2025, 9, 14), covered_days=92,
+        **dict(zip(forms.COUNTS, COUNTS, strict=True)),
+    )  # fmt: skip
+    path = tmp_path / "form.xlsx"
+    forms.write_06a(forms.form_06a(counted, "H20.44", "2025-Q3", "administrative"), path)
+    found = sheet(path)
+    assert found["D2"].value == "Kỳ báo cáo: quý 3 năm 2025 (chốt ngày 14)"
+    assert found["D3"].value == "(Từ ngày 15/06/2025 đến ngày 14/09/2025)"
+    # The calendar quarter of that name is another form, with other rows.
+    assert [c.value for c in found[10]] == [1, "Hộ tịch", *COUNTS]
+    assert [c.value for c in found[11]] == [None, "TỔNG CỘNG", *COUNTS]
+    with pytest.raises(forms.NoSuchForm, match=r"calendar period '2025-Q3'"):
+        forms.form_06a(counted, "H20.44", "2025-Q3", "calendar")
+
+
 def test_numbered_columns_add_up_as_the_form_says(counted):
     total = forms.form_06a(counted, "H20.44", "2025-07", "calendar").total
     column = dict(enumerate(total, 3))

@@ -19,7 +19,7 @@ unknown as (
             and known_procedure.is_known
     left join {{ ref('dim_agency') }} as agency
         on
-            used.code_kind in ('receiving_agency', 'responsible_agency')
+            used.code_kind in ('receiving_agency', 'responsible_agency', 'step_agency')
             and used.code = agency.agency_code
             and agency.is_known
     where known_procedure.procedure_code is null and agency.agency_code is null

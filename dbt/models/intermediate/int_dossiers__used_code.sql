@@ -9,6 +9,7 @@
 with dossier as (
 
     select
+        fact.dossier_key,
         fact.procedure_code,
         fact.receiving_agency_code,
         fact.responsible_agency_code,
@@ -50,6 +51,19 @@ counted as (
             (received_month, source_code, responsible_agency_code),
             (received_month, source_code, unlisted_commune_code, is_before_known_from)
         )
+    union all
+    select
+        'step_agency' as code_kind,
+        step.agency_code as code,
+        false as is_before_known_from,
+        dossier.source_code,
+        dossier.received_month,
+        count(distinct dossier.dossier_key) as dossier_count,
+        max(step.origin) as origin
+    from dossier
+    inner join {{ ref('fct_dossier_step') }} as step on dossier.dossier_key = step.dossier_key
+    where step.is_current_record
+    group by step.agency_code, dossier.source_code, dossier.received_month
 
 )
 

@@ -1,7 +1,41 @@
--- Our own totals for every indicator, unit and period of which data cover a day: month, quarter, year; each agency and
--- its province. Units are responsible agencies at the receipt, as the portal's: its copy of a dossier names no other.
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        on_schema_change='fail',
+        pre_hook='{{ delete_periods_counted_otherwise() }}',
+        post_hook='{{ analyse_when_new() }}',
+        indexes=[{'columns': ['period']}]
+    )
+}}
 
-with counted as (
+-- Our own totals for every indicator, unit and period of which data cover a day: month, quarter, year; each agency and
+-- its province. A period is counted again where anything that decides of it changed, the passing of days included.
+-- Units are responsible agencies at the receipt, as the portal's: its copy of a dossier names no other.
+
+with period_to_count as (
+
+    select
+        counted_month,
+        period,
+        period_fingerprint
+    from {{ ref('int_service_index__period_month') }}
+    {% if is_incremental() %}
+        where period not in (select made.period from {{ this }} as made)
+    {% endif %}
+
+),
+
+period_state as (
+
+    select distinct
+        period,
+        period_fingerprint
+    from period_to_count
+
+),
+
+counted as (
 
     select
         counted_month,
@@ -14,7 +48,26 @@ with counted as (
         max(origin) as origin,
         max(load_number) as load_number
     from {{ ref('int_service_index__clause_month') }}
+    {% if is_incremental() %}
+        where counted_month in (select period_to_count.counted_month from period_to_count)
+    {% endif %}
     group by counted_month, source_code, department_code, indicator_code, procedure_code
+
+),
+
+-- Of all years: each agency of each system, and what it received.
+received_in_year as (
+
+    select
+        source_code,
+        department_code,
+        extract(year from counted_month) as counted_year,
+        coalesce(sum(dossier_count) filter (where outcome in ('met', 'missed')), 0) as received,
+        max(origin) as origin,
+        max(load_number) as load_number
+    from {{ ref('int_service_index__clause_month') }}
+    where indicator_code = 'DOSSIER_SYNC'
+    group by source_code, department_code, extract(year from counted_month)
 
 ),
 
@@ -30,7 +83,11 @@ open_dossier as (
         max(origin) as origin,
         max(load_number) as load_number
     from {{ ref('fct_service_index_dossier') }}
-    where open_limit_date is not null
+    where
+        open_limit_date is not null
+        {% if is_incremental() %}
+            and counted_month in (select period_to_count.counted_month from period_to_count)
+        {% endif %}
     group by counted_month, first_source_code, responsible_agency_code, open_limit_date
 
 ),
@@ -90,15 +147,13 @@ period as (
         span.first_day,
         (span.first_day + span.length - interval '1 day')::date as last_day
     from month
-    cross join lateral (
-        values
-        (to_char(month.counted_month, 'YYYY-MM'), 12, month.counted_month, interval '1 month'),
-        (
-            to_char(month.counted_month, 'YYYY-"Q"Q'), 4, date_trunc('quarter', month.counted_month)::date,
-            interval '3 months'
-        ),
-        (to_char(month.counted_month, 'YYYY'), 1, date_trunc('year', month.counted_month)::date, interval '1 year')
-    ) as span (period, parts_of_year, first_day, length)
+    cross join
+        lateral (
+            {{ periods_of_the_index('month.counted_month') }}
+        ) as span (period, parts_of_year, first_day, length)
+    {% if is_incremental() %}
+        where span.period in (select period_to_count.period from period_to_count)
+    {% endif %}
 
 ),
 
@@ -113,6 +168,11 @@ department as (
         source_code,
         department_code
     from open_dossier
+    union
+    select distinct
+        source_code,
+        department_code
+    from received_in_year
 
 ),
 
@@ -310,31 +370,29 @@ covered_period as (
 last_year as (
 
     select
-        unit_code,
-        (period::integer + 1)::text as year_after,
-        received
-    from synchronised
-    where period ~ '^[0-9]{4}$'
-
-),
-
-whole as (
-
-    select
-        unit_code,
-        max(origin) as origin,
-        max(load_number) as load_number
-    from total
-    group by unit_code
+        unit.unit_code,
+        (received_in_year.counted_year + 1)::text as year_after,
+        sum(received_in_year.received) as received,
+        max(received_in_year.origin) as origin,
+        max(received_in_year.load_number) as load_number
+    from received_in_year
+    inner join unit
+        on
+            received_in_year.source_code = unit.source_code
+            and received_in_year.department_code = unit.department_code
+    group by unit.unit_code, received_in_year.counted_year
 
 ),
 
 held as (
 
-    select distinct
+    select
         unit_code,
-        period
+        period,
+        max(origin) as origin,
+        max(load_number) as load_number
     from total
+    group by unit_code, period
 
 ),
 
@@ -343,15 +401,14 @@ unit_period as (
 
     select
         covered_period.*,
-        whole.origin,
-        whole.load_number,
+        coalesce(held.origin, last_year.origin) as origin,
+        coalesce(held.load_number, last_year.load_number) as load_number,
         {{ index_received_or_share_of_last_year(
             'synchronised.received', 'last_year.received', 'covered_period.parts_of_year'
         ) }} as received_or_last_year,
         agency.agency_name,
         agency.agency_level
     from covered_period
-    inner join whole on covered_period.unit_code = whole.unit_code
     left join agency on covered_period.unit_code = agency.agency_code
     left join synchronised
         on covered_period.unit_code = synchronised.unit_code and covered_period.period = synchronised.period
@@ -392,15 +449,16 @@ select
         'COVERED_', unit_period.covered_days, '_OF_', unit_period.last_day - unit_period.first_day + 1, '_DAYS'
     ) as data_quality_status,
     indicator.not_counted_because,
-    (as_of.as_of_date + 1)::timestamp at time zone '{{ var("business_time_zone") }}' as captured_at,
     unit_period.origin,
-    unit_period.load_number
+    unit_period.load_number,
+    period_state.period_fingerprint
 from unit_period
 cross join indicator
-cross join as_of
 left join total
     on
         unit_period.unit_code = total.unit_code
         and unit_period.period = total.period
         and indicator.indicator_code = total.indicator_code
 left join by_note on unit_period.unit_code = by_note.unit_code and unit_period.period = by_note.period
+left join period_state
+    on unit_period.period = period_state.period

@@ -25,18 +25,36 @@ span as (
 
 ),
 
+-- Of what ended before the year nothing is shown any more.
+holding as (
+
+    select held.*
+    from {{ ref('int_dossiers__holding') }} as held
+    cross join as_of
+    where held.left_date is null or held.left_date >= date_trunc('year', as_of.as_of_date)
+
+),
+
+held_dossier as (
+
+    select distinct dossier_key from holding
+
+),
+
 with_fee as (
 
-    select distinct dossier_key
-    from {{ ref('fct_dossier_fee') }}
-    where is_current_record and amount_vnd > 0
+    select distinct fee.dossier_key
+    from held_dossier
+    inner join {{ ref('fct_dossier_fee') }} as fee on held_dossier.dossier_key = fee.dossier_key
+    where fee.is_current_record and fee.amount_vnd > 0
 
 ),
 
 waiting as (
 
     select distinct history.dossier_key
-    from {{ ref('fct_dossier_status_history') }} as history
+    from held_dossier
+    inner join {{ ref('fct_dossier_status_history') }} as history on held_dossier.dossier_key = history.dossier_key
     cross join as_of
     where
         {{ is_waiting_for_papers('history.status_code') }}
@@ -55,16 +73,11 @@ dossier as (
         with_fee.dossier_key is not null as has_fee,
         {{ is_paid_online('fact.online_payment_code') }} as is_paid_online,
         waiting.dossier_key is not null as is_waiting
-    from {{ ref('fct_dossier') }} as fact
+    from held_dossier
+    inner join {{ ref('fct_dossier') }} as fact on held_dossier.dossier_key = fact.dossier_key
     left join with_fee on fact.dossier_key = with_fee.dossier_key
     left join waiting on fact.dossier_key = waiting.dossier_key
     where {{ is_counted_in_form_06a('fact.report_group', 'fact.completed_date') }}
-
-),
-
-holding as (
-
-    select * from {{ ref('int_dossiers__holding') }}
 
 ),
 
@@ -74,6 +87,7 @@ placed as (
         'responsible_agency' as place_kind,
         holding.agency_code as place_code,
         null::boolean as is_before_reorganisation,
+        null::boolean as is_place_known,
         holding.dossier_key,
         case when holding.came_by = 'receipt' then holding.since_date end as received_date,
         case when holding.left_by = 'end' then holding.left_date end as end_date,
@@ -87,7 +101,8 @@ placed as (
     select
         'applicant_commune' as place_kind,
         coalesce(dossier.applicant_commune_code, '{{ var("unknown_code") }}') as place_code,
-        dossier.received_date < '{{ var("reorganisation_date") }}'::date as is_before_reorganisation,
+        {{ is_before_reorganisation('dossier.received_date') }} as is_before_reorganisation,
+        {{ are_communes_known_on('dossier.received_date') }} as is_place_known,
         dossier.dossier_key,
         dossier.received_date,
         dossier.end_date,
@@ -114,6 +129,7 @@ judged as (
         placed.place_kind,
         placed.place_code,
         placed.is_before_reorganisation,
+        placed.is_place_known,
         placed.origin,
         placed.outcome,
         coalesce(placed.received_date between span.span_start and span.as_of_date, false) as is_received,
@@ -141,6 +157,7 @@ counted as (
         place_code,
         is_before_reorganisation,
         origin,
+        bool_and(is_place_known) as is_place_known,
         (count(*) filter (where is_received))::integer as received,
         (count(*) filter (where is_resolved))::integer as resolved,
         (count(*) filter (where is_resolved and outcome = 'overdue'))::integer as resolved_overdue,
@@ -173,6 +190,10 @@ select
         else coalesce(unit.unit_name, {{ name_of_unknown_code('counted.place_code') }})
     end as place_name,
     counted.is_before_reorganisation,
+    case
+        when counted.place_kind = 'responsible_agency' then agency.agency_code is not null
+        else unit.unit_key is not null and counted.is_place_known
+    end as is_place_known,
     counted.received,
     counted.resolved,
     counted.resolved_overdue,

@@ -28,7 +28,7 @@ unknown as (
     from {{ ref('int_dossiers__used_code') }} as used
     left join agency on used.code = agency.agency_code
     where
-        used.code_kind in ('receiving_agency', 'responsible_agency')
+        used.code_kind in ('receiving_agency', 'responsible_agency', 'step_agency')
         and agency.agency_code is null
         and used.code <> '{{ var("unknown_code") }}'
     group by used.code

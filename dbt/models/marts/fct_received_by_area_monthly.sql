@@ -1,4 +1,10 @@
-{{ kept_by_month(key='received_by_area_key', month_made="to_date(year_month, 'YYYY-MM')") }}
+{{
+    kept_by_month(
+        key='received_by_area_key',
+        month_made="to_date(year_month, 'YYYY-MM')",
+        new_columns={'is_area_known': 'boolean'}
+    )
+}}
 
 -- The hooks read these only in incremental runs, which dbt does not see when it parses.
 -- depends_on: {{ ref('int_dossiers__month') }}
@@ -26,7 +32,8 @@ placed as (
         dossier.origin,
         coalesce(area.area_code, 'unknown') as area_code,
         coalesce(area.area_name, 'Chưa xác định') as area_name,
-        area.province_code
+        area.province_code,
+        area.area_code is not null and {{ are_communes_known_on('dossier.received_date') }} as is_area_known
     from dossier
     left join {{ ref('dim_comparable_area') }} as area
         on {{ comparable_area_of('area', 'dossier.applicant_commune_code', 'dossier.received_date') }}
@@ -40,6 +47,7 @@ select
     province_code,
     origin,
     year_month || '|' || area_code || '|' || origin as received_by_area_key,
+    bool_and(is_area_known) as is_area_known,
     count(*)::integer as received,
     (count(*) filter (where is_online))::integer as received_online
 from placed

@@ -100,7 +100,7 @@ select
             '|', dossier_key, first_source_code, responsible_agency_code, procedure_code, counted_month, dossier_sync,
             progress_on_time, online_dossier, online_dossier_by_note, online_service_used, payment_service_used,
             payment_dossier, original_result_available, papers_and_result_digitised, reused_digitised_data,
-            synced_with_personal_storage, citizen_data_connected, origin
+            synced_with_personal_storage, citizen_data_connected, open_limit_date, origin
         ), 0
     ) as content_hash
 from final

@@ -2,7 +2,13 @@
 
 -- One model gives the points, whoever counted: totals of another counter join as one more union.
 
-with total as (
+with as_of as (
+
+    select as_of_date from {{ ref('int_loads__as_of') }}
+
+),
+
+total as (
 
     select
         'portal' as counted_by,
@@ -43,10 +49,11 @@ with total as (
         published_score,
         data_quality_status,
         not_counted_because,
-        captured_at,
+        (as_of.as_of_date + 1)::timestamp at time zone '{{ var("business_time_zone") }}' as captured_at,
         origin,
         load_number
     from {{ ref('int_service_index__counted_total') }}
+    cross join as_of
     union all
     select
         'portal_copy' as counted_by,

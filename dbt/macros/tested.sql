@@ -1,0 +1,90 @@
+{#-
+  Which rows a test looks at. What a build leaves alone was tested when it was written: a test that reads a large table
+  whole would take longer with each year. So tests look at what loads changed since all tests last passed in one build;
+  after a full refresh, and where nothing ever passed, at everything.
+-#}
+
+
+{#- Newest load that was there when all tests last passed; 0 where none ever did. -#}
+{% macro load_tested() -%}
+    {%- set mark = adapter.get_relation(target.database, 'intermediate', 'int_loads__tested') if execute else none -%}
+    {%- if mark is none or flags.FULL_REFRESH -%}
+        0
+    {%- else -%}
+        {{ run_query('select coalesce(max(load_number), 0) from ' ~ mark).rows[0][0] }}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- Condition: what a load wrote since then. It is a number, from which PostgreSQL knows how few rows that is. -#}
+{% macro is_written_since_tested(load_number) -%}
+    {{ load_number }} > {{ load_tested() }}
+{%- endmacro %}
+
+
+{#- Dossiers of the sources, by source_code and dossier_id, of which anything was changed or taken back since then. -#}
+{% macro records_changed_since_tested() -%}
+    (
+        select distinct
+            source_code,
+            dossier_id
+        from {{ ref('stg_dossiers__change') }}
+        where {{ is_written_since_tested('load_number') }}
+    )
+{%- endmacro %}
+
+
+{#- First day of the first month of which a dossier was changed since then; what lies before it was tested. -#}
+{% macro first_day_not_tested() -%}
+    {#- Named before the condition, for dbt to see them when it parses. -#}
+    {%- set last_day, dossier = ref('as_of_day'), ref('fct_dossier') -%}
+    {%- set load = load_tested() | int -%}
+    {%- if load == 0 -%}
+        '0001-01-01'::date
+    {%- else -%}
+        (
+            select date_trunc('month', least(min(changed.received_date), max(last_day.as_of_date)))::date
+            from {{ last_day }} as last_day
+            left join {{ dossier }} as changed on changed.load_number > {{ load }}
+        )
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- Tests of columns: of tables that say which load wrote a row (`tested_by_load`), the rows written since then. -#}
+{% macro postgres__get_where_subquery(relation) -%}
+    {%- set conditions = [] -%}
+    {%- if config.get('where') -%}
+        {%- do conditions.append(config.get('where')) -%}
+    {%- endif -%}
+    {%- if relation.identifier in var('tested_by_load') -%}
+        {%- do conditions.append(is_written_since_tested(var('tested_by_load')[relation.identifier])) -%}
+    {%- endif -%}
+    {%- if not conditions -%}
+        {%- do return(relation) -%}
+    {%- endif -%}
+    {%- do return('(select * from ' ~ relation ~ ' where ' ~ conditions | join(' and ') ~ ') as dbt_subquery') -%}
+{%- endmacro %}
+
+
+{#-
+  At the end of a build: the newest load, where each test of the project ran and none failed. A build of a part, or with a
+  failure, leaves the mark where it was, so the next one tests all that this one should have.
+-#}
+{% macro remember_what_was_tested(results) -%}
+    {%- if execute and flags.WHICH == 'build' -%}
+        {%- set passed = [] -%}
+        {%- for result in results if result.node.resource_type == 'test' and result.status in ('pass', 'warn') -%}
+            {%- do passed.append(result.node.unique_id) -%}
+        {%- endfor -%}
+        {%- set known = graph.nodes.values() | selectattr('resource_type', 'equalto', 'test') | list -%}
+        {%- if passed | length == known | length -%}
+            insert into {{ adapter.get_relation(target.database, 'intermediate', 'int_loads__tested') }}
+            select
+                max(load_number),
+                now()
+            from {{ adapter.get_relation(target.database, 'raw', 'dossier_change') }}
+            having max(load_number) is not null
+        {%- endif -%}
+    {%- endif -%}
+{%- endmacro %}
