@@ -19,14 +19,14 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from opendata.disclosure.system import NOWHERE, PUBLISHED, DisclosureError, System
+from opendata.disclosure.system import CHANGE, NOWHERE, PUBLISHED, REST, DisclosureError, System
 
 #: Withheld cells in one linked group beyond which the solver does not end in minutes.
 MOST_LINKED = 3_000
 #: Components smaller than this share one model: a solve costs more to start than to run.
 PACK = 400
-#: Instead of the number of a sum, for constraints of another kind.
-ROW_IS_THERE, EARLIER = -1, -2
+#: Instead of the number of a sum, for a constraint of another kind.
+ROW_IS_THERE = -1
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def unknown_cells(system: System, known: np.ndarray, sums_only: bool = False) ->
     """Return the constraints left when the cells in `known` (a mask) are replaced by their values.
 
     Sums with one unknown cell give it away; these cells are fixed, one after the other, until none is left.
-    `sums_only` leaves out what the presence of rows and earlier releases tell.
+    `sums_only` leaves out what the presence of rows tells.
     """
     known = known.copy()
     users: dict[int, list[int]] = defaultdict(list)
@@ -120,14 +120,6 @@ def unknown_cells(system: System, known: np.ndarray, sums_only: bool = False) ->
             low.append(1)
             high.append(np.iinfo(np.int64).max)
             source.append(ROW_IS_THERE)
-    for cell, least in () if sums_only else system.at_least:
-        if not known[cell]:
-            data.append(np.ones(1, dtype=np.int64))
-            columns.append(np.array([cell]))
-            pointers.append(pointers[-1] + 1)
-            low.append(least)
-            high.append(np.iinfo(np.int64).max)
-            source.append(EARLIER)
     matrix = csr_matrix(
         (
             np.concatenate(data) if data else np.zeros(0, dtype=np.int64),
@@ -201,7 +193,7 @@ def concerned(system: System) -> np.ndarray:
 
     Where levels merely meet, a small cell has only smaller parts, which are protected themselves.
     """
-    rests = np.array([of.startswith("rest of ") for (of, _), _, _ in system.keys], dtype=bool)
+    rests = np.array([of.startswith((REST, CHANGE)) for (of, _), _, _ in system.keys], dtype=bool)
     return (system.state != NOWHERE) | rests
 
 

@@ -2,7 +2,8 @@
 
 The facts are read from the finished Parquet files of each release and kept in `<open-data>/disclosed.parquet`, so that
 they outlive releases that are removed: one row for each cell and value ever published. It holds nothing that was not
-public. A fact counts while it is still true; a count revised since tells of the older number only.
+public. A count that is what it was is known. Of one that changed, a reader has the older number, so the difference is a
+cell to protect as well: 12 in the open month and 13 when it closed is one dossier.
 """
 
 from __future__ import annotations
@@ -137,23 +138,41 @@ def _policy(described: Mapping[str, Any]) -> TablePolicy:
 
 
 def apply(system: System, facts: Facts) -> int:
-    """Mark the cells of a system whose value an earlier release tells; return how many."""
+    """Mark the cells of a system whose value an earlier release tells; return how many.
+
+    Where a cell was told with another value, the difference becomes a cell of its own, which must not be found.
+    """
+    changed: list[tuple[int, int]] = []
     for (universe, levels), told in facts.items():
         cells = system.numbers.get((universe, levels))
-        if cells is not None:
-            for codes, values in told.items():
-                cell = cells.get(codes)
-                if cell is not None and int(system.values[cell]) in values:
-                    system.known_before[cell] = True
+        # What stands in the common division of tables in a circle is one of many possibilities, nobody's count.
+        if cells is None or system.common.get(universe) == levels:
+            changed += _apply_finer(system, universe, levels, told)
             continue
-        _apply_finer(system, universe, levels, told)
-    return int(system.known_before.sum())
+        for codes, values in told.items():
+            cell = cells.get(codes)
+            if cell is not None and int(system.values[cell]) in values:
+                system.known_before[cell] = True
+            elif cell is not None:
+                changed += [(cell, value) for value in sorted(values)]
+    known = int(system.known_before.sum())
+    small = system.small
+    system.add_differences(
+        # Of a small count that was told nothing can be taken back; it is withheld as any other.
+        (cell, value)
+        for cell, value in changed
+        if not (system.exempt[cell] or system.known_before[cell] or (small[cell] and value > 1))
+    )
+    return known
 
 
-def _apply_finer(system: System, universe: Universe, levels: Levels, told: Mapping[Codes, set[int]]) -> None:
-    """Use facts finer than anything counted today: what they add up to is the least that their whole holds."""
+def _apply_finer(
+    system: System, universe: Universe, levels: Levels, told: Mapping[Codes, set[int]]
+) -> list[tuple[int, int]]:
+    """Use facts finer than anything counted today; return (cell, the least it held by them) where it holds more."""
+    more = []
     for (of, coarse), cells in system.numbers.items():
-        if of != universe or not finer(levels, coarse):
+        if of != universe or not finer(levels, coarse) or system.common.get(of) == coarse:
             continue
         sums: dict[int, int] = defaultdict(int)
         for codes, values in told.items():
@@ -167,4 +186,5 @@ def _apply_finer(system: System, universe: Universe, levels: Levels, told: Mappi
             if least == system.values[cell]:
                 system.known_before[cell] = True
             elif 0 < least < system.values[cell]:
-                system.at_least.append((cell, least))
+                more.append((cell, least))
+    return more

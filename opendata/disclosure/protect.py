@@ -77,8 +77,7 @@ def protect_release(tables: Sequence[Counted], releases: Path | None = None) -> 
     protected = {
         (table.dataset, table.table): _apply(system, number, table) for number, table in enumerate(tables)
     }
-    for number, table in enumerate(tables):
-        _judge_share(system, number, table, system.state == WITHHELD)
+    _judge_all(system, told_before=bool(facts))
     proof = verify(system, {key: rows for key, (rows, _) in protected.items()})
     return Protection(
         protected, _report(system, tables, protected, proof, beside, told, time.monotonic() - started)
@@ -153,6 +152,22 @@ def _apply(system: System, number: int, table: Counted) -> tuple[pa.Table, Withh
 
 def _total(column: pa.ChunkedArray) -> int:
     return int(pc.sum(column).as_py() or 0)
+
+
+def _judge_all(system: System, told_before: bool) -> None:
+    """Judge each table by what is withheld of it; with `told_before`, also as if nothing had been told.
+
+    What is withheld because it changed by a few since an earlier release says nothing about granularity.
+    """
+    try:
+        for number, table in enumerate(system.tables):
+            _judge_share(system, number, table, system.state == WITHHELD)
+    except DisclosureError:
+        if not told_before:
+            raise
+        alone = build(system.tables)
+        suppress(alone)
+        _judge_all(alone, told_before=False)
 
 
 def _judge_share(system: System, number: int, table: Counted, hidden: np.ndarray) -> None:

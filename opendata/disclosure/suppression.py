@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opendata.disclosure.audit import Audit, Bounds, audit, concerned, known_to_all, unknown_cells
-from opendata.disclosure.system import NOWHERE, PUBLISHED, WITHHELD, DisclosureError, System
+from opendata.disclosure.system import CHANGE, NOWHERE, PUBLISHED, WITHHELD, DisclosureError, System
 
 MOST_REPAIRS = 40
 
@@ -48,7 +48,7 @@ def suppress(system: System) -> Audit:
     work = _Choice(system)
     work.settle(range(len(system.sums)))
     before: Audit | None = None
-    system.excused = set(np.flatnonzero(exempt | system.known_before).tolist())
+    system.excused = set(np.flatnonzero(exempt | system.known_before).tolist()) | changes_told(system)
     excused = system.excused
     for _ in range(MOST_REPAIRS):
         known = known_to_all(system) | exempt
@@ -85,6 +85,12 @@ def derived_from_exempt(system: System) -> np.ndarray:
         for cell in unknown_cells(system, known, sums_only=True).fixed:
             known[cell] = True
     return known
+
+
+def changes_told(system: System) -> set[int]:
+    """Return the changes of a count that earlier releases tell by themselves: nothing takes them back."""
+    fixed = unknown_cells(system, system.exempt | system.known_before, sums_only=True).fixed
+    return {cell for cell in fixed if system.keys[cell][0][0].startswith(CHANGE)}
 
 
 def follows_from_exempt(system: System, failed: dict[int, Bounds]) -> set[int]:

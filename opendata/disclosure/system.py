@@ -29,6 +29,8 @@ Levels = tuple[tuple[str, int], ...]
 Codes = tuple[str, ...]
 
 PUBLISHED, WITHHELD, NOWHERE = 0, 1, 2
+#: Kinds of cells that no table has: what is left of a sum, and what changed since a count was told.
+REST, CHANGE = "rest of ", "rest since an earlier release of "
 MOST_LEVELS = 60
 #: Cells of the common division of tables in a circle; beyond it a solve takes minutes.
 MOST_COMMON = 3_000
@@ -72,8 +74,6 @@ class System:
     #: Cells by levels and codes.
     numbers: Mapping[tuple[Universe, Levels], Mapping[Codes, int]] = field(default_factory=dict)
     tree: _Codes | None = None
-    #: Facts of earlier releases that hold for no single cell: (cell, at least).
-    at_least: list[tuple[int, int]] = field(default_factory=list)
     #: The common divisions of tables in a circle, by what they count.
     common: Mapping[Universe, Levels] = field(default_factory=dict)
     #: Small cells that need no protection: exempt figures alone, or an earlier release, tell as much.
@@ -102,6 +102,32 @@ class System:
     def small(self) -> np.ndarray:
         """Cells that could point at a person: above 0 and below the threshold."""
         return (self.values > 0) & (self.values < self.threshold)
+
+    def add_differences(self, told: Iterable[tuple[int, int]]) -> None:
+        """Add, for each (cell, value it was told with), what it holds more, or less, as a cell that must not be found.
+
+        That a count grew, or shrank, is taken as known. The value told is a cell, too, known to all.
+        """
+        values: list[int] = []
+        thresholds: list[int] = []
+        first = len(self.values)
+        for cell, value in told:
+            universe, levels, codes = self.keys[cell]
+            difference = int(self.values[cell]) - value
+            before = first + len(values)
+            # cell = before + difference, or cell + difference = before
+            signs = [1, -1, -1] if difference > 0 else [1, -1, 1]
+            self.sums.append((np.array([cell, before, before + 1]), np.array(signs)))
+            for kind in ("told of ", CHANGE):
+                self.keys.append(((kind + universe[0], universe[1]), levels, codes))
+            values += [value, abs(difference)]
+            thresholds += [0, int(self.threshold[cell])]
+        known = np.arange(len(values)) % 2 == 0
+        self.values = np.concatenate([self.values, np.array(values, dtype=np.int64)])
+        self.threshold = np.concatenate([self.threshold, np.array(thresholds, dtype=np.int64)])
+        self.state = np.concatenate([self.state, np.full(len(values), NOWHERE, dtype=np.int8)])
+        self.exempt = np.concatenate([self.exempt, known])
+        self.known_before = np.concatenate([self.known_before, known])
 
     def coarsen(self, fine: Levels, coarse: Levels, codes: Codes) -> Codes:
         """Return the codes of the coarser cell that holds a finer one; DisclosureError where no table tells."""
@@ -228,7 +254,7 @@ class _Builder:
 
     def loose(self, universe: Universe, levels: Levels, codes: Codes, value: int, threshold: int) -> int:
         """Add a rest: a cell outside the lattice, which no other table can name."""
-        self.keys.append(((f"rest of {universe[0]}", universe[1]), levels, codes))
+        self.keys.append(((REST + universe[0], universe[1]), levels, codes))
         self.values.append(value)
         self.published.append(False)
         self.exempt.append(False)

@@ -346,10 +346,106 @@ def test_what_an_earlier_release_told_protects_nothing_today(tmp_path: Path) -> 
     assert second == {"by agency": [None, 18, 40], "whole": [None]}
 
 
-def test_a_revised_count_is_no_longer_told(tmp_path: Path) -> None:
-    release(tmp_path / "releases", [by_agency(4, 17, 40)])
-    whole = table("whole", {}, {"n": [62]}, threshold=10)
-    assert release(tmp_path / "releases", [by_agency(4, 18, 40), whole])["by agency"] == [None, None, 40]
+def by_commune(*counts: int, **more: Any) -> Counted:
+    columns = {"month": ["2026-11"] * 3, "commune": ["x", "y", "z"], "n": list(counts)}
+    return table("by commune", MONTH | COMMUNE, columns, threshold=10, **more)
+
+
+def test_one_dossier_more_than_in_the_open_month_is_not_found_by_subtraction(tmp_path: Path) -> None:
+    assert release(tmp_path / "releases", [by_commune(12, 30, 40)]) == {"by commune": [12, 30, 40]}
+    assert release(tmp_path / "releases", [by_commune(13, 30, 55)]) == {"by commune": [None, 30, 55]}
+    # The third looks back at both: 20 is 8 more than the first told.
+    assert release(tmp_path / "releases", [by_commune(20, 31, 56)]) == {"by commune": [None, None, None]}
+    assert release(tmp_path / "releases", [by_commune(22, 40, 70)]) == {"by commune": [22, 40, 70]}
+
+
+def test_one_dossier_less_than_before_is_not_found_either(tmp_path: Path) -> None:
+    release(tmp_path / "releases", [by_commune(40, 30, 90)])
+    assert release(tmp_path / "releases", [by_commune(38, 30, 70)]) == {"by commune": [None, 30, 70]}
+
+
+def test_a_change_is_not_found_by_a_total_either(tmp_path: Path) -> None:
+    """Without another cell withheld, the month less the others would be 13."""
+    whole = [table("whole", MONTH, {"month": ["2026-11"], "n": [n]}, threshold=10) for n in (82, 98)]
+    release(tmp_path / "releases", [by_commune(12, 30, 40), whole[0]])
+    shown = release(tmp_path / "releases", [by_commune(13, 30, 55), whole[1]])
+    assert shown["by commune"][0] is None
+    assert [*shown["by commune"], *shown["whole"]].count(None) >= 2
+
+
+def test_areas_of_a_closed_period_do_not_tell_what_their_district_grew_by(tmp_path: Path) -> None:
+    """Districts while the quarter is open, communes when it is whole: 81 communes' dossiers less 80 of before."""
+    district = {"district": "residence.district"}
+    counts = {"district": ["d", "e"], "n": [80, 50]}
+    release(tmp_path / "releases", [table("areas", district, counts, threshold=10)])
+    finer = {"district": ["d", "d", "e"], "commune": ["x", "y", "z"], "n": [41, 40, 70]}
+    shown = release(tmp_path / "releases", [table("areas", district | COMMUNE, finer, threshold=10)])["areas"]
+    assert shown[2] == 70
+    assert None in shown[:2]
+
+
+def test_a_change_that_the_law_publishes_or_earlier_releases_told_stops_nothing(tmp_path: Path) -> None:
+    basis = [{"counts": ["n"], "basis": "public by law"}]
+    for counts in ((12, 30, 40), (13, 30, 55)):
+        shown = release(tmp_path / "law" / "releases", [by_commune(*counts, exempt=basis)])
+        assert shown == {"by commune": list(counts)}
+    for counts in ((12, 30, 40), (13, 30, 55)):  # as releases did before they looked back
+        release(tmp_path / str(counts[0]) / "releases", [by_commune(*counts)])
+    told = tmp_path / "12" / "releases"
+    shutil.move(tmp_path / "13" / "releases" / "000001", told / "000002")
+    assert release(told, [by_commune(13, 30, 55)]) == {"by commune": [13, 30, 55]}
+
+
+def test_small_changes_everywhere_are_withheld_and_refuse_nothing(tmp_path: Path) -> None:
+    """Communes of 40 are not too fine, though each of them has one dossier more than the last time."""
+
+    def areas(count: int) -> Counted:
+        columns = {"commune": [f"c{n}" for n in range(200)], "n": [count] * 200}
+        return table("areas", COMMUNE, columns, threshold=10)
+
+    assert release(tmp_path / "releases", [areas(40)])["areas"] == [40] * 200
+    assert release(tmp_path / "releases", [areas(41)])["areas"] == [None] * 200
+    assert release(tmp_path / "releases", [areas(60)])["areas"] == [60] * 200
+
+
+small_changes = st.lists(st.tuples(st.integers(3, 12), st.integers(0, 12)), min_size=2, max_size=3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(small_changes, st.booleans())
+def test_no_reader_of_two_releases_finds_a_small_change(pairs: list[tuple[int, int]], totals: bool) -> None:
+    """All pairs of counts that agree with both releases, tried one by one."""
+    before, after = ([pair[side] for pair in pairs] for side in (0, 1))
+
+    def made(counts: list[int]) -> list[Counted]:
+        names = [f"c{i}" for i in range(len(counts))]
+        parts = [table("parts", COMMUNE, {"commune": names, "n": counts})]
+        return parts + ([table("whole", {}, {"n": [sum(counts)]})] if totals else [])
+
+    facts: dict[Any, Any] = {}
+    for item in (first := build(made(before))).keys:
+        (of, levels, codes) = item
+        facts.setdefault((of, levels), {})[codes] = {int(first.values[first.numbers[of, levels][codes]])}
+    system = build(made(after), facts)
+    apply(system, facts)
+    try:
+        suppress(system)
+    except DisclosureError:
+        return
+    seen = {codes: int(system.values[cell]) if system.state[cell] == PUBLISHED else None
+            for (_, _, codes), cell in zip(system.keys, range(len(first.keys)), strict=False)}  # fmt: skip
+    shown = [seen[(f"c{i}",)] for i in range(len(before))]
+    there = int(all(after))
+    fits = [
+        world
+        for world in itertools.product(*(range(26) if n is None else (n,) for n in shown))
+        if (not totals or seen[()] is None or sum(world) == seen[()]) and (not there or all(world))
+    ]
+    for at, (old, new) in enumerate(pairs):
+        if 0 < abs(new - old) < 3:
+            possible = {world[at] - old for world in fits}
+            assert min(map(abs, possible)) <= 1
+            assert max(possible) - min(possible) >= 3
 
 
 def test_a_total_told_earlier_still_adds_up(tmp_path: Path) -> None:
@@ -387,8 +483,12 @@ def test_finer_counts_told_earlier_are_the_least_of_their_whole(tmp_path: Path) 
     release(tmp_path / "releases", [table("by sector", units, columns, threshold=10)])
     system = build([by_agency(40, 31, 4)])
     assert apply(system, remember(tmp_path / "releases")) == 1
-    told = {system.keys[cell][2]: least for cell, least in system.at_least}
-    assert told == {("b",): 30}
+    changes = {
+        key[2]: int(n) for key, n in zip(system.keys, system.values, strict=True) if "since" in key[0][0]
+    }
+    assert changes == {("b",): 1}
+    shown = release(tmp_path / "releases", [by_agency(40, 31, 4)])
+    assert shown == {"by agency": [40, None, None]}
 
 
 def test_an_earlier_release_that_cannot_be_read_stops_the_release(tmp_path: Path) -> None:
