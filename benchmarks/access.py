@@ -68,6 +68,10 @@ _TABLES = {
     ),
     "dim_date": ("_marts.yml", f"{_ONE_EACH} generate_series(0, 4379) as n, generate_series(1, 1) as k"),
     "dim_procedure": ("_marts.yml", f"{_ONE_EACH} generate_series(0, 900) as n, generate_series(1, 1) as k"),
+    "dim_procedure_version": (
+        "_marts.yml",
+        f"{_ONE_EACH} generate_series(0, 900) as n, generate_series(1, 1) as k",
+    ),
     "dim_comparable_area": (
         "_comparable.yml",
         f"{_ONE_EACH} generate_series(0, 700) as n, generate_series(0, 1) as k",
@@ -105,8 +109,11 @@ _VALUES = {
     "to_agency_code": "agency", "handover_date": "date '2025-07-01'", "decision_no": "'202/2025/QH15'",
     "as_of_date": "day", "date_day": "day", "calendar_year": "extract(year from day)", "is_working_day": "n % 7 < 5",
     "working_day_number": "n * 5 / 7", "holiday_name": "case when n % 365 = 40 then 'Tết Nguyên Đán' end",
-    "dim_procedure.procedure_code": "'1.' || lpad(n::text, 6, '0')", "procedure_name": "'Thủ tục ' || n",
+    "dim_procedure.procedure_code": "'1.' || lpad(n::text, 6, '0')",
+    "dim_procedure_version.procedure_code": "'1.' || lpad(n::text, 6, '0')",
+    "valid_from": "date '2025-01-01'", "known_from": "date '2025-01-01'", "procedure_name": "'Thủ tục ' || n",
     "time_limit_in_person": "10", "time_limit_in_person_unit": "'WORKING_DAY'",
+    "time_limit_online": "8", "time_limit_online_unit": "'WORKING_DAY'",
     "commune_code": "(28000 + n)::text", "is_old_commune": "k = 1", "area_code": "(28000 + n / 3 * 3)::text",
     "area_name": "'Vùng ' || n / 3",
 }  # fmt: skip

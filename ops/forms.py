@@ -180,6 +180,13 @@ def write_06a(form: Form06a, path: Path) -> None:
     if form.covered_days < days:
         notes.append(f"Dữ liệu nạp về phủ {form.covered_days}/{days} ngày của kỳ")
     _text(sheet, "A4:K4", ". ".join(notes), bold=True, align="left")
+    # A dossier handed on within a body would be in two rows: sums over codes are not the form of the whole.
+    _text(
+        sheet,
+        "A5:O5",
+        "Số liệu của riêng mã cơ quan này; đơn vị trực thuộc có mã riêng lập biểu riêng",
+        align="left",
+    )
     _text(sheet, "L4:O4", "Đơn vị tính: Số hồ sơ TTHC", align="right")
     for cells, text in _HEAD:
         _text(sheet, cells, text, bold=True, border=True)

@@ -44,6 +44,12 @@
 {%- endmacro %}
 
 
+{#- Submitted online: KenhThucHien 2; 1 is in person, 3 by post. -#}
+{% macro is_online_channel(channel) -%}
+    ({{ channel }} = 2)
+{%- endmacro %}
+
+
 {#-
   National procedure code: provinces append their own agency code (2.002622.H56, 1.003560.000.00.00.H56).
   A code of any other form is kept as it is, so that it can be found among the unknown ones.

@@ -91,7 +91,7 @@
 
 {#- 3.3: KenhThucHien 2 is online, 1 or null is in person, 3 is post. -#}
 {% macro index_is_online(channel) -%}
-    coalesce({{ channel }}, {{ var('channel_when_missing') }}) = 2
+    {{ is_online_channel('coalesce(' ~ channel ~ ', ' ~ var('channel_when_missing') ~ ')') }}
 {%- endmacro %}
 
 
@@ -129,7 +129,7 @@
 
 {#- 3.6: DuocThanhToanTrucTuyen 1 (national portal) or 2 (local gateway); 3, which one system writes, is neither. -#}
 {% macro index_is_paid_online(online_payment_code) -%}
-    coalesce({{ online_payment_code }} in (1, 2), false)
+    {{ is_paid_online(online_payment_code) }}
 {%- endmacro %}
 
 

@@ -95,11 +95,11 @@ happened as (
                 then {{ function('deadline') }}(
                     dossier.received_at,
                     case
-                        when dossier.channel = 2 then catalogue.time_limit_online
+                        when {{ is_online_channel('dossier.channel') }} then catalogue.time_limit_online
                         else catalogue.time_limit_in_person
                     end,
                     case
-                        when dossier.channel = 2 then catalogue.time_limit_online_unit
+                        when {{ is_online_channel('dossier.channel') }} then catalogue.time_limit_online_unit
                         else catalogue.time_limit_in_person_unit
                     end
                 )

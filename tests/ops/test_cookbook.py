@@ -84,3 +84,54 @@ def test_a_reorganisation_makes_no_dossier_received_elsewhere(marts: str):
     dossier(marts, "here", receiving_agency_code="A")
     dossier(marts, "refused", receiving_agency_code="CENTRE", report_group="not_received")
     assert asked(marts, NUMBERED["5"]) == [("A", 4, 1, 25)]
+
+
+def test_a_limit_is_that_of_the_channel_and_the_day(marts: str):
+    """In person and online apart; a limit that the catalogue changed holds from its day on; withdrawn ones are none."""
+    first = dt.date(2025, 7, 1)
+    for number in range(20):
+        day = first + dt.timedelta(number)
+        put(marts, "dim_date", date_day=day, working_day_number=number)
+    limits = {
+        "procedure_code": "P",
+        "time_limit_in_person_unit": "WORKING_DAY",
+        "time_limit_online_unit": "WORKING_DAY",
+    }
+    put(marts, "dim_procedure", **limits, procedure_name="N", time_limit_in_person=5, time_limit_online=3)
+    changed = dt.date(2025, 7, 8)
+    put(marts, "dim_procedure_version", **limits, known_from=changed, valid_from=changed, time_limit_in_person=4,
+        time_limit_online=2)  # fmt: skip
+    for n in range(40):
+        day, group = first if n < 30 else changed, "withdrawn" if n < 10 else "resolved"
+        put(marts, "fct_dossier", dossier_key=str(n), procedure_code="P", report_group=group,
+            is_resolved=True, is_online=n < 20, received_date=day,
+            completed_date=day + dt.timedelta(9 if n < 10 else 4 if n < 20 else 2))  # fmt: skip
+    assert asked(marts, NUMBERED["2"]) == [
+        ("P", "N", True, 10, 4.0, 3), ("P", "N", False, 10, 2.0, 4), ("P", "N", False, 10, 2.0, 5),
+    ]  # fmt: skip
+
+
+def test_the_merged_province_counts_every_dossier_once(marts: str):
+    """Old communes of the two provinces that became one, and a new one of it, with a code that means two extents."""
+    (recipe,) = re.findall(r"## The merged province.*?```sql\n(.*?);\n```", TEXT, re.DOTALL)
+    put(marts, "dim_administrative_unit", unit_code="82", unit_level="province", unit_name="Tiền Giang",
+        valid_to=dt.date(2025, 7, 1))  # fmt: skip
+    put(marts, "dim_administrative_unit", unit_code="82", unit_level="province", unit_name="Đồng Tháp")
+    for code, is_old, province in (
+        ("1", True, "82"),
+        ("2", True, "82"),
+        ("1", False, "82"),
+        ("2", False, "91"),
+    ):
+        put(marts, "dim_comparable_area", commune_code=code, is_old_commune=is_old, province_code=province)
+    for commune, day in (
+        ("1", dt.date(2025, 6, 30)),
+        ("2", dt.date(2025, 6, 30)),
+        ("1", DAY),
+        (None, DAY),
+        ("9", DAY),
+    ):
+        dossier(
+            marts, f"{commune} {day}", applicant_commune_code=commune, received_date=day, is_resolved=False
+        )
+    assert asked(marts, recipe) == [(2025, "82", "Đồng Tháp", 3, 0, 3), (2025, "unknown", None, 2, 0, 2)]

@@ -94,6 +94,7 @@ def test_every_cell_stands_where_the_official_form_has_it(counted, tmp_path):
     assert "Sở Xây dựng (H20.44)" in found["L1"].value
     assert found["D2"].value == "Kỳ báo cáo: tháng 7 năm 2025"
     assert found["D3"].value == "(Từ ngày 01/07/2025 đến ngày 31/07/2025)"
+    assert "riêng mã cơ quan này" in found["A5"].value, "units below it are not summed up"
     assert [c.value for c in found[9]][:4] == ["(1)", "(2)", "(3)=(4)+(5)+(6)", "(4)"]
     assert {str(r) for r in found.merged_cells.ranges} >= {"C6:F6", "D7:E7", "G6:J6", "K6:M6"}
     assert [c.value for c in found[10]] == [1, "Chứng thực", *COUNTS]

@@ -416,6 +416,20 @@ def test_each_number_of_the_form_is_the_sum_of_its_dossiers(place: Place):
     assert place.rows("reader", "select count(distinct period_kind || closing) from fct_form_06a") == [(6,)]
 
 
+def test_codes_to_repair_are_those_of_the_readers_dossiers(place: Place):
+    for person in ("justice", "province", "reader", "nobody"):
+        listed, broken = (
+            place.rows(person, f"select {count} from {table}")[0][0]
+            for count, table in (
+                ("coalesce(sum(dossier_count), 0)::integer", "unknown_code"),
+                ("count(*)", "fct_dossier_wrong_data where rule_code like 'unknown\\_%'"),
+            )
+        )
+        assert listed == broken, person
+        assert listed > 0 or person in ("justice", "nobody")
+    assert "permission denied" in place.said("centre", "select from unknown_code")
+
+
 def test_facts_and_form_call_the_same_dossiers_overdue(place: Place):
     """Dossier by dossier on the as-of day, of those whose state a source did not change after it."""
     rows = place.rows(
@@ -478,6 +492,12 @@ def test_the_cookbook_counts_what_the_facts_hold(place: Place):
     assert asked["3"].count("'28249'") == 1
     series = place.rows("reader", asked["3"].replace("'28249'", f"'{commune}'"))
     assert sum(row[2] for row in series) == received > 0
+    (years,) = re.findall(r"## The merged province.*?```sql\n(.*?);\n```", text, re.DOTALL)
+    by_province = place.rows(
+        "reader",
+        "select coalesce(province_code, 'unknown'), sum(received) from fct_received_by_area_monthly group by 1",
+    )
+    assert sorted((row[1], row[3]) for row in place.rows("reader", years)) == sorted(by_province)
     inherited = place.rows("reader", asked["4"])
     ((handed_over,),) = place.rows(
         "reader",

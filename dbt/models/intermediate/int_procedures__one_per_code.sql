@@ -12,12 +12,16 @@ method as (
         source_code,
         procedure_id,
         bool_or(channel = 1) as is_offered_in_person,
-        bool_or(channel = 2) as is_offered_online,
+        bool_or({{ is_online_channel('channel') }}) as is_offered_online,
         bool_or(channel = 3) as is_offered_by_post,
         (array_agg(duration order by method_no) filter (where channel = 1))[1] as time_limit_in_person,
         (array_agg(duration_unit order by method_no) filter (where channel = 1))[1] as time_limit_in_person_unit,
-        (array_agg(duration order by method_no) filter (where channel = 2))[1] as time_limit_online,
-        (array_agg(duration_unit order by method_no) filter (where channel = 2))[1] as time_limit_online_unit,
+        (array_agg(duration order by method_no) filter (
+            where {{ is_online_channel('channel') }}
+        ))[1] as time_limit_online,
+        (array_agg(duration_unit order by method_no) filter (
+            where {{ is_online_channel('channel') }}
+        ))[1] as time_limit_online_unit,
         max(fee_vnd) as highest_fee_vnd
     from {{ ref('stg_national_portal__procedure_method') }}
     group by source_code, procedure_id

@@ -118,7 +118,7 @@ final as (
         sector_name,
         service_level,
         channel,
-        channel = 2 as is_online,
+        {{ is_online_channel('channel') }} as is_online,
         applicant_type,
         applicant_pseudonym,
         applicant_commune_code,

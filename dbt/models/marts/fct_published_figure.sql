@@ -99,7 +99,7 @@ received as (
         dossier.channel,
         dossier.is_resolved and dossier.completed_date <= period.counted_to as is_resolved,
         (
-            select bool_or(coalesce(fee.payment_method, 'none') = 'online')
+            select bool_or(coalesce({{ is_fee_paid_online('fee.payment_method') }}, false))
             from {{ ref('stg_dossiers__fee') }} as fee
             where
                 dossier.source_code = fee.source_code
@@ -127,7 +127,7 @@ counted as (
         data_from,
         counted_to,
         count(*) as received_count,
-        count(*) filter (where channel = 2) as online_count,
+        count(*) filter (where {{ is_online_channel('channel') }}) as online_count,
         count(*) filter (where is_resolved) as resolved_count,
         -- Null where nothing is charged.
         count(is_paid_online) as charged_count,

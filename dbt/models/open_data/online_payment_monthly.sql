@@ -4,7 +4,7 @@ with payment as (
     select
         to_char(fee.paid_date, 'YYYY-MM') as year_month,
         fee.source_code as system_code,
-        fee.payment_method = 'online' as is_online,
+        {{ is_fee_paid_online('fee.payment_method') }} as is_online,
         fee.origin
     from {{ ref('fct_dossier_fee') }} as fee
     inner join {{ ref('int_loads__covered_day') }} as covered_day
