@@ -86,7 +86,7 @@ MONTH, QUARTER = {"month": "time.month"}, {"quarter": "time.quarter"}
 
 
 def tables(year: Year) -> list[Counted]:
-    """The tables of the catalogue that count the same dossiers in different ways, and some more of their kind."""
+    """The tables of the catalogue that count the same dossiers in different ways, and one more of their kind."""
     commune, sector = {"commune": "residence.commune"}, {"sector": "sector.group"}
     agency, channel = {"agency": "agency.unit"}, {"channel": "channel.group"}
     return [
@@ -98,11 +98,7 @@ def tables(year: Year) -> list[Counted]:
             QUARTER | sector | {"procedure": "procedure.procedure", "band": "duration.band"},
             "resolved",
         ),
-        year.table("residents by month", MONTH | commune, "resolved"),
         year.table("residents by year", {"year": "time.year"} | commune, "resolved"),
-        year.table(
-            "years", {"year": "time.year"} | sector | {"band": "duration.band"}, "resolved", "overdue"
-        ),
     ]
 
 
@@ -120,8 +116,9 @@ def test_a_year_of_dossiers_is_protected(seed: int, record_property: Callable[[s
         print(f"{name[0]}: {tally.cells} of {rows.num_rows} rows, share {tally.share:.3%}")
         assert tally.share <= 0.1
     assert report["unprotected_cells"] == 0
+    assert report["tables_in_a_circle"] == {}
     beside = report["without_complementary"]
-    assert beside["a_reader_would_get_exactly"] > 40
+    assert beside["a_reader_would_get_exactly"] > 20
     assert report["withheld_cells"] > beside["withheld_cells"]
 
 
@@ -136,4 +133,4 @@ def test_releases_of_a_growing_year_are_protected_one_after_the_other(tmp_path: 
             leave_release(releases, tables(Year(1).until(month))).report["cells_known_from_earlier_releases"]
         )
     assert known[0] == 0
-    assert min(known[1:]) > 3000
+    assert min(known[1:]) > 2000
