@@ -294,7 +294,11 @@ def evaluated(endpoint: str, body: Item, copy: Copy, reported: dict[str, int]) -
     if found is None or body.get("rootDepartmentId") != H20:
         return found
     first, last = days_of(body)
-    units = figures(copy.received(f"{first:%Y%m%d}", f"{last:%Y%m%d}999999"), last)
+    items = copy.received(f"{first:%Y%m%d}", f"{last:%Y%m%d}999999")
+    # A period that still runs ends on the newest day of what is held.
+    newest = copy.newest()
+    today = datetime.strptime(newest, "%Y%m%d").date() if newest else last
+    units = figures(items, min(last, max(first, today)))
     whole: Counter[str] = Counter()
     for c in units.values():
         whole.update(c)

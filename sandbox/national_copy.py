@@ -114,6 +114,10 @@ class Copy:
         for (item,) in rows:
             yield orjson.loads(item)
 
+    def newest(self) -> str:
+        """Return the newest day of receipt, as yyyyMMdd; "" of an empty copy."""
+        return str(self._db.execute("select coalesce(max(received), '') from dossier").fetchone()[0])[:8]
+
     def numbers(self) -> dict[str, int]:
         """Return how many rows each table holds, and how many codes stand there more than once."""
         tables = {t: self._db.execute(f"select count(*) from {t}").fetchone()[0]  # noqa: S608 - our own names
@@ -298,15 +302,21 @@ def figures(items: Iterable[Item], last: date) -> dict[str, Counter[str]]:
 
 
 def on_time(item: Item, last: date) -> bool:
-    """Tell whether an item ended, or waits for papers, by its day of appointment; `last` ends the period."""
-    due = str(item.get("NgayHenTra") or "")[:8]
+    """Tell whether an item ended, or waits for papers, by its moment of appointment; `last` ends the period (2.1)."""
+    due = str(item.get("NgayHenTra") or "")
     if not due:
         return True
-    end = str(item.get("NgayKetThucXuLy") or item.get("NgayTra") or "")[:8]
-    asked = item.get("DanhSachHoSoBoSung") or ()
-    if not end and item.get("TrangThaiHoSo") == "5" and asked:
-        end = str(asked[-1].get("NgayBoSung") or "")[:8]
-    return (end or f"{last:%Y%m%d}") <= due
+    status, asked = item.get("TrangThaiHoSo"), item.get("DanhSachHoSoBoSung") or ()
+    if len(asked) > 1:
+        return False
+    end = ""
+    if status in ("9", "10"):
+        end = str(item.get("NgayKetThucXuLy") or item.get("NgayTra") or "")
+    elif status in ("3", "7", "8"):
+        end = str(item.get("NgayKetThucXuLy") or item.get("NgayTuChoi") or "")
+    elif status == "5" and asked:
+        end = "".join(c for c in str(asked[-1].get("NgayBoSung") or "") if c.isdigit())[:14]
+    return end <= due if end else f"{last:%Y%m%d}" <= due[:8]
 
 
 def export_csv(items: Iterable[Item]) -> Iterator[bytes]:

@@ -1,0 +1,51 @@
+"""A file of assumed dossiers is read as the operator's file is, or told what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from national.what_if import Assumed, AssumptionError, read_assumed
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "hồ sơ.csv"
+    path.write_text(text, encoding="utf-8-sig")
+    return path
+
+
+def test_empty_is_as_ours_and_a_dash_is_nothing(tmp_path):
+    found = read_assumed(
+        written(
+            tmp_path,
+            "Mã hồ sơ;Trạng thái;Ngày kết thúc xử lý;Ngày hẹn trả;Kênh thực hiện;Không có\n"
+            "a;Đã xử lý xong;02/07/2025 08:00:00;-;;\nb;;;;;x\n;;;;;\nc;;;;2;\n",
+        )
+    )
+    assert found == {
+        "a": Assumed({"status_code": 9, "completed_at": "2025-07-02T08:00:00+07:00", "due_at": None}),
+        "b": Assumed({}, is_absent=True),
+        "c": Assumed({"channel": 2}),
+    }
+    assert read_assumed(written(tmp_path, "Mã hồ sơ\na\nb\n")) == {"a": Assumed({}), "b": Assumed({})}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "its first line is empty"),
+        ("Mã hồ sơ,Màu\na,đỏ\n", r"not Màu"),
+        ("Mã hồ sơ,Trạng thái\na,Đang làm gì đó\n", "line 2: Trạng thái cannot be read"),
+        ("Mã hồ sơ,Ngày trả\na,2025-07-02\n", "line 2: Ngày trả cannot be read"),
+        ("Mã hồ sơ\n", "names no dossier"),
+    ],
+)
+def test_what_cannot_be_used_is_told(tmp_path, text, told):
+    with pytest.raises(AssumptionError, match=told):
+        read_assumed(written(tmp_path, text))
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(AssumptionError, match="looked for a file of dossiers"):
+        read_assumed(tmp_path / "none.csv")
