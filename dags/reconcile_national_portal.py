@@ -52,7 +52,7 @@ def reconcile_national_portal() -> None:
 
     @task
     def explain_national() -> dict:
-        return enter("explain_national")
+        return enter("explain_national", get_current_context()["params"]["dry_run"])
 
     reconcile_national() >> explain_national()
 

@@ -582,6 +582,30 @@ def retry(connection: psycopg.Connection, codes: Sequence[str] = (), adopt: bool
     return done
 
 
+def set_aside(connection: psycopg.Connection, agency: str = "") -> list[dict[str, Any]]:
+    """What is held, refused or in conflict of an agency and the units below it (of all if none is named).
+
+    agency_code, code, step_no (None: the dossier itself), state, lacking and reasons (fields, or the vault's words),
+    last_answer (the portal's, scrubbed), origin. Nothing before anything was ever planned.
+    """
+    if connection.execute("select to_regclass('national.progress')").fetchone() == (None,):
+        return []
+    columns = "t.state, t.lacking, t.reasons, t.last_answer, d.origin"
+    which = (
+        "where t.state in ('held', 'refused', 'conflict') "
+        "and (%(agency)s = '' or d.agency_code = %(agency)s or starts_with(d.agency_code, %(below)s))"
+    )
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            f"select d.agency_code, d.national_code as code, null as step_no, {columns} "  # noqa: S608 - our own names
+            f"from national.dossier t join national.dossier d using (dossier_key) {which} union all "
+            f"select d.agency_code, d.national_code, t.step_no, {columns} "
+            f"from national.progress t join national.dossier d using (dossier_key) {which} "
+            "order by 1, 2, 3 nulls first",
+            {"agency": agency, "below": f"{agency}."},
+        ).fetchall()
+
+
 def counts(connection: psycopg.Connection) -> dict[str, dict[str, int]]:
     """{table: {state: rows}}."""
     return {

@@ -18,6 +18,7 @@ from openpyxl.worksheet.datavalidation import DataValidation
 from openpyxl.worksheet.worksheet import Worksheet
 from psycopg.rows import dict_row
 
+from national import outbox
 from national.mapping import VIETNAM
 from national.reconcile import CLASSES, CURES, SOURCES, Compared, compared
 
@@ -43,6 +44,29 @@ _SCORE_HEAD = (
 #: Columns up to the agency's own words.
 _ANSWERED = 9
 _FIRST_ROW = 6
+_HEAD_ASIDE = ("STT", "Mã hồ sơ", "Bước", "Tình trạng", "Lý do", "Việc cần làm")
+#: State in the outbox -> what it means, and what is to be done.
+_ASIDE = {
+    "held": ("Chưa gửi lên Cổng", "Bổ sung trên hệ thống một cửa; lần đồng bộ sau sẽ tự gửi"),
+    "refused": ("Cổng từ chối", "Sửa theo lý do; khi nội dung thay đổi, lần đồng bộ sau sẽ tự gửi lại"),
+    "conflict": (
+        "Không gửi đè",
+        "Báo quản trị kho: hệ thống khác đã ghi, hoặc tiến độ đã gửi không sửa lại được",
+    ),
+}
+#: Fields that may be lacking, and words that keep a dossier back, in words for people.
+_LACKING = {
+    "MaHoSo": "Mã hồ sơ", "MaTTHC": "Mã thủ tục", "TenTTHC": "Tên thủ tục", "KenhThucHien": "Kênh thực hiện",
+    "ChuHoSo": "Tên chủ hồ sơ", "LoaiDoiTuong": "Loại đối tượng", "NgayTiepNhan": "Ngày tiếp nhận",
+    "TrangThaiHoSo": "Trạng thái hồ sơ", "DonViXuLy": "Đơn vị xử lý", "DinhDanhCHS": "Số định danh của chủ hồ sơ",
+    "DuocThanhToanTrucTuyen": "Hình thức thanh toán trực tuyến", "ThoiDiemXuLy": "Thời điểm xử lý",
+    "NoiDungXuLy": "Nội dung xử lý", "TrangThai": "Trạng thái của bước",
+}  # fmt: skip
+_KEPT_BACK = {
+    "refused": "Dữ liệu cá nhân bị hạn chế sử dụng, hoặc không thuộc hồ sơ này",
+    "not_held": "Kho bảo mật không giữ dữ liệu cá nhân của hồ sơ này",
+    "changed": "Bước đã gửi nay có nội dung khác",
+}
 
 
 class AnswersError(Exception):
@@ -53,7 +77,8 @@ def write_agency(connection: psycopg.Connection, agency: str, path: Path) -> int
     """Write what stands of an agency and the units below it as .xlsx, with a column to answer in; how many.
 
     What was answered before stands beside it: who said "Đã sửa" and reads it here again has not. What costs most comes
-    first; the second sheet has the agency's score and its causes. Points are there once the marts were built since.
+    first; the second sheet has the agency's score and its causes, the third what we do not send, and why. Points are
+    there once the marts were built since.
     """
     points = _points(connection, agency)
     rows = _rows(
@@ -69,16 +94,14 @@ def write_agency(connection: psycopg.Connection, agency: str, path: Path) -> int
     sheet = book.active
     assert isinstance(sheet, Worksheet)  # noqa: S101 - a new workbook has a worksheet
     sheet.title = "Sai lệch"
-    simulated = any(r["origin"] == "simulated" for r in rows)
     sheet["A1"] = f"HỒ SƠ SAI LỆCH VỚI CỔNG DỊCH VỤ CÔNG QUỐC GIA - {agency}"
     sheet["A2"] = "; ".join(f"{SOURCES[c.source]}: lần đối soát số {c.number}" for c in _latest(connection))
+    aside = outbox.set_aside(connection, agency)
+    simulated = any(r["origin"] == "simulated" for r in (*rows, *aside))
     sheet["A3"] = "SỐ LIỆU MÔ PHỎNG" if simulated else None
     sheet["A4"] = f"Cột “Trả lời”: chọn {' hoặc '.join(ANSWERS)}, rồi gửi lại tệp này."
     sheet["A1"].font = sheet["A3"].font = Font(bold=True)
-    for column, text in enumerate(_HEAD, 1):
-        cell = sheet.cell(_FIRST_ROW - 1, column, text)
-        cell.font = Font(bold=True)
-        cell.alignment = Alignment(wrap_text=True, vertical="center")
+    _headed(sheet, _HEAD, (6, 28, 28, 30, 30, 30, 12, 16, 40, 22, 26, 14))
     for at, row in enumerate(rows):
         cells = (
             at + 1, row["code_here"] or "", row["code_there"] or "", CLASSES[row["class"]], ", ".join(row["fields"]),
@@ -87,21 +110,13 @@ def write_agency(connection: psycopg.Connection, agency: str, path: Path) -> int
             f"{row['answer']} ({_day(row['answered_at'])})" if row["answer"] else "",
             points.get((row["class"], row["code_here"], row["code_there"])),
         )  # fmt: skip
-        for column, value in enumerate(cells, 1):
-            cell = sheet.cell(_FIRST_ROW + at, column)
-            cell.value = value
-            if isinstance(value, float):
-                cell.number_format = "0.0000"
-            if isinstance(value, str):  # a code that begins with "=" is no formula
-                cell.data_type = "s"
+        _filled(sheet, _FIRST_ROW + at, cells)
     if rows:
         choice = DataValidation("list", formula1=f'"{",".join(ANSWERS)}"', allow_blank=True)
         choice.add(f"H{_FIRST_ROW}:H{_FIRST_ROW + len(rows) - 1}")
         sheet.add_data_validation(choice)
-    for column, width in enumerate((6, 28, 28, 30, 30, 30, 12, 16, 40, 22, 26, 14), 1):
-        sheet.column_dimensions[get_column_letter(column)].width = width
-    sheet.freeze_panes = f"A{_FIRST_ROW}"
     _score_sheet(connection, agency, book)
+    _set_aside(book.create_sheet("Chưa gửi"), agency, aside)
     path.parent.mkdir(parents=True, exist_ok=True)
     book.save(path)
     return len(rows)
@@ -187,6 +202,42 @@ def _explained(connection: psycopg.Connection, unit: str, month: str) -> list[tu
                 None if r["points_if_cured"] is None else float(r["points_if_cured"]),
             ))  # fmt: skip
     return found
+
+
+def _set_aside(sheet: Worksheet, agency: str, rows: Sequence[dict[str, Any]]) -> None:
+    sheet["A1"] = f"HỒ SƠ KHO DỮ LIỆU CHƯA GỬI ĐƯỢC LÊN CỔNG DỊCH VỤ CÔNG QUỐC GIA - {agency}"
+    sheet["A1"].font = Font(bold=True)
+    sheet["A2"] = "Chỉ của đơn vị giao cho kho gửi." if rows else "Không có."
+    _headed(sheet, _HEAD_ASIDE, (6, 28, 8, 22, 70, 60))
+    for at, row in enumerate(rows):
+        state, to_do = _ASIDE[row["state"]]
+        whys = [f"Thiếu: {', '.join(_LACKING.get(f, f) for f in row['lacking'])}"] if row["lacking"] else []
+        known = [_KEPT_BACK[r] for r in row["reasons"] if r in _KEPT_BACK]
+        fields = [r for r in row["reasons"] if r not in _KEPT_BACK]
+        whys += known + ([f"Trên Cổng khác ở: {', '.join(fields)}"] if fields else [])
+        if row["state"] == "refused" and row["last_answer"]:
+            whys.append(f"Cổng trả lời: {row['last_answer']}")
+        cells = (at + 1, row["code"], row["step_no"] or "", state, "; ".join(whys), to_do)
+        _filled(sheet, _FIRST_ROW + at, cells)
+
+
+def _headed(sheet: Worksheet, head: Sequence[str], widths: Sequence[int]) -> None:
+    for column, (text, width) in enumerate(zip(head, widths, strict=True), 1):
+        cell = sheet.cell(_FIRST_ROW - 1, column, text)
+        cell.font = Font(bold=True)
+        cell.alignment = Alignment(wrap_text=True, vertical="center")
+        sheet.column_dimensions[get_column_letter(column)].width = width
+    sheet.freeze_panes = f"A{_FIRST_ROW}"
+
+
+def _filled(sheet: Worksheet, at: int, cells: Sequence[Any]) -> None:
+    for column, value in enumerate(cells, 1):
+        cell = sheet.cell(at, column)
+        cell.value = value
+        if isinstance(value, float):
+            cell.number_format = "0.0000"
+        if isinstance(value, str):  # a code that begins with "=" is no formula
+            cell.data_type = "s"
 
 
 def read_answers(connection: psycopg.Connection, agency: str, path: Path) -> int:

@@ -7,6 +7,7 @@ import csv
 import datetime as dt
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -196,7 +197,8 @@ def reconcile(
             _say("looked up: " + (", ".join(f"{n:,} {w}" for w, n in sorted(looked.items())) or "nobody"))
             if found := comparing.compare_looked(connection, declared):
                 outcome.details["look_ups"] = _told(connection, found)
-        if "comparison" in outcome.details or "look_ups" in outcome.details:
+        told = "comparison" in outcome.details or "look_ups" in outcome.details
+        if told or outbox.set_aside(connection):
             outcome.details["folder"] = str(_write(settings, connection))
         return outcome.details
 
@@ -259,10 +261,10 @@ def _write(settings: Settings, connection: psycopg.Connection) -> Path:
     row = connection.execute("select max(number) from national.comparison").fetchone()
     folder = settings.home / "national" / f"reconciliation-{row[0] if row else 0}"
     folder.mkdir(parents=True, exist_ok=True)
-    agencies = connection.execute(
-        "select distinct agency_code from national.standing where agency_code ~ '^[A-Z0-9.]+$' order by 1"
-    ).fetchall()
-    for (agency,) in agencies:
+    rows = connection.execute("select distinct agency_code from national.standing").fetchall()
+    told = {str(agency) for (agency,) in rows} | {r["agency_code"] for r in outbox.set_aside(connection)}
+    agencies = sorted(a for a in told if re.fullmatch(r"[A-Z0-9.]+", a))
+    for agency in agencies:
         reports.write_agency(connection, agency, folder / f"{agency}.xlsx")
     (folder / "index.html").write_text(reports.summary(connection, alerts), encoding="utf-8")
     _say(f"{len(agencies):,} agencies' files: {folder}")

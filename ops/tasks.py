@@ -182,10 +182,12 @@ def reconcile_national(
     return national.reconcile(settings, address, export, period, dry_run)
 
 
-def explain_national(settings: Settings) -> dict[str, Any]:
-    """Score what the portal holds by the rules that score ours, and write what each difference costs."""
+def explain_national(settings: Settings, dry_run: bool = False) -> dict[str, Any]:
+    """Score what the portal holds by the rules that score ours, and write what each costs; not in a dry run."""
     from ops import national
 
+    if dry_run:
+        raise NothingToDo("a dry run builds nothing, so there is nothing new to explain")
     return national.explain(settings)
 
 

@@ -447,7 +447,7 @@ def create_app(username: str, password: str, path: str = ":memory:") -> FastAPI:
                 found = {"items": copy.find(code), "progress": copy.progress(code)}
                 return reply(orjson.dumps(found))
             served = {"calls": services.calls, "answered": faults.answered, "seconds": faults.seconds,
-                      "met": +faults.met}  # fmt: skip
+                      "most_at_once": faults.most_at_once, "met": +faults.met}  # fmt: skip
             return reply(orjson.dumps(copy.numbers() | served))
         wanted = orjson.loads(await request.body())
         if wanted.get("clear"):

@@ -182,6 +182,8 @@ class Faults:
         self.met: Counter[str] = Counter()
         #: Calls answered, and seconds from each one's arrival to the end of its answer.
         self.answered, self.seconds = 0, 0.0
+        #: Calls under way now, and the most that ever were.
+        self.under_way, self.most_at_once = 0, 0
         self._chance = random.Random(766)
         self._pages = 0
         given = os.environ.get("SANDBOX_FAULTS", "").strip()
@@ -385,6 +387,8 @@ class FaultMiddleware:
             await self.app(scope, receive, send)
             return
         began = time.perf_counter()
+        self.faults.under_way += 1
+        self.faults.most_at_once = max(self.faults.most_at_once, self.faults.under_way)
         met: list[str] = []
         _MET.set(met)
         try:
@@ -396,6 +400,7 @@ class FaultMiddleware:
             self.faults.met["expire_token"] += "expire_token" in met
             lost = {"late_answer", "drop_connection", "truncate"} & {*whole}
             self.faults.met["refuse_items, answer lost" if lost else "refuse_items"] += items
+            self.faults.under_way -= 1
             self.faults.answered += 1
             self.faults.seconds += time.perf_counter() - began
 

@@ -129,6 +129,14 @@ def test_an_empty_field_claims_nothing(table, name):
     assert written not in ("0", "1", "Dinhkem", "000000001")
 
 
+@pytest.mark.parametrize("field", [f for f in TABLES["dossier"].fields if f.rows], ids=lambda f: f.name)
+def test_an_empty_row_of_a_list_claims_nothing(field):
+    (written,) = sent("dossier", {field.rows: [{}]})[field.name]
+    assert set(written) == {f.name for f in field.fields}
+    for f in field.fields:
+        assert written[f.name] == f.constant if f.constant else written[f.name] in ("", [])
+
+
 @pytest.mark.parametrize(
     "field", [f for t in TABLES.values() for f in t.fields if f.codes], ids=lambda f: f.name
 )

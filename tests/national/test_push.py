@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from typing import Any
 
 import psycopg
 import pytest
+import requests
+from openpyxl import load_workbook
 
-from national import outbox
+from national import outbox, reports
 from national.exchange import Budget, Exchange, Uncertain
 from national.mapping import hashed, read_mapping
 from national.push import NotForThere, Report, dry_run, plan, push
+from tests.conftest import CLIENT_ID, CLIENT_SECRET
 from tests.national.world import KEY, OURS, QUICK, UNIT, Killed, Portal, World
 
 
@@ -212,6 +216,110 @@ def test_a_refusal_sets_one_aside_and_its_words_name_nobody(world, gate):
     world.put(2, steps=0, status_code=9)
     run(world, gate)
     assert world.states() == {"accepted": 3}
+
+
+def test_what_is_set_aside_goes_again_when_its_content_changes(world, gate):
+    world.put(1, 2)
+    real = gate.services.dossiers
+
+    def picky(body: Any) -> Any:
+        bad = [i for i in body["data"] if i["MaHoSo"].endswith("0002") and i["TrangThaiHoSo"] == "4"]
+        told = (
+            real(body | {"data": [i for i in body["data"] if i not in bad]})
+            if len(bad) < len(body["data"])
+            else ()
+        )
+        return (
+            (-1, "Sai lĩnh vực", [{"MaHoSo": bad[0]["MaHoSo"], "message": "Sai lĩnh vực"}]) if bad else told
+        )
+
+    gate.services.dossiers = picky
+    run(world, gate)
+    assert world.states() == {"accepted": 1, "refused": 1}
+    world.put(2, status_code=9)
+    run(world, gate)
+    settled(world, gate)
+
+
+def test_its_agency_reads_what_is_not_sent_and_why(world, gate, tmp_path):
+    world.put(1)
+    world.put(2, channel=None, applicant_id_number=None)
+    world.put(3, responsible_agency_code="H20.19.02")
+    world.put(4)
+    world.closed["d3"] = "refused"
+    real = gate.services.dossiers
+    words = "Hồ sơ của NGUYEN THI THỬ 4 sai lĩnh vực"
+    gate.services.dossiers = lambda body: (
+        (
+            -1,
+            words,
+            [{"MaHoSo": i["MaHoSo"], "message": words} for i in body["data"] if i["MaHoSo"].endswith("4")],
+        )
+        if any(i["MaHoSo"].endswith("4") for i in body["data"])
+        else real(body)
+    )
+    run(world, gate, dossiers=1)
+    gate.copy.replace(
+        "H20.19-250702-0001", gate.copy.find("H20.19-250702-0001")[0] | {"ChuHoSo": "Người Khác"}
+    )
+    world.put(1, status_code=9)
+    run(world, gate)
+    with world.connect() as connection:
+        reports.write_agency(connection, "H20.19", tmp_path / "H20.19.xlsx")
+        reports.write_agency(connection, "H20.20", tmp_path / "H20.20.xlsx")
+    sheet = load_workbook(tmp_path / "H20.19.xlsx")["Chưa gửi"]
+    told = {r[1][-4:]: r[3:5] for r in sheet.iter_rows(min_row=6, values_only=True)}
+    assert told == {
+        "0001": ("Không gửi đè", "Trên Cổng khác ở: ChuHoSo"),
+        "0002": ("Chưa gửi lên Cổng", "Thiếu: Kênh thực hiện, Số định danh của chủ hồ sơ"),
+        "0003": ("Chưa gửi lên Cổng", "Dữ liệu cá nhân bị hạn chế sử dụng, hoặc không thuộc hồ sơ này"),
+        "0004": ("Cổng từ chối", "Cổng trả lời: Hồ sơ của […] sai lĩnh vực"),
+    }
+    other = load_workbook(tmp_path / "H20.20.xlsx")["Chưa gửi"]
+    assert list(other.iter_rows(min_row=6, values_only=True)) == [], "nothing of another agency"
+
+
+def test_units_are_sent_side_by_side(world):
+    """Neither unit's first call is answered before the other's has come."""
+    world.put(1, 2)
+    world.put(3, 4, responsible_agency_code="H20.20")
+    both = threading.Barrier(2, timeout=30)
+
+    class Meeting(Portal):
+        def __call__(self, path: str, body: Any) -> Any:
+            if body.get("service") == "DongBoHoSoMC":
+                both.wait()
+            return super().__call__(path, body)
+
+    gate = Meeting()
+    run(
+        world,
+        gate,
+        dataclasses.replace(OURS, units={u: dataclasses.replace(UNIT, code=u) for u in ("H20.19", "H20.20")}),
+    )
+    settled(world, gate)
+
+
+def test_no_more_calls_are_under_way_than_are_allowed(world, exchange):
+    units = {u: dataclasses.replace(UNIT, code=u) for u in ("H20.19", "H20.20", "H20.43")}
+    for at, unit in enumerate(units):
+        world.put(*range(10 * at + 1, 10 * at + 9), responsible_agency_code=unit)
+    faults = f"{exchange}/__sandbox__/faults"
+    requests.post(faults, json={"fault": "latency", "ms": 30, "rate": 1.0}, timeout=10).raise_for_status()
+    writers = dataclasses.replace(OURS, units=units)
+    with world.connect() as connection:
+        plan(connection, writers, KEY)
+    login = (CLIENT_ID, CLIENT_SECRET)
+    push(
+        world.connect,
+        Exchange(exchange, *login, "H20", Budget(999), at_once=2),
+        world.open,
+        writers,
+        KEY,
+        QUICK,
+    )
+    told = requests.get(f"{exchange}/__sandbox__/held", timeout=10).json()
+    assert (told["dossier"], told["most_at_once"]) == (24, 2)
 
 
 def test_an_operator_may_have_it_tried_again_and_new_rules_do(world, gate):
