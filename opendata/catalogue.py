@@ -152,6 +152,8 @@ class Resource:
     period_column: str | None = None
     small_cell: TablePolicy | None = None
     provisional_column: str | None = None
+    #: Schema, table and column that hold the last day of which the warehouse has data.
+    covered_until: tuple[str, str, str] | None = None
 
     @property
     def read_columns(self) -> tuple[str, ...]:
@@ -422,6 +424,13 @@ def _resource(
     period = meta.get("period_column")
     if period is not None and period not in published:
         found.append(f"meta.period_column {period!r} is not published")
+    covered = str(meta.get("covered_until") or "").split(".") if "covered_until" in meta else None
+    if covered is not None and not (len(covered) == 3 and all(covered) and period):
+        found.append(
+            "meta.covered_until names the schema, table and column of the last day the warehouse has data of "
+            "(marts.as_of_day.last_covered_date), beside a meta.period_column"
+        )
+        covered = None
     gaps += [f"{place}: {gap}" for gap in found]
     return Resource(
         name=str(model.get("alias") or model["name"]).replace("_", "-"),
@@ -434,6 +443,7 @@ def _resource(
         origin=None if origin_column else str(origin),
         period_column=str(period) if period else None,
         provisional_column="is_provisional" if "is_provisional" in published else None,
+        covered_until=(covered[0], covered[1], covered[2]) if covered else None,
     )
 
 
@@ -523,6 +533,14 @@ def _approval(
             found.append(
                 f"as_published.captured_column {as_published.captured_column!r} is not published by any of its models"
             )
+    else:
+        # The last day of an open period is no day that the figures speak of.
+        found += [
+            f"model {one.table} has open periods (is_provisional) and no meta.covered_until, so nothing says up to "
+            "which day it has data"
+            for one in resources
+            if one.period_column and one.provisional_column and one.covered_until is None
+        ]
     approved_by, role = text("approved_by"), text("role")
     shapes = [Shape(one.name, *_columns_and_numbers(one), one.keys) for one in resources]
     disclosure = read_policy(record.get("disclosure"), shapes, found)

@@ -85,6 +85,7 @@ class Table:
     files: list[FileRecord]
     preview: list[list[str]]
     captured: tuple[date, date] | None = None
+    #: First and last day the rows speak of: no day without data, and none after a capture.
     period: tuple[date, date] | None = None
     changes: difference.Difference | None = None
     #: Its last period lacks days.
@@ -401,6 +402,7 @@ class Rows:
     batches: Iterable[pa.RecordBatch]
     withheld: Withheld = field(default_factory=Withheld)
     columns: tuple[Column, ...] = ()
+    covered_until: date | None = None
 
 
 def _build(
@@ -434,7 +436,7 @@ def _build(
             for resource in dataset.resources
             if resource.small_cell
         }
-        protected = _protected(building, datasets, origins, counted, previous)
+        protected, protected_until = _protected(building, datasets, origins, counted, previous, cursor)
         for dataset in datasets:
             origin = origins[dataset.id]
             if dataset.approval.as_published and origin != "real":
@@ -450,11 +452,14 @@ def _build(
                     table, withheld = protected[dataset.id, resource.name]
                     rows = Rows(
                         resource, origin, table.schema, table.to_batches(BATCH_ROWS), withheld,
-                        (*resource.columns, WITHHELD_COLUMN),
+                        (*resource.columns, WITHHELD_COLUMN), protected_until[dataset.id, resource.name],
                     )  # fmt: skip
                 else:
+                    until = _covered_until(cursor, resource)
                     first, batches = _stream(cursor, resource)
-                    rows = Rows(resource, origin, first.schema, batches, columns=resource.columns)
+                    rows = Rows(
+                        resource, origin, first.schema, batches, columns=resource.columns, covered_until=until
+                    )
                 build.tables.append(_write(rows, folder, dataset))
             builds.append(build)
     return builds, waiting
@@ -466,16 +471,20 @@ def _protected(
     origins: Mapping[str, str],
     counted: Mapping[tuple[str, str], pa.Table],
     previous: Path | None,
-) -> Mapping[tuple[str, str], tuple[pa.Table, Withheld]]:
-    """Withhold, over all datasets together, what could reveal a person; returns what may leave by (dataset, table).
+    cursor: Any,
+) -> tuple[Mapping[tuple[str, str], tuple[pa.Table, Withheld]], Mapping[tuple[str, str], date | None]]:
+    """Withhold, over all datasets together, what could reveal a person.
 
-    Where no period closed since the release `previous`, its tables are kept as they stand there. Leaves the report
-    in disclosure.json.
+    Returns what may leave, and the last day it has data of, by (dataset, table). Where no period closed since the
+    release `previous`, its tables are kept as they stand there, and with them that day. Leaves the report in
+    disclosure.json.
     """
+    covered: dict[tuple[str, str], date | None] = {}
     tables = []
     for dataset in datasets:
         for resource in dataset.resources:
             if resource.small_cell:
+                covered[dataset.id, resource.name] = _covered_until(cursor, resource)
                 table = counted[dataset.id, resource.name]
                 _refuse_empty_periods(table, dataset, resource)
                 tables.append(
@@ -487,8 +496,37 @@ def _protected(
         protection = keep(tables, previous, agreed) or protect_release(tables, building.parent)
     except DisclosureError as error:
         raise ReleaseError(f"The release is refused, readers keep the last good one. {error}") from None
+    for item in protection.report["tables"]:
+        key = (item["dataset"], item["table"])
+        today = covered[key]
+        # A table that is kept says it already.
+        told = item.setdefault("covered_until", today and today.isoformat())
+        covered[key] = date.fromisoformat(told) if told else None
     _write_json(building / "disclosure.json", protection.report)
-    return protection.tables
+    return protection.tables, covered
+
+
+def _covered_until(cursor: Any, resource: Resource) -> date | None:
+    """Return the last day of which the warehouse has data for a table; None where its model names no such day."""
+    if resource.covered_until is None:
+        return None
+    schema, table, column = resource.covered_until
+    where = ".".join(resource.covered_until)
+    try:
+        cursor.execute(f"select max({_quoted(column)}) from {_quoted(schema)}.{_quoted(table)}")  # noqa: S608
+        (day,) = cursor.fetchone()
+    except postgres.Error as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ReleaseError(
+            f"{where}, the last day {SCHEMA}.{resource.table} has data of, cannot be read ({reason}); run `dbt build` "
+            "with this manifest's project first"
+        ) from None
+    if not isinstance(day, date):
+        raise ReleaseError(
+            f"{where}: looked for the last day {SCHEMA}.{resource.table} has data of and found {day!r}; build the "
+            "warehouse from a load first"
+        )
+    return _day(day)
 
 
 def _refuse_empty_periods(table: pa.Table, dataset: Dataset, resource: Resource) -> None:
@@ -650,6 +688,10 @@ def _write(rows: Rows, folder: Path, dataset: Dataset) -> Table:
     table.rows, table.preview, table.captured = seen.rows, seen.preview, seen.captured
     table.period = seen.period(f"{SCHEMA}.{resource.table}")
     table.is_provisional, table.whole_until = seen.ends_provisional(), seen.whole_until()
+    last = min((day for day in (rows.covered_until, seen.captured and seen.captured[1]) if day), default=None)
+    if table.period and last and last < table.period[1]:
+        table.period = (min(table.period[0], last), last)
+        table.is_provisional = True
     return table
 
 
@@ -726,8 +768,9 @@ def _content_digest(
     builds: Sequence[Build], withdrawn: Mapping[str, history.Withdrawal], address: str
 ) -> str:
     """Return the SHA-256 of all that readers would see but the number and time of the release."""
-    content = [(tabular.datapackage(build), asdict(build.dataset.approval)) for build in builds]
-    content += [(asdict(item), None) for item in withdrawn.values()]  # type: ignore[misc]
+    content: list[Any] = [(tabular.datapackage(build), asdict(build.dataset.approval)) for build in builds]
+    content += [table.period for build in builds for table in build.tables]
+    content += [(asdict(item), None) for item in withdrawn.values()]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False, default=str).encode())
     digest.update((site.template_digest() + address).encode())
     digest.update(dcat.PORTAL.read_bytes())

@@ -37,7 +37,6 @@ from opendata.files import as_text
 from opendata.history import CHANGELOG
 from opendata.tabular import Edition
 from opendata.words import (
-    BUSINESS_ZONE,
     ENGLISH,
     FORMATS,
     FREQUENCIES,
@@ -128,7 +127,6 @@ class Shown:
         self.simulated = build.origin == "simulated"
         self.recorded = next(item for item in document["datasets"] if item["id"] == self.id)
         self._gate = document.get("gate")
-        self._made = datetime.fromisoformat(document["created_at"]).astimezone(BUSINESS_ZONE).date()
         self._number = document["number"]
 
     @property
@@ -162,33 +160,23 @@ class Shown:
 
     @cached_property
     def freshness(self) -> Text:
-        """Return up to which day the figures speak, where a column tells; else the approved words.
+        """Return the last day the figures speak of, where a column tells; else the approved words.
 
-        A period that had not ended when the figures were captured tells of the days before that only. Where the rows
-        call their last period provisional, the day up to which nothing is lacking is told. Days that are to come, as
-        in a calendar, are no lack.
+        Where the last period lacks days, the day up to which nothing is lacking stands beside it.
         """
         spoken = [table for table in self.tables if table.period]
         if not spoken:
             return self.approval.temporal
-        table = max(spoken, key=lambda table: table.period or (date.min, date.min))
+        table = max(spoken, key=lambda one: ((one.period or (date.min, date.min))[1], one.is_provisional))
         last = (table.period or (date.min, date.min))[1]
-        taken = self.build.captured[1] if self.build.captured else self._made
-        of_days = any(
-            column.name == table.resource.period_column and frictionless_type(column.data_type) == "date"
-            for column in table.columns
-        )
-        runs_on = last > taken and not (of_days and not self.build.captured)
-        if runs_on or (self.build.captured and table.is_provisional):
-            return _dated("Số liệu đến %s (kỳ cuối chưa đủ ngày, tạm tính)",
-                          "Figures up to %s (last period not complete, provisional)", min(last, taken))  # fmt: skip
         if not table.is_provisional:
             return _dated("Số liệu đến %s", "Figures up to %s", last)
-        if table.whole_until:
-            return _dated("Số liệu đủ đến %s; kỳ sau đó chưa đủ ngày, tạm tính",
-                          "Complete up to %s; what follows lacks days, provisional", table.whole_until)  # fmt: skip
-        return _dated("Kỳ kết thúc %s chưa đủ ngày, số tạm tính",
-                      "The period that ends on %s lacks days, provisional", last)  # fmt: skip
+        if self.build.captured or table.whole_until is None or table.whole_until >= last:
+            return _dated("Số liệu đến %s (kỳ cuối chưa đủ ngày, tạm tính)",
+                          "Figures up to %s (last period not complete, provisional)", last)  # fmt: skip
+        return _dated("Số liệu đến %s (đủ đến %s; kỳ sau đó chưa đủ ngày, tạm tính)",
+                      "Figures up to %s (complete up to %s; what follows lacks days, provisional)",
+                      last, table.whole_until)  # fmt: skip
 
     def preview(self, table: Table) -> list[list[str | None]]:
         """Return the first rows of a table, as text, read from its Parquet file; None where a cell is empty."""
@@ -363,8 +351,8 @@ class Shown:
         }
 
 
-def _dated(vi: str, en: str, value: date) -> Text:
-    return Text(vi % VIETNAMESE.day(value), en % ENGLISH.day(value))
+def _dated(vi: str, en: str, *days: date) -> Text:
+    return Text(vi % tuple(map(VIETNAMESE.day, days)), en % tuple(map(ENGLISH.day, days)))
 
 
 def _phrases(texts: Iterable[Text]) -> str:

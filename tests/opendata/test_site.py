@@ -231,6 +231,9 @@ def test_freshness_is_the_day_up_to_which_nothing_is_lacking(warehouse: Warehous
     )
     columns = warehouse.model("dossier_results_monthly")["columns"]
     columns["is_provisional"] = columns["origin"] | {"name": "is_provisional", "data_type": "boolean"}
+    warehouse.sql("create table open_data.as_of_day as select date '2025-07-01' as last_covered_date")
+    meta = warehouse.model("dossier_results_monthly")["config"]["meta"]
+    meta["covered_until"] = "open_data.as_of_day.last_covered_date"
     units = warehouse.model("administrative_units")
     units["config"]["meta"] |= {"period_column": "valid_from"}
     warehouse.sql(
@@ -238,11 +241,11 @@ def test_freshness_is_the_day_up_to_which_nothing_is_lacking(warehouse: Warehous
     )
     warehouse.publish()
     told = {name: re.sub(r"\s+", " ", page.text) for name, page in pages(warehouse).items()}
-    words = "Số liệu đủ đến 1/6/2025; kỳ sau đó chưa đủ ngày, tạm tính"
+    words = "Số liệu đến 1/7/2025 (đủ đến 1/6/2025; kỳ sau đó chưa đủ ngày, tạm tính)"
     assert words in told["dossier-results-monthly/index.html"]
     assert words in told["index.html"]
     english = told["dossier-results-monthly/en/index.html"]
-    assert "Complete up to 1 June 2025; what follows lacks days, provisional" in english
+    assert "Figures up to 1 July 2025 (complete up to 1 June 2025; what follows lacks days, provisional)" in english
     assert "Số liệu đến 31/12/2099 ·" in told["administrative-units/index.html"]
 
 
