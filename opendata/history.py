@@ -158,8 +158,19 @@ def _forget_in_catalogue(release: Path, dataset: str) -> None:
 # --- changelog
 
 
+def last_published(root: Path, previous: Path | None, dataset: str) -> Path | None:
+    """Return the folder of a dataset as it was published last: in the release before, or what a withdrawal took out.
+
+    Its parent is named by the release. None where it never was published.
+    """
+    if previous is None:
+        return None
+    taken_out = sorted((root / ARCHIVE).glob(f"[0-9]*/{dataset}"), reverse=True)
+    return next((f for f in (previous / dataset, *taken_out) if (f / "datapackage.json").exists()), None)
+
+
 def changelog(previous: Path | None, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the changelog of a dataset: the new entry, then those of the release before, newest first."""
+    """Return the changelog of a dataset: the new entry, then those of its folder `previous`, newest first."""
     old: list[dict[str, Any]] = []
     if previous is not None and (previous / CHANGELOG).exists():
         old = json.loads((previous / CHANGELOG).read_text(encoding="utf-8"))

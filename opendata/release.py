@@ -44,7 +44,7 @@ from opendata.catalogue import (
 from opendata.disclosure.earlier import remember
 from opendata.disclosure.protect import Withheld, protect_release
 from opendata.disclosure.renewal import keep, write_tallies
-from opendata.disclosure.scan import VAULT_REFERENCE, scan_changes, scan_files
+from opendata.disclosure.scan import VAULT_REFERENCE, scan_changes, scan_files, scan_words
 from opendata.disclosure.system import Counted, DisclosureError
 from opendata.files import (
     BUSINESS_ZONE,
@@ -222,7 +222,7 @@ def publish(
                     )
             # After the gate: the pages show what it found.
             site.write_pages(building, builds, document, address)
-            _verify_pages(building)
+            _verify_pages(building, builds)
             _share_unchanged(building, previous)
             for path in [*building.rglob("*"), building]:
                 _sync(path)
@@ -349,14 +349,6 @@ def _room_on_disk(root: Path) -> Iterator[None]:
             f"No room for the release in {root} ({os.strerror(error.errno)}; {free:,} MiB free on that disk). Readers "
             "still have the last good release and nothing was left behind; make room or enlarge it, then publish again"
         ) from None
-
-
-def newest_load(url: str) -> int:
-    """Return the newest load number in the warehouse's load log; 0 where nothing was loaded."""
-    with closing(_connect(url)) as connection, closing(connection.cursor()) as cursor:
-        cursor.execute("select coalesce(max(load_number), 0) from ops.load_log")
-        row = cursor.fetchone()
-        return int(row[0]) if row else 0
 
 
 @contextmanager
@@ -807,7 +799,10 @@ def _describe(
             _write_json(building / f"{plain.path}-metadata.json", tabular.csvw(build, table, edition))
         _write_json(
             folder / history.CHANGELOG,
-            history.changelog(previous and previous / build.dataset.id, _entry(build, number, created_at)),
+            history.changelog(
+                history.last_published(building.parent.parent, previous, build.dataset.id),
+                _entry(build, number, created_at),
+            ),
         )
         dcat.write(dcat.dataset_graph(build, edition, portal), folder, "dcat")
         _write_json(folder / "schema-org.jsonld", dcat.schema_org(build, edition, portal))
@@ -844,13 +839,16 @@ def _describe(
 def _entry(build: Build, number: int, created_at: datetime) -> dict[str, Any]:
     """Return what the changelog of a dataset says about this release."""
     against = {table.changes.against for table in build.tables if table.changes}
-    reasons = [c.reason for c in build.dataset.approval.approved_changes if c.against_release in against]
+    agreed = [c for c in build.dataset.approval.approved_changes if c.against_release in against]
     return {
         "release": number,
         "origin": build.origin,
         "created_at": created_at.isoformat(),
         "period": [day and day.isoformat() for day in build.period],
-        "approved": [asdict(reason) for reason in reasons],
+        "approved": [
+            {"decided_by": c.decided_by, "decided_on": c.decided_on.isoformat(), **asdict(c.reason)}
+            for c in agreed
+        ],
         "tables": [
             {
                 "name": table.resource.name,
@@ -874,18 +872,24 @@ def _compare(building: Path, builds: Sequence[Build], previous: Path | None) -> 
     """Compare each table with the release before; write what changed, refuse what nobody agreed to."""
     told: list[str] = []
     for build in builds:
+        before = history.last_published(building.parent.parent, previous, build.dataset.id)
         for table in build.tables:
             new = next(building / file.path for file in table.files if file.format == "parquet")
-            old = previous and previous / build.dataset.id / new.name
-            if previous is None or old is None or not old.exists():
+            old = before and before / new.name
+            if before is None or old is None or not old.exists():
                 continue
             captured = build.dataset.approval.as_published
             ignored = [captured.captured_column] if captured else []
-            table.changes = found = difference.compare(old, new, table.resource, int(previous.name), ignored)
+            table.changes = found = difference.compare(
+                old, new, table.resource, int(before.parent.name), ignored
+            )
             told += difference.objections(
                 found, build.dataset.approval, f"{build.dataset.id}, {table.resource.name}"
             )
-            if found.rows is not None:
+            if previous is None or before.parent != previous:
+                # It was withdrawn: a list of changes would show again what was taken back.
+                table.changes = replace(found, rows=None)
+            elif found.rows is not None:
                 difference.write_changes(
                     found,
                     building / build.dataset.id / f"{table.resource.name}.{table.origin}.{history.CHANGES}",
@@ -977,16 +981,27 @@ def _verify(building: Path, builds: Sequence[Build], document: Mapping[str, Any]
     _refuse(wrong)
 
 
-def _verify_pages(building: Path) -> None:
-    """Read pages and records back; raises ReleaseError naming every one that holds a reference of the vault."""
-    pages = [page for ending in ("html", "json", "jsonld", "atom") for page in building.rglob(f"*.{ending}")]
-    _refuse(
-        [
-            f"{page.relative_to(building)}: holds a reference of the vault"
-            for page in pages
-            if VAULT_REFERENCE.search(page.read_text(encoding="utf-8"))
+def _verify_pages(building: Path, builds: Sequence[Build]) -> None:
+    """Read pages and records back; raises ReleaseError naming every one that holds what looks like personal data."""
+    told = [site.read_portal(site.PORTAL).email]
+    for build in builds:
+        approval = build.dataset.approval
+        told += [approval.contact_email, approval.contact.vi, approval.contact.en]
+        told += [
+            text for source in approval.sources for text in (source.title, source.terms, source.url or "")
         ]
-    )
+    declared = "\n".join(told)
+    pages = [page for ending in ("html", "json", "jsonld", "atom") for page in building.rglob(f"*.{ending}")]
+    wrong = [
+        f"{page.relative_to(building)}: holds a reference of the vault"
+        for page in pages
+        if VAULT_REFERENCE.search(page.read_text(encoding="utf-8"))
+    ]
+    for page in [*pages, *building.rglob(tabular.DICTIONARY)]:
+        # Of the data files' own records the values are addresses and checksums; their words stand in the others, too.
+        if not page.name.startswith(("dcat.", "catalog.")):
+            wrong += scan_words(building, page, declared)
+    _refuse(wrong)
 
 
 def _refuse(wrong: Sequence[str]) -> None:

@@ -102,7 +102,8 @@ class Past:
     added: int
     removed: int
     revised: int
-    reasons: tuple[Text, ...]
+    #: (reason, office that decided it and day; empty in changelogs of before)
+    reasons: tuple[tuple[Text, str, date | None], ...]
     kept: bool
     files: tuple[str, ...]
 
@@ -283,7 +284,14 @@ class Shown:
             rows=sum(table["rows"] for table in entry["tables"]),
             change="first" if not told else "changed" if columns or any(sums.values()) else "same",
             **sums,
-            reasons=tuple(Text(**reason) for reason in entry["approved"]),
+            reasons=tuple(
+                (
+                    Text(item["vi"], item["en"]),
+                    item.get("decided_by", ""),
+                    date.fromisoformat(item["decided_on"]) if "decided_on" in item else None,
+                )
+                for item in entry["approved"]
+            ),
             kept=(place / "datapackage.json").exists(),
             files=tuple(sorted(path.name for path in place.glob("*.changes.csv"))),
         )

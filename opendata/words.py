@@ -30,7 +30,14 @@ FORMATS = {
         Text("CSV cho Excel", "CSV for Excel"),
         Text("mở bằng Excel, giữ dấu tiếng Việt", "opens in Excel with its accents"),
     ),
-    "csv": Format(Text("CSV", "CSV"), Text("cho phần mềm thống kê, lập trình", "for statistics tools and programs")),
+    "csv": Format(
+        Text("CSV", "CSV"),
+        Text(
+            "cho phần mềm thống kê, lập trình; đừng mở bằng bảng tính: ô giống công thức để nguyên như nguồn",
+            "for statistics tools and programs; not for a spreadsheet: cells that look like formulas stand as at the "
+            "source",
+        ),
+    ),
     "parquet": Format(
         Text("Parquet", "Parquet"),
         Text("có kiểu, nén; cho Python, R, DuckDB", "typed and compressed; for Python, R, DuckDB"),

@@ -1,17 +1,22 @@
 """The last look: finished files are read back, decoded, and searched for what looks like personal data.
 
-Numbers, e-mails and references of the vault are searched everywhere. A person's name is a cell of three to five words
-that are all parts of names in the right places, or such words after Ông or Bà. Names of two words are not told from
-other words. Long text is refused unless the approval says what it is: nobody reads free text before it is published.
+Numbers, e-mails and references of the vault are searched everywhere, in pages and records too. A person's name is a
+cell of three to five words that are all parts of names in the right places, or such words after Ông or Bà. Names of two
+words are not told from other words. Long text is refused unless the approval says what it is: nobody reads free text
+before it is published.
 """
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pyarrow as pa
@@ -112,6 +117,78 @@ def scan_changes(
             continue
         findings += [Finding(where, place, kind, rows) for kind, rows in counts.items() if rows]
     return findings
+
+
+#: Pages and records hold these beside the words of people; each could hold nine digits in a row, or look like a number
+#: to call: checksums, sizes in bytes, numbers with their thousands apart.
+NO_WORDS = re.compile(
+    rf"{UUID}|\b[0-9a-f]{{64}}\b|\b[0-9]+ B\b|(?<![0-9.,])[1-9][0-9]{{0,2}}(?:[.,][0-9]{{3}})+(?![0-9])"
+)
+
+
+def scan_words(root: Path, path: Path, declared: str) -> list[str]:
+    """Search the words of a finished page, feed, dictionary or JSON record; return what is wrong, never the value.
+
+    What stands in `declared` (the contacts and sources of the approvals) may stand there, too. Of a page its words and
+    the attributes that are read out are searched, not the numbers of its tables: they come from files searched before.
+    """
+    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix == ".csv":
+        words: Iterator[str] = (cell for row in csv.reader(io.StringIO(text)) for cell in row)
+    elif path.suffix in (".json", ".jsonld"):
+        words = _strings_of(json.loads(text))
+    else:
+        words = iter(_Words(text).found)
+    counts = dict.fromkeys(PERSONAL_PATTERNS, 0)
+    for word in set(words):
+        plain = NO_WORDS.sub(" ", word)
+        for kind, pattern in PERSONAL_PATTERNS.items():
+            found = (match[0].strip(" ,;()") for match in re.finditer(pattern, plain))
+            counts[kind] += any(match not in declared for match in found)
+    where = path.relative_to(root).as_posix()
+    return [
+        f"{where}: {count} place(s) hold what looks like: {kind}" for kind, count in counts.items() if count
+    ]
+
+
+def _strings_of(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _strings_of(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _strings_of(part)
+
+
+class _Words(HTMLParser):
+    """The words of a page or feed, each run of them alone; no scripts, which repeat a record, and no style."""
+
+    READ_OUT = ("content", "title", "aria-label", "alt", "placeholder")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self._skipped = False
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Take the words of attributes; note whether what follows is to be left out."""
+        given = dict(attrs)
+        self._skipped = tag in ("script", "style") or (tag == "td" and given.get("class") == "n")
+        if not given.get("http-equiv"):
+            self.found += [value for name in self.READ_OUT if (value := given.get(name))]
+
+    def handle_endtag(self, tag: str) -> None:
+        """Go on after what was left out."""
+        self._skipped = False
+
+    def handle_data(self, data: str) -> None:
+        """Take the words between tags."""
+        if not self._skipped:
+            self.found.append(data)
 
 
 def _in_whole_numbers(digits: pa.ChunkedArray) -> dict[str, int]:

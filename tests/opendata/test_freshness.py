@@ -1,4 +1,4 @@
-"""Up to which day a dataset says it speaks: the last one of which the warehouse has data, wherever a reader may look."""
+"""Up to which day a dataset says it speaks: the last one the warehouse has data of, wherever a reader may look."""
 
 from __future__ import annotations
 

@@ -13,11 +13,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from rdflib import RDF, Graph
 from rdflib.namespace import DCAT
 
 from opendata import history
-from opendata.catalogue import Resource, Text
+from opendata.catalogue import APPROVALS, CatalogueError, Resource, Text, _limits
 from opendata.difference import compare
 from opendata.release import ReleaseError, restore, withdraw
 from tests.opendata.conftest import Warehouse
@@ -134,6 +135,7 @@ def test_a_change_beyond_the_limits_needs_somebodys_word(
     agreed = [
         {
             "against_release": 1,
+            "decided_by": OFFICE,
             "decided_on": date(2026, 11, 19),
             "reason": {"vi": "Rà soát", "en": "Reviewed"},
         }
@@ -141,11 +143,33 @@ def test_a_change_beyond_the_limits_needs_somebodys_word(
     for name in ("procedures", "dossier-results-monthly"):
         warehouse.change_approval(name, approved_changes=agreed)
     assert warehouse.publish().number == 2
-    assert changelog(warehouse, "procedures")[0]["approved"] == [{"vi": "Rà soát", "en": "Reviewed"}]
+    assert changelog(warehouse, "procedures")[0]["approved"] == [
+        {"decided_by": OFFICE, "decided_on": "2026-11-19", "vi": "Rà soát", "en": "Reviewed"}
+    ]
+    page = warehouse.files()["procedures/index.html"].decode()
+    assert f'Lý do: Rà soát (quyết định của <span lang="vi">{OFFICE}</span>, 19/11/2026)' in page
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"decided_by": " "}, "need .*decided_by"),
+        ({"decided_on": date(2027, 1, 1)}, "2027-01-01 is in the future"),
+    ],
+)
+def test_a_word_without_its_office_or_from_the_future_is_a_gap(
+    warehouse: Warehouse, change: dict[str, object], told: str
+) -> None:
+    word = {"against_release": 1, "decided_by": OFFICE, "decided_on": date(2026, 11, 19),
+            "reason": {"vi": "a", "en": "b"}} | change  # fmt: skip
+    warehouse.change_approval("procedures", approved_changes=[word])
+    with pytest.raises(CatalogueError, match=f"approved_changes.* {told}"):
+        warehouse.publish()
 
 
 def test_another_release_is_not_covered_by_an_old_word(warehouse: Warehouse) -> None:
-    agreed = [{"against_release": 7, "decided_on": date(2026, 11, 19), "reason": {"vi": "a", "en": "b"}}]
+    agreed = [{"against_release": 7, "decided_by": OFFICE, "decided_on": date(2026, 11, 19),
+               "reason": {"vi": "a", "en": "b"}}]  # fmt: skip
     warehouse.change_approval("procedures", approved_changes=agreed)
     warehouse.sql(MANY)
     warehouse.publish()
@@ -213,6 +237,37 @@ def test_rows_that_were_provisional_and_new_months_are_no_revision(tmp_path: Pat
     assert compare(old, new, resource, 4, ["count"]).final_revised == 0
 
 
+def test_a_quarter_that_goes_from_districts_to_communes_is_no_loss_but_revised_final_rows_are(
+    tmp_path: Path,
+) -> None:
+    """With the limits that the approval of the quarterly timeliness has."""
+    record = yaml.safe_load((APPROVALS / "timeliness-by-commune-quarterly.yml").read_text(encoding="utf-8"))
+    gaps: list[str] = []
+    limits = _limits(record.get("limits"), gaps)
+    assert not gaps
+    text = Text("", "")
+    resource = Resource(
+        "t", "t", text, text, (), ("quarter", "area"), None, "real", "quarter",
+        provisional_column="is_provisional",
+    )  # fmt: skip
+    final = [("2025-Q2", f"commune {n}", 20, False) for n in range(50)]
+
+    def table(name: str, rows: list[tuple[str, str, int, bool]]) -> Path:
+        columns = zip(("quarter", "area", "late", "is_provisional"), zip(*rows, strict=True), strict=True)
+        pq.write_table(pa.table({column: list(values) for column, values in columns}), tmp_path / name)
+        return tmp_path / name
+
+    old = table("old", final + [("2025-Q3", f"district {n}", 90, True) for n in range(20)])
+    closed = table("closed", final + [("2025-Q3", f"commune {n}", 20, False) for n in range(50)])
+    found = compare(old, closed, resource, 4)
+    assert (found.removed, found.final_removed, found.final_added, found.final_revised) == (20, 0, 0, 0)
+    revised = table("revised", [(q, area, late + 1, open_) for q, area, late, open_ in final])
+    found = compare(table("before", final), revised, resource, 4)
+    assert 100 * found.final_revised / found.final_before > limits.revise
+    fewer = compare(table("whole", final), table("fewer", final[:30]), resource, 4)
+    assert 100 * fewer.final_removed / fewer.final_before > limits.shrink
+
+
 def test_a_withdrawal_leaves_a_notice_in_every_release(warehouse: Warehouse) -> None:
     warehouse.publish()
     warehouse.sql("update open_data.procedures set fee_vnd = 9 where procedure_code = '1.001193'")
@@ -272,6 +327,31 @@ def test_nothing_lists_a_dataset_from_the_moment_it_is_withdrawn(warehouse: Ware
     assert not [name for name in files if "/." in name or name.startswith(".")]
     assert (warehouse.home / "open-data/releases/000001/index.html").read_bytes() == old
     assert not list((warehouse.home / "open-data/releases").glob(".*"))
+
+
+def test_what_is_restored_is_judged_against_what_was_withdrawn(warehouse: Warehouse) -> None:
+    warehouse.sql(MANY)
+    warehouse.publish()
+    withdraw(warehouse.home, "procedures", OFFICE, REASON)
+    warehouse.publish()
+    restore(warehouse.home, "procedures")
+    warehouse.sql(
+        "update open_data.procedures set procedure_name = 'Thủ tục khác' where procedure_code > '3.1010'"
+    )
+    with pytest.raises(ReleaseError, match=r"procedures, against release 000001: 30 rows were revised, 68"):
+        warehouse.publish()
+    word = {"against_release": 1, "decided_by": OFFICE, "decided_on": date(2026, 11, 19),
+            "reason": {"vi": "Sửa tên", "en": "Names mended"}}  # fmt: skip
+    warehouse.change_approval("procedures", approved_changes=[word])
+    assert warehouse.publish().number == 3
+    newest, first = changelog(warehouse, "procedures")
+    assert (newest["release"], first["release"]) == (3, 1)
+    told = newest["tables"][0]["changes"]
+    assert (told["against"], told["revised"]) == (1, 30)
+    assert newest["approved"][0]["decided_by"] == OFFICE
+    assert not list((warehouse.current / "procedures").glob("*.changes.csv")), (
+        "it would show what was withdrawn"
+    )
 
 
 def test_a_withdrawal_killed_half_way_is_finished_by_the_next_release(warehouse: Warehouse) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opendata.disclosure import scan
-from opendata.disclosure.scan import Finding, holds_a_name, scan_files
+from opendata.disclosure.scan import Finding, holds_a_name, scan_files, scan_words
 from opendata.files import FORMATS, FileRecord, record, write_files
+from opendata.release import ReleaseError
 from ops.settings import PROJECT
+from tests.opendata.conftest import Warehouse
 
 
 def written(folder: Path, *values: str | None) -> list[FileRecord]:
@@ -112,3 +115,49 @@ def test_a_formula_that_slipped_through_is_found(tmp_path: Path) -> None:
     kind = "a formula that a spreadsheet would run"
     assert scan_files(tmp_path, records, frozenset()) == [Finding("set/t.excel.csv", "note", kind, 1)]
     assert pq.read_table(tmp_path / "set" / "t.parquet")["note"].to_pylist() == ["=1+1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("index.html", "<p>Hỏi <b>{}</b></p>"),
+        ("index.html", '<svg aria-label="Hỏi {}"></svg>'),
+        ("index.html", '<table><td class="n">1</td><td>{}</td></table>'),
+        ("feed.atom", "<?xml version='1.0'?><feed><title>{}</title></feed>"),
+        ("datapackage.json", '{{"resources": [{{"description": "Hỏi {}"}}]}}'),
+        ("dictionary.csv", '\ufefftable,vi\nt,"Hỏi {}"\n'),
+    ],
+)
+def test_pages_and_records_are_searched_too(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    for value, kind in (
+        ("0912.345.678", "telephone"),
+        ("003199123456", "identity"),
+        ("an@example.vn", "e-mail"),
+    ):
+        path.write_text(text.format(value), encoding="utf-8")
+        (told,) = scan_words(tmp_path, path, "")
+        assert re.match(rf"{name}: 1 place\(s\) hold what looks like: {kind}", told)
+        assert value not in told
+        assert scan_words(tmp_path, path, f"Sở Khoa học, {value}") == [], (
+            "a contact that an approval declares"
+        )
+
+
+def test_checksums_sizes_and_written_numbers_are_nobodys(tmp_path: Path) -> None:
+    path = tmp_path / "index.html"
+    words = f"<script>003199123456</script><td class='n'>120000000</td><p>{'a123456789' * 6}abcd</p>"
+    words += "<p>84.312.345.678 đồng</p><p>123456789 B</p><p>2026-11-20</p>"
+    path.write_text(words, encoding="utf-8")
+    assert scan_words(tmp_path, path, "") == []
+
+
+def test_a_number_in_a_description_stops_the_release(warehouse: Warehouse) -> None:
+    column = warehouse.model("procedures")["columns"]["procedure_name"]
+    column["config"]["meta"]["vi"] = "Tên thủ tục, hỏi 0912 345 678"
+    with pytest.raises(ReleaseError) as refused:
+        warehouse.publish()
+    for name in ("index.html", "dictionary.csv", "datapackage.json"):
+        assert f"procedures/{name}: 1 place(s) hold what looks like: telephone number" in str(refused.value)
+    assert "0912" not in str(refused.value)
+    assert not warehouse.current.exists()

@@ -196,6 +196,7 @@ def test_a_dataset_page_tells_what_a_reader_asks(released: Warehouse, found: dic
         assert VIETNAMESE.size(file["bytes"]) in words
         assert f"../{file['path']}" in [a["href"] for a in page.all("a") if "download" in a]
     assert "Số liệu đến 1/7/2025" in words
+    assert "đừng mở bằng bảng tính: ô giống công thức để nguyên như nguồn" in words
     assert "1 trên 62 dòng có ô không công bố" in words
     assert "số nguyên, hồ sơ" in words
     assert "Creative Commons Attribution 4.0 International" in words
@@ -245,7 +246,10 @@ def test_freshness_is_the_day_up_to_which_nothing_is_lacking(warehouse: Warehous
     assert words in told["dossier-results-monthly/index.html"]
     assert words in told["index.html"]
     english = told["dossier-results-monthly/en/index.html"]
-    assert "Figures up to 1 July 2025 (complete up to 1 June 2025; what follows lacks days, provisional)" in english
+    assert (
+        "Figures up to 1 July 2025 (complete up to 1 June 2025; what follows lacks days, provisional)"
+        in english
+    )
     assert "Số liệu đến 31/12/2099 ·" in told["administrative-units/index.html"]
 
 
