@@ -1242,4 +1242,4 @@ def test_a_wrong_list_is_refused_and_the_entry_named(tmp_path: Path, change: Any
 
 
 def test_a_build_gives_the_rights_by_the_login_of_its_step():
-    assert logins.OF_STEP["build"] == {"loader", "dbt"}
+    assert logins.OF_STEP["build"] == {"loader", "dbt", "national"}, "the last makes its empty tables"

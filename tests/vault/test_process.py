@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from ops import postgres
-from ops.settings import PROJECT
+from ops.settings import LOGINS, PROJECT
 from tests.conftest import free_port, stop, wait_for
 from tests.vault.test_sealing import PERSON, batch, clear_forms
 from vault.client import VaultClient, VaultUnavailable
@@ -244,7 +244,9 @@ def test_the_warehouses_login_cannot_enter_the_vaults_database(server):
             "select rolname, rolsuper, rolcreatedb, rolcreaterole, rolbypassrls from pg_roles "
             "where rolname like 'khochung%' order by 1"
         ).fetchall()
-    assert [r[1:] for r in rows] == [(False,) * 4] * 8
+    names = {f"khochung_{name}" for name in (*LOGINS, "vault", "airflow")} | {"khochung"}
+    assert {r[0] for r in rows} == names
+    assert {r[1:] for r in rows} == {(False,) * 4}
 
 
 def test_the_vault_is_not_reached_over_the_network(vault):
