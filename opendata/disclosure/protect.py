@@ -246,7 +246,7 @@ def _report(
         "tables": rows,
         "sums_checked": len(system.sums),
         "withheld_cells": int((system.state == WITHHELD).sum()),
-        "unprotected_cells": 0,
+        "unprotected_cells": sum(cell not in system.excused for cell in proof.failed),
         "cells_known_from_earlier_releases": told,
         # Audited through their common division (system.py).
         "tables_in_a_circle": system.cycles(),
