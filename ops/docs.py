@@ -24,6 +24,16 @@ from ops.settings import PROJECT, VIETNAM, Settings, SettingsError
 SCHEMAS = ("marts", "ioc", "open_data")
 #: How a description begins, so that what a row is stands first.
 GRAIN = ("One row", "Một dòng")
+#: What counts of dossiers are grouped by (`meta.grouped_by`): one of the three places, the system, the whole province,
+#: nothing of dossiers at all; or a column of the model that says it row by row.
+GROUPS = (
+    "receiving_one_stop",
+    "responsible_agency",
+    "applicant_commune",
+    "system",
+    "province",
+    "no_dossiers",
+)
 _TEMPLATES = (PROJECT / "ops" / "templates", PROJECT / "opendata" / "templates")
 
 
@@ -84,6 +94,10 @@ def gaps(manifest: Mapping[str, Any], catalog: Mapping[str, Any] | None = None) 
         for said, grain, language in zip(both(node), GRAIN, ("description", "meta.vi"), strict=True):
             if not said.startswith(grain):
                 found.append(f"{name}: {language} does not begin with what a row is ({grain} ...)")
+        if counts(node) and meta(node).get("grouped_by") not in (*GROUPS, *node["columns"]):
+            found.append(
+                f"{name}: meta.grouped_by does not say which place it counts by: {', '.join(GROUPS)}, or its column"
+            )
         if not owner(manifest, node).get("name"):
             found.append(f"{name}: no owner (a group with an owner, in dbt/models/groups.yml)")
         for column in node["columns"].values():
@@ -97,10 +111,21 @@ def gaps(manifest: Mapping[str, Any], catalog: Mapping[str, Any] | None = None) 
     return found
 
 
+def counts(node: Mapping[str, Any]) -> bool:
+    """Whether rows of a model are counts: it holds no single dossier, and is no dimension or bridge of the marts."""
+    return "dossier_key" not in node["columns"] and (
+        node["schema"] != "marts" or str(node["name"]).startswith("fct_")
+    )
+
+
+def meta(node: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model or column says of itself; dbt has moved it under config and fills both in most places."""
+    return {**(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
+
+
 def both(node: Mapping[str, Any]) -> tuple[str, str]:
     """What dbt says of something, in English and in Vietnamese; empty where it says nothing."""
-    meta = {**(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
-    return str(node.get("description") or "").strip(), str(meta.get("vi") or "").strip()
+    return str(node.get("description") or "").strip(), str(meta(node).get("vi") or "").strip()
 
 
 def relation(node: Mapping[str, Any]) -> str:

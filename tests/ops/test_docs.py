@@ -50,6 +50,12 @@ def _fee(manifest: dict[str, Any]) -> dict[str, Any]:
     return manifest["nodes"]["model.kho_chung.fct_dossier_fee"]
 
 
+def _form(manifest: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = manifest["nodes"]["model.kho_chung.fct_form_06a"]
+    found["meta"] = {}  # dbt fills both places
+    return found
+
+
 def test_every_open_dataset_may_be_released(manifest: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
     path.write_text(json.dumps(manifest), encoding="utf-8")
@@ -70,6 +76,11 @@ def test_every_open_dataset_may_be_released(manifest: dict[str, Any], tmp_path: 
             "marts.fct_dossier_fee.is_owed: description or meta.vi is missing",
         ),
         (lambda m: _fee(m).update(group=None) or _fee(m)["config"].update(group=None), "fct_dossier_fee: no owner"),
+        (lambda m: _form(m)["config"]["meta"].pop("grouped_by"), "marts.fct_form_06a: meta.grouped_by does not say"),
+        (
+            lambda m: _form(m)["config"]["meta"].update(grouped_by="place"),
+            "marts.fct_form_06a: meta.grouped_by does not say",
+        ),
         (lambda m: m["exposures"]["exposure.kho_chung.cookbook"].update(description=""), "exposure cookbook"),
     ],
 )  # fmt: skip
