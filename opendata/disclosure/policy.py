@@ -88,6 +88,7 @@ class TablePolicy:
     most_withheld_percent: int = MOST_WITHHELD_PERCENT
     #: Made anew when a period closes; else with each release.
     is_renewed_monthly: bool = True
+    judged_from: int = SHARE_JUDGED_FROM
 
     @property
     def count_columns(self) -> tuple[str, ...]:
@@ -146,7 +147,15 @@ def read_policy(declared: object, tables: Sequence[Shape], found: list[str]) -> 
             "disclosure is missing: state `about_persons: false`, or `about_persons: true` with threshold and tables"
         )
         return NOTHING_ABOUT_PERSONS
-    known = {"about_persons", "threshold", "tables", "most_withheld_percent", "renewed", "texts"}
+    known = {
+        "about_persons",
+        "threshold",
+        "tables",
+        "most_withheld_percent",
+        "judged_from",
+        "renewed",
+        "texts",
+    }
     unknown = set(declared) - known
     if unknown:
         found.append(f"disclosure: unknown {_list(unknown)}")
@@ -171,6 +180,10 @@ def read_policy(declared: object, tables: Sequence[Shape], found: list[str]) -> 
             f"disclosure.most_withheld_percent must be a whole number from 1 to {MOST_WITHHELD_PERCENT}"
         )
         most = MOST_WITHHELD_PERCENT
+    judged_from = declared.get("judged_from", SHARE_JUDGED_FROM)
+    if not isinstance(judged_from, int) or judged_from < SHARE_JUDGED_FROM:
+        found.append(f"disclosure.judged_from must be a whole number from {SHARE_JUDGED_FROM}")
+        judged_from = SHARE_JUDGED_FROM
     renewed = declared.get("renewed", RENEWED[0])
     if renewed not in RENEWED:
         found.append(f"disclosure.renewed must be {' or '.join(RENEWED)}: when its tables are made anew")
@@ -203,7 +216,7 @@ def read_policy(declared: object, tables: Sequence[Shape], found: list[str]) -> 
             )
     monthly = renewed == RENEWED[0]
     counting = {
-        name: replace(policy, is_renewed_monthly=monthly)
+        name: replace(policy, is_renewed_monthly=monthly, judged_from=judged_from)
         for name, policy in policies.items()
         if policy is not None
     }

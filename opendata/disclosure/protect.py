@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from opendata.disclosure.audit import Audit, audit, known_to_all
 from opendata.disclosure.earlier import apply, remember
-from opendata.disclosure.policy import SHARE_JUDGED_FROM, TablePolicy
+from opendata.disclosure.policy import TablePolicy
 from opendata.disclosure.suppression import Naive, naive, suppress
 from opendata.disclosure.system import PUBLISHED, WITHHELD, Counted, DisclosureError, System, build
 
@@ -174,7 +174,7 @@ def _judge_share(system: System, number: int, table: Counted, hidden: np.ndarray
     """Refuse a table with a count that lies in withheld cells too much: it is divided too finely to be of use."""
     most = table.policy.most_withheld_percent
     for column, (withheld, total) in _shares(system, number, table.policy, hidden).items():
-        if total >= SHARE_JUDGED_FROM and 100 * withheld > most * total:
+        if total >= table.policy.judged_from and 100 * withheld > most * total:
             raise DisclosureError(
                 f"{table.dataset}, table {table.table}: {100 * withheld / total:.0f} % of what {column} counts lies in "
                 f"withheld cells, more than the {most} % of its policy. Coarsen it: {_advice(table, column)}"

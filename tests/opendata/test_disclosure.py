@@ -764,6 +764,10 @@ SOUND: dict[str, Any] = {"dimensions": {"month": "time.month"}, "counts": {"n": 
         ({"about_persons": False, "tables": {"t": SOUND}}, "one of them is wrong"),
         ({"about_persons": True, "threshold": 1, "tables": {"t": SOUND}}, "at least 3"),
         (
+            {"about_persons": True, "threshold": 10, "judged_from": 1, "tables": {"t": SOUND}},
+            "judged_from must be a whole number from 5000",
+        ),
+        (
             {"about_persons": True, "threshold": 10, "most_withheld_percent": 50, "tables": {"t": SOUND}},
             "from 1 to 10",
         ),

@@ -37,7 +37,7 @@ DOSSIERS = (
     "fct_dossier", "fct_dossier_step", "fct_dossier_paper", "fct_dossier_fee", "fct_dossier_status_history",
     "fct_dossier_wrong_data", "fct_handover", "fct_service_index_dossier",
 )  # fmt: skip
-FACTS = (*DOSSIERS, "fct_citizen_check", "fct_national_difference")
+FACTS = (*DOSSIERS, "fct_citizen_check", "fct_national_difference", "fct_service_index_cause_dossier")
 #: Views over these, which show each reader what he sees of them.
 VIEWS = ("bridge_dossier_commune", "form_06a_trace", "morning_list", "service_index_trace")
 #: Of old Tiền Giang the departments of justice and of trade, and the province, which the new one has taken over.
@@ -718,6 +718,7 @@ def test_what_was_granted_by_hand_is_taken_back(place: Place):
         "grant select on marts.fct_dossier_wrong_data to public",
         f'create policy more on marts.fct_service_index_dossier for select to "{group}" using (true)',
         f'alter policy "{group}" on marts.fct_national_difference using (true)',
+        f'alter policy "{group}" on marts.fct_service_index_cause_dossier using (true)',
     )
     assert set(access.protect(place.settings).changed) == {f"marts.{t}" for t in (*FACTS, "dim_agency")}
     assert place.state() == before
