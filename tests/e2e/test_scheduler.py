@@ -108,7 +108,8 @@ def test_the_cookbook_answers_an_analyst(up: Installation) -> None:
 
 def test_every_unit_test_of_the_rules_holds(up: Installation) -> None:
     (done,) = tasks._dbt(up.settings, [["test", "--select", "test_type:unit"]])
-    assert set(done["statuses"]) == {"pass"}
+    # A hook that ran after them is told as "success".
+    assert set(done["statuses"]) <= {"pass", "success"}
     assert done["statuses"]["pass"] > 40
 
 
