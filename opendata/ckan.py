@@ -102,8 +102,9 @@ def _again(dataset: str, work: Callable[[], Result]) -> Result:
             trouble = type(error).__name__
         time.sleep(PAUSE_SECONDS * 2**attempt)
     raise PushError(
-        f"{dataset}: the catalogue did not answer soundly {ATTEMPTS} times ({trouble}); readers there see what was "
-        "complete before. Push again when it is well, what is there already is not sent twice"
+        f"{dataset}: the catalogue did not answer soundly {ATTEMPTS} times ({trouble}). A new dataset stays "
+        "unseen there; of one that was being replaced some files may be new and others old until you push again. "
+        "What is there already is not sent twice"
     )
 
 
