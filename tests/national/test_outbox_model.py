@@ -103,8 +103,7 @@ class Way(RuleBasedStateMachine):
             if state == "held":
                 assert lacking == ["KenhThucHien"]
             elif state == "conflict":
-                # What the portal lost of another writer's waits for an operator, and is told as missing there.
-                assert code in self.foreign or not there
+                assert code in self.foreign
             elif code not in self.foreign and there:
                 assert current
                 assert hashed(TABLES["dossier"].masked(there[0], KEY), KEY) == accepted
