@@ -1,9 +1,9 @@
 """Sending a release to a CKAN catalogue: create, update, withdraw. Doing it again changes nothing.
 
-A push looks at what the catalogue holds and does only what is missing, so that after an error 500, half an answer or
-a lost connection it is simply done again. What was sent is read back: the record, and each file by size and checksum.
-A package is shown to readers when all its files are there. Simulated rows are refused by every catalogue but the
-sandbox's.
+New files go beside those in force, under a name that says so. Each is read back by size and checksum; then one call
+puts record and list of files in force together, and the catalogue drops what is on the list no more. So readers have
+the old files, or the new ones, whole, whatever call fails; and after an error 500, half an answer or a lost
+connection the push is simply done again. Simulated rows are refused by every catalogue but the sandbox's.
 
 Source: CKAN's Action API, https://docs.ckan.org/en/2.10/api/
 """
@@ -14,19 +14,22 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import requests
 from ckanapi import RemoteCKAN
 from ckanapi.errors import CKANAPIError, NotAuthorized, NotFound, ValidationError
 
 #: Marks our packages, so that we never write over somebody else's of the same name.
 MARK = "kho_chung_dataset"
 ATTEMPTS, PAUSE_SECONDS, TIMEOUT_SECONDS = 5, 0.5, 60
+#: Ends the name of a file that is not in force yet; CKAN has no hidden files in a package that is shown.
+BESIDE = " (đang tải lên, chưa có hiệu lực / being uploaded, not in force yet)"
 #: CKAN's own names of the licences of opendata.catalogue.
 LICENCES = {"CC-BY-4.0": "cc-by", "CC0-1.0": "cc-zero", "ODC-By-1.0": "odc-by", "ODbL-1.0": "odc-odbl"}
 Result = TypeVar("Result")
@@ -67,7 +70,13 @@ def push(release: Path, address: str, key: str, organisation: str = "", only: st
         for item in wanted:
             if (release / item["id"] / "datapackage.json").exists():
                 work = partial(_converge, catalogue, release, item, document, organisation)
-                pushed.done[item["id"]] = _again(item["id"], work)
+                try:
+                    pushed.done[item["id"]] = _again(item["id"], work)
+                except PushError:
+                    # As far as the catalogue still listens; what stays says that it is not in force.
+                    with suppress(PushError, CKANAPIError, OSError, ValueError):
+                        _clear(catalogue, item["id"])
+                    raise
         for notice in release.glob("*/withdrawn.json"):
             name = notice.parent.name
             if only in ("", name):
@@ -102,9 +111,9 @@ def _again(dataset: str, work: Callable[[], Result]) -> Result:
             trouble = type(error).__name__
         time.sleep(PAUSE_SECONDS * 2**attempt)
     raise PushError(
-        f"{dataset}: the catalogue did not answer soundly {ATTEMPTS} times ({trouble}). A new dataset stays "
-        "unseen there; of one that was being replaced some files may be new and others old until you push again. "
-        "What is there already is not sent twice"
+        f"{dataset}: the catalogue did not answer soundly {ATTEMPTS} times ({trouble}). Readers there have what they "
+        "had, or all of the new release if only its last answer was lost; a new dataset stays unseen. Push again when "
+        "the catalogue answers: what is there already is not sent twice"
     )
 
 
@@ -135,33 +144,81 @@ def _converge(
     catalogue: RemoteCKAN, release: Path, item: dict[str, Any], document: dict[str, Any], organisation: str
 ) -> str:
     """Bring one dataset in the catalogue to what the release holds; returns what was done."""
-    name = item["id"]
+    name, files = item["id"], _files(release, item)
     record = _record(release, item, document, organisation)
     found = _show(catalogue, name)
-    if found and found["state"] == "active" and _same(found, record) and not _differing(found, release, item):
+    if found and _in_force(found, record, files):
         return "unchanged"
     what = "created" if found is None else "updated"
     if found is None:
         found = _call(catalogue, "package_create", **record, state="draft")
-    for resource, file in _differing(found, release, item):
-        described = {"package_id": found["id"], "name": file["name"], "description": file["description"],
-                     "format": file["format"], "hash": file["hash"], "mimetype": file["mediatype"]}  # fmt: skip
-        with (release / name / file["path"]).open("rb") as data:
-            upload = (file["path"], data, file["mediatype"])
-            if resource is None:
-                _call(catalogue, "resource_create", **described, upload=upload)
-            else:
-                _call(catalogue, "resource_update", id=resource["id"], **described, upload=upload)
-    names = {file["name"] for file in _files(release, item)}
-    for resource in found["resources"]:
-        if resource["name"] not in names:
-            _call(catalogue, "resource_delete", id=resource["id"])
-    _check_files(catalogue, release, item)
-    _call(catalogue, "package_patch", id=found["id"], **record, state="active")
+    listed = [_held(catalogue, found, release / name, file) for file in files]
+    # Names, record, state and list in one call: CKAN drops the files that are not on the list.
+    _call(catalogue, "package_patch", id=found["id"], **record, state="active", resources=listed)
     held = _show(catalogue, name)
-    if held is None or held["state"] != "active" or not _same(held, record):
+    if held is None or not _in_force(held, record, files):
         raise OSError("the record read back is not the record sent")
     return what
+
+
+def _held(catalogue: RemoteCKAN, found: dict[str, Any], folder: Path, file: dict[str, Any]) -> dict[str, Any]:
+    """Return the resource that holds a file, read back whole; sent beside what is in force where none does."""
+    described = _described(file)
+    for resource in found.get("resources", []):
+        if resource["name"].removesuffix(BESIDE) == file["name"] and _is_whole(catalogue, resource, file):
+            return resource | described
+    with (folder / file["path"]).open("rb") as data:
+        resource = _call(
+            catalogue, "resource_create", package_id=found["id"], **described | {"name": file["name"] + BESIDE},
+            upload=(file["path"], data, file["mediatype"]),
+        )  # fmt: skip
+    if not _is_whole(catalogue, resource, file):
+        raise OSError(f"{file['name']} came back as something else")
+    return dict(resource) | described
+
+
+def _clear(catalogue: RemoteCKAN, name: str) -> None:
+    """Take away what stands beside the files in force where readers could see it."""
+    found = _show(catalogue, name)
+    if found and found["state"] == "active":
+        for resource in found["resources"]:
+            if resource["name"].endswith(BESIDE):
+                _call(catalogue, "resource_delete", id=resource["id"])
+
+
+def _described(file: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": file["name"],
+        "description": file["description"],
+        "format": file["format"],
+        "hash": file["hash"],
+        "mimetype": file["mediatype"],
+    }
+
+
+def _in_force(found: dict[str, Any], record: dict[str, Any], files: list[dict[str, Any]]) -> bool:
+    """Whether readers are shown this record and these files, and no others."""
+    there = [(r["name"], r.get("hash"), r.get("size")) for r in found.get("resources", [])]
+    return (
+        found["state"] == "active"
+        and _same(found, record)
+        and there == [(file["name"], file["hash"], file["bytes"]) for file in files]
+    )
+
+
+def _is_whole(catalogue: RemoteCKAN, resource: dict[str, Any], file: dict[str, Any]) -> bool:
+    """Read a file back from the catalogue: whether it has the size and checksum of ours."""
+    if resource.get("hash") != file["hash"] or resource.get("size") != file["bytes"]:
+        return False
+    digest, size = hashlib.sha256(), 0
+    with catalogue.session.get(resource["url"], stream=True, timeout=TIMEOUT_SECONDS) as answer:
+        if answer.status_code == requests.codes.not_found:
+            return False
+        answer.raise_for_status()
+        for part in answer.iter_content(2**16):
+            digest.update(part)
+            size += len(part)
+    return size == file["bytes"] and f"sha256:{digest.hexdigest()}" == file["hash"]
 
 
 def _record(
@@ -219,38 +276,6 @@ def _same(found: dict[str, Any], record: dict[str, Any]) -> bool:
         elif found.get(name) != value:
             return False
     return True
-
-
-def _differing(
-    found: dict[str, Any], release: Path, item: dict[str, Any]
-) -> list[tuple[dict[str, Any] | None, dict[str, Any]]]:
-    """Return (resource there or None, file here) of each file the catalogue does not hold as it is."""
-    there = {resource["name"]: resource for resource in found.get("resources", [])}
-    pairs = [(there.get(file["name"]), file) for file in _files(release, item)]
-    return [
-        (resource, file)
-        for resource, file in pairs
-        if resource is None or resource.get("hash") != file["hash"] or resource.get("size") != file["bytes"]
-    ]
-
-
-def _check_files(catalogue: RemoteCKAN, release: Path, item: dict[str, Any]) -> None:
-    """Read every file back from the catalogue; raises OSError where size or checksum is another."""
-    held = _show(catalogue, item["id"]) or {"resources": []}
-    there = {resource["name"]: resource for resource in held["resources"]}
-    for file in _files(release, item):
-        resource = there.get(file["name"])
-        if resource is None:
-            raise OSError(f"{file['name']} is not there")
-        with catalogue.session.get(resource["url"], stream=True, timeout=TIMEOUT_SECONDS) as answer:
-            digest, size = hashlib.sha256(), 0
-            for part in answer.iter_content(2**16):
-                digest.update(part)
-                size += len(part)
-        if size != file["bytes"] or f"sha256:{digest.hexdigest()}" != file["hash"]:
-            # What is wrong there is sent again by the next attempt.
-            _call(catalogue, "resource_delete", id=resource["id"])
-            raise OSError(f"{file['name']} came back as something else")
 
 
 def _remove(catalogue: RemoteCKAN, name: str) -> str:

@@ -130,7 +130,29 @@ class Catalogue:
             raise Refusal(
                 409, "Validation Error", extras=[{"key": ["There is a schema field with the same name"]}]
             )
+        if "resources" in given:
+            given = given | {"resources": self._list(package, given["resources"])}
         package.update(given, metadata_modified=_now())
+
+    def _list(self, package: dict[str, Any], given: Any) -> list[dict[str, Any]]:
+        """Return a package's new list of resources; files of those that are not on it are dropped."""
+        if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
+            raise Refusal(409, "Validation Error", resources=["Only lists of dicts can be given"])
+        before = {resource["id"]: resource for resource in package["resources"]}
+        others = {r["id"] for p in self.packages.values() if p is not package for r in p["resources"]}
+        if others & {one.get("id") for one in given}:
+            raise Refusal(409, "Validation Error", resources=[{"id": ["Resource id already exists."]}])
+        listed = []
+        for one in given:
+            held = before.get(str(one.get("id")), {"id": str(uuid.uuid4()), "created": _now()})
+            # Where an upload lies, and its size, are the catalogue's own to say.
+            own = {k: held[k] for k in ("url", "size", "url_type") if held.get("url_type") == "upload"}
+            listed.append(
+                held | one | own | {"id": held["id"], "package_id": package["id"], "state": "active"}
+            )
+        for gone in before.keys() - {one["id"] for one in listed}:
+            self.files.pop(gone, None)
+        return listed
 
     def _receive(self, resource: dict[str, Any], given: dict[str, Any]) -> None:
         upload = given.pop("upload", None)

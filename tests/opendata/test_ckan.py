@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -137,40 +139,147 @@ def test_errors_and_half_answers_double_nothing(
     assert len({resource["name"] for resource in held["resources"]}) == 5
 
 
-@pytest.mark.prove
-@pytest.mark.parametrize(
-    "fault", [{"fault": "status", "status": 500}, {"fault": "truncate"}, {"fault": "drop_connection"}]
-)
-def test_an_error_at_any_call_of_a_push_leaves_the_catalogue_whole(
-    warehouse: Warehouse, catalogue: Sandbox, fault: dict, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each call of a push fails once, at the first, the second, until there is no such call any more."""
-    warehouse.publish()
-    ckan.push(warehouse.current, catalogue.base_url, KEY, only="procedures")
-    ours, call, at = RemoteCKAN(catalogue.base_url, apikey=KEY), ckan._call, 0
-    calls: list[str] = []
+@dataclass
+class Readers:
+    """What somebody without a token finds in the catalogue, file by file."""
 
-    def counted(there: RemoteCKAN, action: str, **given: Any) -> Any:
-        calls.append(action)
-        if len(calls) == at:
-            catalogue.fault(**fault, calls=1)
+    catalogue: Sandbox
+    releases: dict[Path, dict[str, bytes]] = field(default_factory=dict)
+
+    def whole(self, release: Path, name: str) -> dict[str, bytes]:
+        """A dataset of a release: its files by the name of their resource."""
+        if release not in self.releases:
+            package = json.loads((release / name / "datapackage.json").read_text())
+            self.releases[release] = {
+                r["name"]: (release / name / r["path"]).read_bytes() for r in package["resources"]
+            }
+        return self.releases[release]
+
+    def found(self, name: str) -> dict[str, bytes]:
+        """Every file in force, as it is downloaded; its record must be true of it."""
+        read = {}
+        for resource in show(self.catalogue, name)["resources"]:
+            answer = requests.get(resource["url"], timeout=5)
+            assert answer.ok, resource["name"]
+            if resource["name"].endswith(ckan.BESIDE):
+                continue
+            assert resource["name"] not in read
+            read[resource["name"]] = answer.content
+            assert resource["hash"] == f"sha256:{hashlib.sha256(answer.content).hexdigest()}"
+        return read
+
+
+FAULTS = ({"fault": "status", "status": 500}, {"fault": "truncate"}, {"fault": "drop_connection"})
+ILL = [
+    pytest.param(fault, calls, id=f"{fault['fault']}, {'once' if calls == 1 else 'from then on'}",
+                 marks=[] if (fault, calls) == (FAULTS[0], 10_000) else [pytest.mark.prove])
+    for fault in FAULTS for calls in (1, 10_000)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fault", "calls"), ILL)
+def test_whatever_call_of_an_update_fails_readers_have_the_old_files_whole_or_the_new(
+    warehouse: Warehouse, catalogue: Sandbox, fault: dict, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The catalogue is ill at the first call, the second, until there is no such call any more; downloads, too."""
+    warehouse.publish()
+    old = warehouse.current.resolve()
+    warehouse.sql("update open_data.procedures set fee_vnd = 9 where procedure_code = '1.001193'")
+    warehouse.publish()
+    new = warehouse.current.resolve()
+    readers, at, made = Readers(catalogue), 0, [0]
+    assert len(readers.whole(new, "procedures")) == 5
+    ask = requests.Session.request
+
+    def counted(session: requests.Session, method: str, url: str, **given: Any) -> requests.Response:
+        if at and "/__sandbox__/" not in url:
+            made[0] += 1
+            if made[0] == at:
+                catalogue.fault(**fault, calls=calls)
+        return ask(session, method, url, **given)
+
+    def push(release: Path) -> ckan.Pushed:
+        return ckan.push(release, catalogue.base_url, KEY, only="procedures")
+
+    monkeypatch.setattr(requests.Session, "request", counted)
+    monkeypatch.setattr(ckan, "ATTEMPTS", 2)
+    push(old)
+    seen = set()
+    while made[0] >= at:
+        at, made[0] = at + 1, 0
+        try:
+            done = push(new).done["procedures"]
+        except ckan.PushError:
+            done = "failed"
+        catalogue.fault(fault="clear")
+        past, at = at, 0
+        found = readers.found("procedures")
+        wanted = [readers.whole(new, "procedures")]
+        if done == "failed":
+            wanted.append(readers.whole(old, "procedures"))
+        assert found in wanted, f"call {past}"
+        seen.add((done, found == wanted[0]))
+        push(new)
+        assert readers.found("procedures") == readers.whole(new, "procedures")
+        assert len(show(catalogue, "procedures")["resources"]) == 5, "nothing is left beside"
+        push(old)
+        assert readers.found("procedures") == readers.whole(old, "procedures")
+        at = past
+    assert at > 10
+    assert ("updated", True) in seen
+    assert (("failed", False) in seen) == (calls > 1)
+
+
+def test_while_an_update_goes_on_readers_have_the_old_files_and_then_the_new(
+    warehouse: Warehouse, catalogue: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse.publish()
+    ckan.push(warehouse.current, catalogue.base_url, KEY)
+    old = warehouse.current.resolve()
+    warehouse.sql("update open_data.procedures set fee_vnd = 9 where procedure_code = '1.001193'")
+    warehouse.publish()
+    readers, call, seen = Readers(catalogue), ckan._call, []
+    both = [readers.whole(release, "procedures") for release in (old, warehouse.current.resolve())]
+
+    def watched(there: RemoteCKAN, action: str, **given: Any) -> Any:
+        answer = call(there, action, **given)
+        seen.append(both.index(readers.found("procedures")))
+        return answer
+
+    monkeypatch.setattr(ckan, "_call", watched)
+    ckan.push(warehouse.current, catalogue.base_url, KEY, only="procedures")
+    assert seen == sorted(seen)
+    assert seen.count(0) > 5
+    assert seen[-1] == 1
+
+
+def test_a_file_that_is_not_stored_whole_never_comes_in_force(
+    warehouse: Warehouse, catalogue: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The catalogue says it has the file, with our checksum, and gives back half of it."""
+    warehouse.publish()
+    ckan.push(warehouse.current, catalogue.base_url, KEY)
+    old = warehouse.current.resolve()
+    warehouse.sql("update open_data.procedures set fee_vnd = 9 where procedure_code = '1.001193'")
+    warehouse.publish()
+    call = ckan._call
+
+    def halved(there: RemoteCKAN, action: str, **given: Any) -> Any:
+        if "upload" in given:
+            name, data, kind = given["upload"]
+            half = data.read()[:-100]
+            given["upload"] = (name, half + b" " * 100, kind)
         return call(there, action, **given)
 
-    monkeypatch.setattr(ckan, "_call", counted)
-    while len(calls) >= at:
-        at += 1
-        for resource in show(catalogue, "procedures")["resources"]:
-            ours.call_action("resource_delete", {"id": resource["id"]})
-        calls.clear()
-        # An answer lost after the last change is found done when it is tried again.
-        done = ckan.push(warehouse.current, catalogue.base_url, KEY, only="procedures").done
-        assert done["procedures"] in ("updated", "unchanged")
-        held = show(catalogue, "procedures")
-        assert held["state"] == "active"
-        assert sorted(resource["name"] for resource in held["resources"]) == sorted(
-            f"procedures-{kind}" for kind in ("csv", "excel-csv", "jsonl", "parquet", "xlsx")
-        )
-    assert at > 9
+    readers = Readers(catalogue)
+    with monkeypatch.context() as patched:
+        patched.setattr(ckan, "_call", halved)
+        with pytest.raises(ckan.PushError, match="procedures: the catalogue did not answer soundly"):
+            ckan.push(warehouse.current, catalogue.base_url, KEY, only="procedures")
+    assert readers.found("procedures") == readers.whole(old, "procedures")
+    assert len(show(catalogue, "procedures")["resources"]) == 5, "what was sent in vain is taken away"
+    ckan.push(warehouse.current, catalogue.base_url, KEY, only="procedures")
+    assert readers.found("procedures") == readers.whole(warehouse.current.resolve(), "procedures")
 
 
 def test_a_catalogue_that_stays_ill_is_told_and_shows_nothing_half_done(
