@@ -17,11 +17,11 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import requests
 from ckanapi import RemoteCKAN
 from ckanapi.errors import CKANAPIError, NotAuthorized, NotFound, ValidationError
 
@@ -212,7 +212,7 @@ def _is_whole(catalogue: RemoteCKAN, resource: dict[str, Any], file: dict[str, A
         return False
     digest, size = hashlib.sha256(), 0
     with catalogue.session.get(resource["url"], stream=True, timeout=TIMEOUT_SECONDS) as answer:
-        if answer.status_code == requests.codes.not_found:
+        if answer.status_code == HTTPStatus.NOT_FOUND:
             return False
         answer.raise_for_status()
         for part in answer.iter_content(2**16):
