@@ -7,7 +7,7 @@
 | sending | a call is under way, or its answer was lost | an answer, or a look at what the portal holds |
 | accepted | the portal holds `accepted`, whose keyed hash is `accepted_hash` | content changes |
 | refused | the portal refused this content; `last_answer` says why | content or mapping changes, `retry` |
-| conflict | the portal holds what somebody else wrote; `reasons` are the fields | `retry --adopt` by an operator |
+| conflict | the portal holds what somebody else wrote (`reasons`: fields) | `retry --adopt`; a look: it is gone there |
 
 What a call will do is committed before it is made, and its outcome after, so that a process killed at any moment leaves
 `sending`, which is resolved by looking up, never by sending again. `base_hash` is the keyed hash of what the portal may
@@ -325,6 +325,17 @@ def unresolved(connection: psycopg.Connection, table: str, unit: str, before: dt
     )
 
 
+def conflicts(connection: psycopg.Connection, unit: str, most: int) -> list[Waiting]:
+    """Dossiers of a unit that are a conflict and may be looked at again, the longest unseen first."""
+    return _rows(
+        connection,
+        f"{_SELECT['dossier']} where t.unit_code = %s and t.state = 'conflict' "
+        "and (t.next_try_at is null or t.next_try_at <= clock_timestamp()) "
+        "order by t.next_try_at nulls first, t.dossier_key limit %s",
+        (unit, most),
+    )
+
+
 #: Keys listed at once, so that a backlog of a year is not sorted anew for every call.
 _LISTED = 10_000
 #: Of a dossier, and of a step (its number; None for a dossier).
@@ -551,13 +562,13 @@ def settle(
     )  # fmt: skip
 
 
-def send_progress_anew(connection: psycopg.Connection, key: str) -> None:
-    """Have all steps of a dossier that the portal lost wait again, those it had with it."""
+def send_progress_anew(connection: psycopg.Connection, keys: Sequence[str]) -> None:
+    """Have all steps of dossiers that the portal lost wait again, those it had with them."""
     connection.execute(
         "update national.progress set state = 'waiting', accepted_draft_hash = null, reasons = '{}', "
         "next_try_at = null "
-        "where dossier_key = %s and state in ('accepted', 'conflict')",
-        (key,),
+        "where dossier_key = any(%s) and state in ('accepted', 'conflict')",
+        (list(keys),),
     )
 
 

@@ -108,6 +108,9 @@ class Policy:
     pause: float = 30.0
     #: Look-ups that fail, in a row or of one dossier, each tried several times, when a unit's run ends.
     failing: int = 3
+    #: Conflicts of a unit that a run looks at again, and seconds before the same one is looked at once more.
+    conflicts: int = 100
+    recheck: float = 86_400.0
     #: Statuses sent first: refused, papers asked for, a duty to pay.
     urgent: tuple[int, ...] = (3, 5, 6)
 
@@ -345,11 +348,15 @@ class Worker:
             if not alone:
                 self.report.count("units another process sends")
                 return
+            looked_again = self._scope.urgent_only
             while True:
                 resolved = self._resolve_all(connection)
                 sent = self._send(connection, "dossier") + self._send(connection, "progress")
-                if not (sent or resolved or (self._until_settled and self._wait(connection))):
+                if sent or resolved or (self._until_settled and self._wait(connection)):
+                    continue
+                if looked_again or not self._look_at_conflicts(connection):
                     return
+                looked_again = True
 
     def _wait(self, connection: psycopg.Connection) -> bool:
         """Wait for what is uncertain to settle, or for a next try, if that is soon; False if nothing is to come."""
@@ -441,13 +448,38 @@ class Worker:
     def _conflict(self, connection: psycopg.Connection, row: Waiting, masked: Item) -> None:
         fields = self._tables["dossier"].differing(row["accepted"] or row["sending"] or {}, masked)
         self.report.count("conflict")
-        outbox.settle(connection, "dossier", row, "conflict", reasons=fields)
+        outbox.settle(connection, "dossier", row, "conflict", reasons=fields, wait=self._policy.recheck)
+
+    def _look_at_conflicts(self, connection: psycopg.Connection) -> int:
+        """See whether what somebody else wrote still stands there; how many may be sent again, for it does not."""
+        policy, ended = self._policy, 0
+        rows = outbox.conflicts(connection, self.unit.code, policy.conflicts)
+        for row, found in self._looked_up(rows, [row["code"] for row in rows]):
+            if isinstance(found, Failed):
+                outbox.settle(
+                    connection, "dossier", row, "conflict", reasons=row["reasons"], wait=policy.pause
+                )
+                continue
+            masked = self._tables["dossier"].masked(found[0], self._key) if found else {}
+            if found is None:
+                self._gone(connection, row)
+            elif row["base_hash"] == hashed(masked, self._key):
+                self.report.count("taken back there")
+                outbox.settle(connection, "dossier", row, "waiting")
+            else:
+                known = row["accepted"]
+                fields = self._tables["dossier"].differing(known, masked) if known else row["reasons"]
+                outbox.settle(connection, "dossier", row, "conflict", reasons=fields, wait=policy.recheck)
+                continue
+            ended += 1
+        connection.commit()
+        return ended
 
     def _gone(self, connection: psycopg.Connection, row: Waiting) -> None:
         """The portal lost what it held: it is inserted anew, and its progress after it."""
         self.report.count("gone there")
         outbox.settle(connection, "dossier", row, "waiting", base="")
-        outbox.send_progress_anew(connection, row["dossier_key"])
+        outbox.send_progress_anew(connection, [row["dossier_key"]])
 
     def _resolve_progress(
         self, connection: psycopg.Connection, steps: Sequence[Waiting], found: Found, alone: bool = False

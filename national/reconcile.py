@@ -381,24 +381,23 @@ def compared(connection: psycopg.Connection, number: int) -> Compared:
 def heal(connection: psycopg.Connection, number: int) -> dict[str, int]:
     """Have the outbox look again at what we write and what the comparison found otherwise; how many of each class.
 
-    What is missing there waits to be sent, and its progress after it. What differs waits too: the look before an update
-    tells whether somebody else changed it (a conflict, not overwritten).
+    What is missing there waits to be sent, and its progress after it, also where it was a conflict before. What differs
+    waits too: the look before an update tells whether somebody else changed it (a conflict, not overwritten).
     """
     done: dict[str, int] = {}
-    for name, base in (("missing_there", ", base_hash = null"), ("content_differs", "")):
+    for name, base, states in (
+        ("missing_there", ", base_hash = null, reasons = '{}'", ["accepted", "conflict"]),
+        ("content_differs", "", ["accepted"]),
+    ):
         rows = connection.execute(
             f"update national.dossier o set state = 'waiting', next_try_at = null, attempts = 0{base} "  # noqa: S608
             "from national.difference d where d.number = %s and d.class = %s and d.cure = 'self' "
-            "and d.dossier_key = o.dossier_key and o.state = 'accepted' returning o.dossier_key",
-            (number, name),
+            "and d.dossier_key = o.dossier_key and o.state = any(%s) returning o.dossier_key",
+            (number, name, states),
         ).fetchall()
         done[name] = len(rows)
         if base:
-            connection.execute(
-                "update national.progress set state = 'waiting', accepted_draft_hash = null "
-                "where dossier_key = any(%s) and state = 'accepted'",
-                ([r[0] for r in rows],),
-            )
+            outbox.send_progress_anew(connection, [r[0] for r in rows])
     connection.commit()
     return done
 

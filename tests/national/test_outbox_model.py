@@ -122,6 +122,7 @@ def test_accepted_is_what_stands_there(server):
     )
 
 
+@pytest.mark.timeout(7200)
 @pytest.mark.prove
 def test_accepted_is_what_stands_there_in_many_more_ways(server):
     Way.new_world = staticmethod(lambda: World(server.new_database()))

@@ -406,6 +406,42 @@ def test_what_the_portal_lost_is_sent_anew_with_its_progress(world, gate):
     settled(world, gate)
 
 
+@pytest.mark.parametrize("end", ["lost", "taken back"])
+def test_a_conflict_ends_where_what_somebody_else_wrote_is_gone(world, gate, end):
+    world.put(1)
+    run(world, gate)
+    code = "H20.19-250702-0001"
+    (ours,) = gate.copy.find(code)
+    gate.copy.replace(code, ours | {"GhiChu": "khác"})
+    world.put(1, status_code=9)
+    assert run(world, gate).done == {"conflict": 1}
+    assert gate.copy.find(code) == [ours | {"GhiChu": "khác"}]
+    if end == "lost":
+        gate.copy.delete(code)
+    else:
+        gate.copy.replace(code, ours)
+    assert run(world, gate).done[{"lost": "gone there"}.get(end, "taken back there")] == 1
+    assert gate.copy.find(code)[0]["TrangThaiHoSo"] == "9"
+    settled(world, gate)
+
+
+def test_a_conflict_is_looked_at_once_a_day_and_so_many_a_run(world, gate):
+    world.put(1, 2, 3, steps=0)
+    run(world, gate)
+    for item in [*gate.copy.received()]:
+        gate.copy.replace(item["MaHoSo"], item | {"GhiChu": "khác"})
+    world.put(1, 2, 3, steps=0, status_code=9)
+    assert run(world, gate, recheck=3600.0).done == {"conflict": 3}
+    assert run(world, gate, recheck=3600.0).calls == {}
+    with world.connect() as c:
+        c.execute("update national.dossier set next_try_at = now()")
+    assert run(world, gate, recheck=3600.0, conflicts=2).calls == {"login": 1, "TraCuuHoSo": 2}
+    assert run(world, gate, recheck=3600.0, conflicts=2).calls == {"login": 1, "TraCuuHoSo": 1}
+    assert world.rows("select distinct reasons from national.dossier where state = 'conflict'") == [
+        (["GhiChu"],)
+    ]
+
+
 def test_progress_that_was_sent_and_changed_here_is_told_and_not_sent_twice(world, gate):
     world.put(1)
     run(world, gate)

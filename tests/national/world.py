@@ -44,7 +44,7 @@ _PERSON = ("applicant_id_number", "applicant_name")
 MOMENT = dt.datetime(2025, 7, 2, 8, 12, 33, tzinfo=VIETNAM)
 UNIT = Unit("H20.19", "warehouse", dt.date(2025, 7, 1), decision="Công văn thử 1")
 OURS = Writers("dossier_system", {"H20.19": UNIT})
-QUICK = Policy(workers=2, settle=0.0, pause=0.02, dossiers=5, progress=3)
+QUICK = Policy(workers=2, settle=0.0, pause=0.02, dossiers=5, progress=3, recheck=0.0)
 
 
 def clear(number: int) -> dict[str, str]:
