@@ -38,6 +38,10 @@ LEAST_RANKED = 5
 CLASSES = 5
 #: Of more than this share of its cells withheld, a sum says nothing.
 MOST_WITHHELD = 0.5
+#: A line that rises to less than this part of the highest is drawn alone.
+FLAT = 8
+#: So many places stand in the bars beside the tiles.
+TOP = 10
 #: Key columns whose values are communes, or areas that stayed comparable over the merger.
 PLACES = ("commune_code", "area_code")
 #: Units of columns that are never added up.
@@ -89,7 +93,7 @@ class Chart:
 def choose(table: Table, folder: Path) -> list[Chart]:
     """Return the pictures that suit a table, read from its Parquet file in the release at `folder`; maybe none."""
     path = folder / next(file.path for file in table.files if file.format == "parquet")
-    words = {column.name: _clause(column) for column in table.columns}
+    words = {column.name: clause(column) for column in table.columns}
     kinds = {column.name: frictionless_type(column.data_type) for column in table.columns}
     units = {column.name: column.unit for column in table.columns}
     keys, policy = table.resource.keys, table.resource.small_cell
@@ -102,12 +106,14 @@ def choose(table: Table, folder: Path) -> list[Chart]:
         return _by_kind(pq.read_table(path, columns=texts), coded, words) if texts else []
     period = table.resource.period_column
     levels = {name: one.level_column for name, one in policy.dimensions.items() if one.level_column}
-    if not policy.count_columns or period in levels:
+    if period in levels:
         return []  # months beside the quarters that hold them: their sum would count the same twice
-    first, *others = policy.count_columns
+    # As declared, also those that are exempt: the first is what the table is about.
+    declared = tuple(dict.fromkeys(count.column for count in policy.counts))
+    first, *others = declared
     counts = [first, *(name for name in others if units[name] == units[first])][:MOST_LINES]
     open_column = table.resource.provisional_column
-    read = {*keys, *policy.dimensions, *levels.values(), *policy.count_columns, *PLACES, open_column}
+    read = {*keys, *policy.dimensions, *levels.values(), *declared, *PLACES, open_column}
     data = pq.read_table(path, columns=[name for name in kinds if name in read or name.endswith("_name")])
     for name, dimension in policy.dimensions.items():
         if dimension.total is not None:  # a row of sums beside its parts
@@ -166,7 +172,7 @@ class _At:
 Words = Mapping[str, Text]
 
 
-def _clause(column: Column) -> Text:
+def clause(column: Column) -> Text:
     """Return the first words of a column's description, up to the first sign: its name for people."""
     vi, en = (
         re.split(r"[:;,.(]", text)[0].strip() for text in (column.description.vi, column.description.en)
@@ -227,7 +233,10 @@ def _over_time(
     words: Words,
     unfinished: frozenset[str],
 ) -> list[Chart]:
-    """Return lines of the counts that can be summed in at least two periods."""
+    """Return lines of the counts that can be summed in at least two periods.
+
+    Those that would lie flat on the ground beside the others have a picture, and a scale, of their own.
+    """
     sums = _sums(data, period, counts)
     drawn = [
         name
@@ -241,13 +250,40 @@ def _over_time(
         f"Không vẽ: {', '.join(text.vi for text in left)}; hơn một nửa số ô không công bố.",
         f"Not drawn: {', '.join(text.en for text in left)}; more than half of the cells are withheld.",
     )
-    sums = _sums(data, period, drawn)
-    title = Text("Diễn biến theo thời gian", "Over time")
-    note = _together(sums.note, _open(unfinished), silent if left else None)
+    most = {
+        name: max(
+            values[counts.index(name)] or 0
+            for _, values in sums.rows
+            if values[counts.index(name)] is not None
+        )
+        for name in drawn
+    }
+    high = [name for name in drawn if most[name] >= max(most.values()) / FLAT]
+    groups = sorted(
+        [high, *([name] for name in drawn if name not in high)], key=lambda one: drawn.index(one[0])
+    )
     return [
-        Chart("line", title, note, tuple(words[name] for name in drawn), sums.rows, unit, provisional=unfinished,
-              parts=sums.parts)
-    ]  # fmt: skip
+        _lines(data, period, group, unit, words, unfinished, silent if left and group is groups[0] else None)
+        for group in groups
+    ]
+
+
+def _lines(
+    data: pa.Table,
+    period: str,
+    counts: Sequence[str],
+    unit: str | None,
+    words: Words,
+    unfinished: frozenset[str],
+    silent: Text | None,
+) -> Chart:
+    sums = _sums(data, period, counts)
+    title = Text("Diễn biến theo thời gian", "Over time")
+    if len(counts) == 1:
+        title = Text(f"{title.vi}: {words[counts[0]].vi}", f"{title.en}: {words[counts[0]].en}")
+    note = _together(sums.note, _open(unfinished), silent)
+    return Chart("line", title, note, tuple(words[name] for name in counts), sums.rows, unit,
+                 provisional=unfinished, parts=sums.parts)  # fmt: skip
 
 
 def _are_bands(values: Sequence[str]) -> bool:
@@ -352,12 +388,12 @@ def _by_kind(data: pa.Table, coded: set[str], words: Words) -> list[Chart]:
 def _tiles(
     data: pa.Table, place: str, counts: Sequence[str], unit: str | None, words: Words, at: _At | None
 ) -> list[Chart]:
-    """Return the counts by commune, in the order of the codes: the last count that is mostly published."""
+    """Return the first count that is mostly published by commune: the places that have most of it, and all of them."""
     name = place.removesuffix("_code") + "_name"
     if name not in data.column_names or not 1 < len(pc.unique(data[place])) <= MOST_TILES:
         return []
     names = dict(zip(data[place].to_pylist(), data[name].to_pylist(), strict=True))
-    for count in reversed(counts):
+    for count in counts:
         sums = _sums(data, place, [count])
         shown = sum(value is not None for _, (value,) in sums.rows)
         if shown * 2 < len(sums.rows):
@@ -370,7 +406,24 @@ def _tiles(
         )
         rows = tuple((str(names[code] or code), values) for code, values in sums.rows)
         parts = frozenset((str(names[code] or code), series) for code, series in sums.parts)
-        return [
+        highest = sorted((row for row in rows if row[1][0]), key=lambda row: -(row[1][0] or 0))[:TOP]
+        top = Text(
+            f"{words[count].vi}: {len(highest)} địa bàn cao nhất{when}",
+            f"{words[count].en}: the {len(highest)} highest places{when}",
+        )
+        bars = [
+            Chart(
+                "bars",
+                top,
+                at.note if at else None,
+                (words[count],),
+                tuple(highest),
+                unit,
+                place,
+                parts=parts,
+            )
+        ]
+        return (bars if len(rows) > MOST_BARS and len(highest) > 1 else []) + [
             Chart(
                 "tiles",
                 title,

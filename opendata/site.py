@@ -17,7 +17,7 @@ import shutil
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ from opendata.files import as_text
 from opendata.history import CHANGELOG
 from opendata.tabular import Edition
 from opendata.words import (
+    BUSINESS_ZONE,
     ENGLISH,
     FORMATS,
     FREQUENCIES,
@@ -57,6 +58,9 @@ PREVIEW_ROWS = 10
 #: So many releases stand in the history of a page, and in the feed.
 HISTORY = 20
 LANGUAGES = (VIETNAMESE, ENGLISH)
+#: Months from one update to the next, for the release calendar; datasets made as data come in have each day.
+MONTHS_BETWEEN = {"MONTHLY": 1, "BIMONTHLY": 2, "QUARTERLY": 3, "ANNUAL_2": 6, "ANNUAL": 12}
+EACH_DAY = frozenset(["CONT", "UPDATE_CONT", "DAILY_2", "DAILY"])
 #: Texts that Excel and LibreOffice make something else of when they open a CSV file.
 READ_AS_NUMBER = r"(?i)^(\d[\d.,:/ -]*(e\d+)?|true|false)$"
 #: Names of the site's own folders: no dataset may be called so.
@@ -129,6 +133,7 @@ class Shown:
         self.recorded = next(item for item in document["datasets"] if item["id"] == self.id)
         self._gate = document.get("gate")
         self._number = document["number"]
+        self._created_at = document["created_at"]
 
     @property
     def sort_vi(self) -> str:
@@ -178,6 +183,20 @@ class Shown:
         return _dated("Số liệu đến %s (đủ đến %s; kỳ sau đó chưa đủ ngày, tạm tính)",
                       "Figures up to %s (complete up to %s; what follows lacks days, provisional)",
                       last, table.whole_until)  # fmt: skip
+
+    @property
+    def next_on(self) -> date | None:
+        """Return the first day after this release on which new figures may come; None where nothing tells."""
+        made = datetime.fromisoformat(self._created_at).astimezone(BUSINESS_ZONE).date()
+        return next_update(self.approval.frequency, made)
+
+    def exempt(self, table: Table) -> list[tuple[str, list[str]]]:
+        """Return (legal basis, columns of counts) of what a table shows however small it is."""
+        found: dict[str, list[str]] = {}
+        for count in table.resource.small_cell.counts if table.resource.small_cell else ():
+            if count.exempt and count.column not in found.setdefault(count.exempt, []):
+                found[count.exempt].append(count.column)
+        return list(found.items())
 
     def preview(self, table: Table) -> list[list[str | None]]:
         """Return the first rows of a table, as text, read from its Parquet file; None where a cell is empty."""
@@ -359,6 +378,21 @@ class Shown:
         }
 
 
+def next_update(frequency: str, made: date) -> date | None:
+    """Return the first day after `made` on which a dataset of this frequency may have new figures, or None.
+
+    A month (quarter, half, year) must be over before its figures are whole.
+    """
+    if frequency in EACH_DAY:
+        return made + timedelta(days=1)
+    if frequency not in MONTHS_BETWEEN:
+        return None
+    step = MONTHS_BETWEEN[frequency]
+    month = made.year * 12 + made.month - 1
+    month += step - month % step
+    return date(month // 12, month % 12 + 1, 1)
+
+
 def _dated(vi: str, en: str, *days: date) -> Text:
     return Text(vi % tuple(map(VIETNAMESE.day, days)), en % tuple(map(ENGLISH.day, days)))
 
@@ -484,7 +518,13 @@ class _Site:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self.environment.filters |= {"kind": frictionless_type, "quote": quote, "utc": _utc, "json": _json}
+        self.environment.filters |= {
+            "kind": frictionless_type,
+            "clause": charts.clause,
+            "quote": quote,
+            "utc": _utc,
+            "json": _json,
+        }
         self.environment.globals |= {
             "style": style,
             "script": script,

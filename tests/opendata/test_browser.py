@@ -5,6 +5,7 @@ Needs Debian's Chromium (`apt-get install chromium`) or another that is found on
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from tests.conftest import free_port, stop, wait_for
 from tests.opendata.conftest import Warehouse, new_warehouse
+from tests.opendata.places import MONTHS, add_places
 from tests.ops.test_site import _answers
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -27,8 +29,14 @@ SIZES = {"phone": {"width": 360, "height": 740}, "desk": {"width": 1280, "height
 PLACES = (
     "/", "/en/", "/danh-muc/", "/en/list/", "/danh-muc/theme-gove/", "/en/list/place-82/", "/ke-hoach/", "/en/planned/",
     "/gioi-thieu/", "/en/about/", "/dossier-results-monthly/", "/dossier-results-monthly/en/", "/administrative-units/",
-    "/administrative-units/en/", "/service-index-766/", "/no/such/page/",
+    "/administrative-units/en/", "/service-index-766/", "/timeliness-by-commune-monthly/",
+    "/timeliness-by-commune-monthly/en/", "/timeliness-by-commune-quarterly/", "/timeliness-by-commune-quarterly/en/",
+    "/population-by-commune/", "/population-by-commune/en/", "/no/such/page/",
 )  # fmt: skip
+OF_THE_PROVINCE = {
+    "dossier-results-monthly", "timeliness-by-commune-monthly", "timeliness-by-commune-quarterly",
+    "population-by-commune",
+}  # fmt: skip
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
@@ -37,11 +45,7 @@ def address(
     postgres: str, _manifest: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     made: Warehouse = new_warehouse(postgres, _manifest, tmp_path_factory.mktemp("browser"))
-    made.sql(
-        "alter table open_data.administrative_unit_bridge add column area_name text default 'Phường Mỹ Tho'"
-    )
-    columns = made.model("administrative_unit_bridge")["columns"]
-    columns["area_name"] = columns["new_code"] | {"name": "area_name"}
+    add_places(made)
     port = free_port()
     command = [sys.executable, "-m", "ops.site", str(made.home / "open-data"), str(port)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
@@ -86,26 +90,71 @@ def shown(page: Page) -> list[str]:
 
 def test_search_finds_without_accents_and_filters_narrow(page: Page, address: str) -> None:
     page.goto(address)
-    assert len(shown(page)) == 4
+    assert len(shown(page)) == 7
     page.fill("#q", "dong thap")
-    assert shown(page) == ["dossier-results-monthly"]
-    assert page.inner_text("#count") == "1 bộ dữ liệu"
+    assert set(shown(page)) == OF_THE_PROVINCE
+    assert page.inner_text("#count") == "4 bộ dữ liệu"
     page.fill("#q", "ĐƠN VỊ hành chính")
     assert shown(page)[0] == "administrative-units"
     page.fill("#q", "kết quả <zzz>")
     assert "Không có bộ dữ liệu nào khớp" in page.inner_text("#count")
     page.fill("#q", "")
     page.select_option("#place", "place-82")
-    assert shown(page) == ["dossier-results-monthly"]
+    assert set(shown(page)) == OF_THE_PROVINCE
     assert page.url.endswith("?place=place-82")
     page.reload()
-    assert shown(page) == ["dossier-results-monthly"], "the address keeps what was asked"
+    assert set(shown(page)) == OF_THE_PROVINCE, "the address keeps what was asked"
+    page.fill("#q", "nhóm tuổi")
+    assert shown(page) == ["population-by-commune"]
+    assert page.inner_text("#count") == "1 bộ dữ liệu"
+
+
+def test_late_dossiers_by_commune_are_found_first_seen_and_taken_home(page: Page, address: str) -> None:
+    """A journalist's way on a phone: search, the page found first, its pictures by commune, a CSV that Excel opens."""
+    page.goto(address)
+    for asked in ("hồ sơ quá hạn theo xã", "ho so qua han theo xa", "hồ sơ trễ hạn xã", "overdue by commune"):
+        page.fill("#q", asked)
+        assert shown(page)[0] == "timeliness-by-commune-monthly", asked
+    page.fill("#q", "hồ sơ quá hạn theo xã")
+    page.click("#results > li:visible h3 a")
+    assert page.inner_text("h1") == "Hồ sơ quá hạn, đúng hạn theo xã và tháng"
+    assert "Số liệu đến 12/9/2025" in page.inner_text(".fresh")
+    drawn = {figure.locator("figcaption").inner_text(): figure for figure in page.locator("figure").all()}
+    # The newest month that has all its days, all communes; the sums of the file, not of the page.
+    tiles = drawn["Theo địa bàn: Số hồ sơ giải quyết quá hạn trong tháng, 2025-08 (hồ sơ)"]
+    with page.expect_download() as waiting:
+        page.click("#download a.button:has-text('CSV cho Excel')")
+    data = waiting.value.path().read_bytes()
+    assert data.startswith(b"\xef\xbb\xbf")
+    rows = list(csv.DictReader(data.decode("utf-8-sig").splitlines()))
+    late = {
+        row["commune_name"]: int(row["resolved_overdue"]) for row in rows if row["year_month"] == "2025-08"
+    }
+    assert len(late) == 102
+    said = [tile.inner_text().rsplit(None, 1) for tile in tiles.locator(".grid li").all()]
+    assert sorted(int(number) for _, number in said) == sorted(late.values())
+    names = " ".join(name for name, _ in said)
+    assert all(name.removeprefix("Xã ").removeprefix("Phường ") in names for name in late)
+    assert all(tile.is_visible() for tile in tiles.locator(".grid li").all())
+    bars = drawn["Số hồ sơ giải quyết quá hạn trong tháng: 10 địa bàn cao nhất, 2025-08 (hồ sơ)"]
+    assert bars.locator("rect.bar").count() == 10
+    lines = drawn["Diễn biến theo thời gian: Số hồ sơ giải quyết quá hạn trong tháng (hồ sơ)"]
+    sums = [
+        sum(int(row["resolved_overdue"]) for row in rows if row["year_month"] == month) for month in MONTHS
+    ]
+    lines.locator("summary").click()
+    assert [int(cell.replace(".", "")) for cell in lines.locator("td").all_inner_texts()] == sums
+    assert "Quyết định 766/QĐ-TTg" in page.inner_text("#download .note")
+    page.click("a.switch")
+    words = page.inner_text("#chart")
+    assert "By place: Dossiers resolved late in the month, 2025-08 (dossiers)" in words
+    assert "hồ sơ" not in words.lower()
 
 
 def test_search_finds_by_words_that_people_type(page: Page, address: str) -> None:
     """Keywords of both languages, beginnings of words, accents as typed; communes by their names."""
     page.goto(address)
-    monthly = ["dossier-results-monthly"]
+    results = {"dossier-results-monthly", "timeliness-by-commune-monthly", "timeliness-by-commune-quarterly"}
     for asked in (
         "hồ sơ trễ hạn",
         "ho so tre han",
@@ -115,12 +164,13 @@ def test_search_finds_by_words_that_people_type(page: Page, address: str) -> Non
         "QUÁ HẠN hồ sơ",
     ):
         page.fill("#q", asked)
-        assert shown(page) == monthly, asked
+        assert set(shown(page)) <= results, asked
+        assert "dossier-results-monthly" in shown(page), asked
     for asked in ("sáp nhập", "sap nhap", "merger", "mergers", "bridge old"):
         page.fill("#q", asked)
         assert shown(page)[0] == "administrative-units", asked
     page.fill("#q", "mỹ tho")
-    assert shown(page) == ["administrative-units"]
+    assert set(shown(page)) == OF_THE_PROVINCE
     page.fill("#q", "hạn")
     with_accents = shown(page)
     page.fill("#q", "hân")
@@ -133,15 +183,15 @@ def test_finding_reading_and_downloading_need_no_script(browser: Browser, addres
     context = browser.new_context(java_script_enabled=False, viewport={"width": 360, "height": 740})
     page = context.new_page()
     page.goto(address)
-    assert len(shown(page)) == 4
+    assert len(shown(page)) == 7
     assert not page.is_visible("#find")
     page.click("text=Danh mục từ A đến Z")
     page.click("nav.facets a:text-is('Tỉnh Đồng Tháp')")
-    assert shown(page) == ["dossier-results-monthly"]
-    page.click("#results a")
+    assert set(shown(page)) == OF_THE_PROVINCE
+    page.click("#results a:text-is('Kết quả giải quyết hồ sơ theo tháng')")
     assert page.inner_text("h1") == "Kết quả giải quyết hồ sơ theo tháng"
     with page.expect_download() as waiting:
-        page.click("#download a.button:has-text('CSV cho Excel')")
+        page.locator("#download a.button:has-text('CSV cho Excel')").first.click()
     data = waiting.value.path().read_bytes()
     assert data.startswith(b"\xef\xbb\xbf")
     assert "Lĩnh vực 1".encode() in data

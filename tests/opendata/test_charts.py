@@ -33,7 +33,8 @@ def table(
         Column(f.name, kinds[str(f.type)], Text("", ""), "dossier" if f.name in counts else None)
         for f in written.schema
     ]
-    policy = SimpleNamespace(count_columns=counts, dimensions={}) if counts else None
+    counted = [SimpleNamespace(column=name) for name in counts]
+    policy = SimpleNamespace(counts=counted, dimensions={}) if counts else None
     is_open = "is_provisional" if "is_provisional" in data else None
     resource = SimpleNamespace(keys=keys, small_cell=policy, period_column=period, provisional_column=is_open)
     return SimpleNamespace(
@@ -95,6 +96,18 @@ def test_a_count_of_which_most_is_withheld_is_not_drawn_and_named(tmp_path: Path
     assert "Không vẽ: late" in chart.note.vi
 
 
+def test_what_would_lie_flat_beside_the_others_has_a_scale_of_its_own(tmp_path: Path) -> None:
+    """Some late ones among hundreds; the count that is declared first comes first."""
+    months = ["2026-01", "2026-02", "2026-03"]
+    data = {"month": months, "late": [1, 9, 4], "n": [600, 500, 700], "on_time": [90, 100, 110]}
+    made = table(tmp_path, data, ("late", "n", "on_time"), ("month",), "month")
+    alone, together = choose(made, tmp_path)
+    assert alone.columns == (Text("late", "late"),)
+    assert alone.title.vi == "Diễn biến theo thời gian: late"
+    assert [name.vi for name in together.columns] == ["n", "on_time"]
+    assert together.rows[0] == ("2026-01", (600, 90))
+
+
 def test_points_stand_where_their_values_are(tmp_path: Path) -> None:
     chart = Chart(
         "line", Text("a", "b"), None, (Text("a", "b"),), (("1", (0.0,)), ("2", (50.0,)), ("3", (100.0,)))
@@ -122,8 +135,10 @@ def test_counts_by_commune_give_tiles_of_the_newest_period(tmp_path: Path) -> No
         "commune_name": [f"Xã Tân {n}" for n in range(20)] * 3,
         "n": [1] * 40 + [None, *range(19)],
     }
-    line, tiles = choose(table(tmp_path, data, ("n",), ("month", "commune_code"), "month"), tmp_path)
-    assert (line.kind, tiles.kind) == ("line", "tiles")
+    line, bars, tiles = choose(table(tmp_path, data, ("n",), ("month", "commune_code"), "month"), tmp_path)
+    assert (line.kind, bars.kind, tiles.kind) == ("line", "bars", "tiles")
+    assert bars.title.vi == "n: 10 địa bàn cao nhất, 2026-03"
+    assert bars.rows == tuple((f"Xã Tân {n}", (n - 1,)) for n in range(19, 9, -1))
     assert tiles.title.en.endswith("2026-03")
     assert [values[0] for _, values in tiles.rows] == [None, *range(19)]
     drawn = ElementTree.fromstring(str(draw(tiles, "0", VIETNAMESE)))  # noqa: S314 - our own

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,6 +24,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 import requests
+import yaml
 from openpyxl import load_workbook
 from rdflib import Graph
 from rdflib.namespace import DCAT
@@ -31,8 +32,8 @@ from rdflib.namespace import DCAT
 from opendata.catalogue import CatalogueError
 from opendata.dcat import SPDX
 from opendata.files import neutralise_formulas
-from opendata.site import RESERVED, read_planned
-from opendata.words import FREQUENCIES, THEMES, VIETNAMESE, fold
+from opendata.site import RESERVED, next_update, read_planned
+from opendata.words import BUSINESS_ZONE, FREQUENCIES, THEMES, VIETNAMESE, fold
 from tests.conftest import free_port, stop, wait_for
 from tests.opendata.conftest import Warehouse, new_warehouse
 from tests.ops.test_site import _answers
@@ -259,12 +260,33 @@ def test_without_a_gate_the_page_claims_none(warehouse: Warehouse) -> None:
 
 
 def test_the_preview_shows_the_first_rows_of_the_finished_file(released: Warehouse) -> None:
-    page = released.files()["dossier-results-monthly/index.html"].decode()
-    (table,) = re.findall(r'<table class="rows".*?</table>', page, re.DOTALL)
-    rows = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)
-    assert len(rows) == 11
-    first = [html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", rows[1])]
-    assert first == ["2025-06-01", "LV01", "Lĩnh vực 1", "1", "137", "117", "12", "simulated", "false"]
+    for place, origin, sector in (
+        ("", "số liệu mô phỏng, do máy sinh ra", "sector_code bằng tiếng Việt"),
+        ("en/", "simulated, generated for trial runs", "sector_code in English"),
+    ):
+        page = released.files()[f"dossier-results-monthly/{place}index.html"].decode()
+        (table,) = re.findall(r'<table class="rows".*?</table>', page, re.DOTALL)
+        rows = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)
+        assert len(rows) == 11
+        cells = [html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", rows[1])]
+        first = [re.sub("<small.*", "", cell) for cell in cells]
+        assert first == ["2025-06-01", "LV01", "Lĩnh vực 1", "1", "137", "117", "12", "simulated", "false"]
+        # Names of columns and codes are said in the page's language.
+        assert f'<small lang="{"en" if place else "vi"}">{origin}</small>' in cells[7]
+        assert f"sector_code<small>{sector}</small>" in rows[0]
+
+
+def test_a_page_says_which_counts_are_shown_however_small_and_by_what_law(warehouse: Warehouse) -> None:
+    record = yaml.safe_load((warehouse.approvals / "dossier-results-monthly.yml").read_text(encoding="utf-8"))
+    table = record["disclosure"]["tables"]["dossier-results-monthly"]
+    table["exempt"] = [{"counts": ["overdue_count"], "basis": "Quyết định <b>1</b>/QĐ-TTg"}]
+    warehouse.change_approval("dossier-results-monthly", disclosure=record["disclosure"])
+    warehouse.publish()
+    basis = '<span lang="vi">Quyết định &lt;b&gt;1&lt;/b&gt;/QĐ-TTg</span>'
+    page = warehouse.files()["dossier-results-monthly/index.html"].decode()
+    assert f"<p>Không che <code>overdue_count</code>, dù số nhỏ. Căn cứ: {basis}.</p>" in page
+    page = warehouse.files()["dossier-results-monthly/en/index.html"].decode()
+    assert f"<p>Not withheld, however small: <code>overdue_count</code>. Basis: {basis}.</p>" in page
 
 
 def test_history_tells_what_each_release_changed(released: Warehouse) -> None:
@@ -394,6 +416,40 @@ def test_planned_datasets_are_read_or_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(CatalogueError, match="frequency 'SOON' is not one of"):
         read_planned(path)
+
+
+@pytest.mark.parametrize(
+    ("frequency", "made", "next_day"),
+    [
+        ("DAILY", date(2026, 12, 31), date(2027, 1, 1)),
+        ("MONTHLY", date(2026, 11, 1), date(2026, 12, 1)),
+        ("MONTHLY", date(2026, 12, 31), date(2027, 1, 1)),
+        ("QUARTERLY", date(2026, 9, 30), date(2026, 10, 1)),
+        ("QUARTERLY", date(2026, 10, 1), date(2027, 1, 1)),
+        ("ANNUAL", date(2026, 1, 1), date(2027, 1, 1)),
+        ("IRREG", date(2026, 1, 1), None),
+    ],
+)
+def test_the_calendar_names_the_day_after_the_next_whole_period(
+    frequency: str, made: date, next_day: date | None
+) -> None:
+    assert next_update(frequency, made) == next_day
+
+
+def test_the_calendar_lists_what_is_planned_and_when_each_dataset_is_updated(
+    released: Warehouse, found: dict[str, Page]
+) -> None:
+    for place in ("ke-hoach/index.html", "en/planned/index.html"):
+        table = released.files()[place].decode().rsplit("<tbody>", 1)[1]
+        assert len(re.findall("<tr>", table)) == 4
+    text = found["ke-hoach/index.html"].text
+    for item in read_planned():
+        assert all(words in text for words in (item.title.vi, item.description.vi, VIETNAMESE.day(item.due)))
+    made = datetime.fromisoformat(json.loads(released.files()["release.json"])["created_at"])
+    day = next_update("MONTHLY", made.astimezone(BUSINESS_ZONE).date())
+    assert day
+    page = released.files()["ke-hoach/index.html"].decode()
+    assert f"từ {VIETNAMESE.day(day)}</td><td>Hằng tháng, khi một tháng đủ số liệu</td>" in page
 
 
 def test_the_picture_is_chosen_for_the_data_with_its_numbers_beside_it(

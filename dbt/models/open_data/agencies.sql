@@ -1,0 +1,39 @@
+-- The agencies that the published results name, each with the body above it, the one that took its work over, and what
+-- stands above or after these in turn.
+with recursive wanted as (
+
+    select agency_code
+    from {{ ref('dossier_results_by_agency_monthly') }}
+    union
+    select next_one.agency_code
+    from wanted
+    inner join {{ ref('dim_agency') }} as agency on wanted.agency_code = agency.agency_code
+    cross join lateral (
+        values (agency.parent_agency_code), (agency.successor_agency_code), (agency.province_agency_code)
+    ) as next_one (agency_code)
+    where next_one.agency_code is not null
+
+)
+
+select
+    agency.agency_code,
+    agency.agency_name,
+    agency.agency_level,
+    agency.parent_agency_code,
+    agency.province_agency_code,
+    agency.successor_agency_code,
+    agency.succession_decision_no,
+    agency.valid_from,
+    agency.valid_to,
+    agency.unit_code,
+    area.area_code,
+    area.area_name,
+    agency.is_known,
+    agency.origin
+from wanted
+inner join {{ ref('dim_agency') }} as agency on wanted.agency_code = agency.agency_code
+left join {{ ref('dim_comparable_area') }} as area
+    on
+        agency.agency_level = 'COMMUNE'
+        and agency.unit_code = area.commune_code
+        and area.is_old_commune = (agency.code_form = 'old')
