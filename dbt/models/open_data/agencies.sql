@@ -1,17 +1,34 @@
 -- The agencies that the published results name, each with the body above it, the one that took its work over, and what
 -- stands above or after these in turn.
-with recursive wanted as (
+with recursive next_one as (
+
+    select
+        agency_code,
+        parent_agency_code as next_agency_code
+    from {{ ref('dim_agency') }}
+    union all
+    select
+        agency_code,
+        successor_agency_code as next_agency_code
+    from {{ ref('dim_agency') }}
+    union all
+    select
+        agency_code,
+        province_agency_code as next_agency_code
+    from {{ ref('dim_agency') }}
+
+),
+
+-- `union` leaves known codes out, so the search ends.
+wanted as (
 
     select agency_code
     from {{ ref('dossier_results_by_agency_monthly') }}
     union
-    select next_one.agency_code
+    select next_one.next_agency_code as agency_code
     from wanted
-    inner join {{ ref('dim_agency') }} as agency on wanted.agency_code = agency.agency_code
-    cross join lateral (
-        values (agency.parent_agency_code), (agency.successor_agency_code), (agency.province_agency_code)
-    ) as next_one (agency_code)
-    where next_one.agency_code is not null
+    inner join next_one on wanted.agency_code = next_one.agency_code
+    where next_one.next_agency_code is not null
 
 )
 
