@@ -288,6 +288,9 @@ class NationalPortal(Connector):
         if "departmentId" not in head and head.get("departmentCode"):
             # The ranking's overview names a unit by its code alone; the country has none.
             head = {**head, "departmentId": question.root}
+        if shape == "ranking" and "groupScores" not in head:
+            # Points of its groups stand beside it, those of online services and online payment as one.
+            head = {**head, "groupScores": {g.get("code"): g.get("score") for g in _dicts(data.get("radar"))}}
         answered = head.get("departmentId") or NATIONAL
         if answered != question.root:
             raise SourceUnavailable(

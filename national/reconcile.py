@@ -43,8 +43,28 @@ CLASSES = {
     "duplicated_there": "Trùng trên Cổng",
 }
 #: Who told it.
-SOURCES = {"export": "Tệp kết xuất", "look_up": "Tra cứu"}
+SOURCES = {"export": "Tệp kết xuất", "look_up": "Tra cứu", "statistics": "Thống kê của Cổng"}
 CURES = {"self": "Hệ thống tự xử lý", "agency": "Cơ quan xử lý", "operator": "Đề nghị đơn vị vận hành Cổng"}
+#: Class -> the sources that can tell it. The portal's statistics name no dossier, so they tell none of these.
+TOLD_BY = {
+    "missing_there": ("export", "look_up"), "late": ("export", "look_up"), "missing_here": ("export",),
+    "content_differs": ("export", "look_up"), "code_differs": ("export",), "duplicated_there": ("export", "look_up"),
+}  # fmt: skip
+#: Class -> who cures it where the warehouse writes the unit's dossiers, and where it does not.
+CURED_BY = {
+    "missing_there": ("self", "agency"), "late": ("self", "self"), "missing_here": ("agency", "agency"),
+    "content_differs": ("self", "agency"), "code_differs": ("operator", "operator"),
+    "duplicated_there": ("operator", "operator"),
+}  # fmt: skip
+#: What the portal's statistics count (`marts.fct_national_count`), in the order they are told.
+COUNTS = {
+    "received": "Hồ sơ tiếp nhận", "on_time": "Giải quyết trước hạn, đúng hạn", "synchronised": "Đã đồng bộ lên Cổng",
+    "online": "Nộp trực tuyến", "with_duty": "Có nghĩa vụ tài chính", "paid_online": "Thanh toán trực tuyến",
+    "with_result": "Có kết quả điện tử",
+}  # fmt: skip
+#: Counts of the portal and ours may differ by so much of the greater, and by so many dossiers: the portal counts at
+#: another hour than we read.
+COUNT_BOUND, COUNT_LEAST = 0.02, 10
 #: Columns of the operator's file [guess], and the fields of the portal they hold.
 COLUMNS = {
     "Mã hồ sơ": "MaHoSo", "Mã TTHC": "MaTTHC", "Mã đơn vị": "DonViXuLy", "Kênh thực hiện": "KenhThucHien",
@@ -345,10 +365,7 @@ def _keep(connection: psycopg.Connection, number: int, writers: Writers) -> None
         insert into national.difference (number, class, agency_code, dossier_key, code_here, code_there, fields, cure,
             origin, since_number, received_date, there)
         select %(number)s, u.class, u.agency_code, u.dossier_key, u.code_here, u.code_there, u.fields,
-            case when u.class in ('code_differs', 'duplicated_there') then 'operator'
-                when u.class = 'late' then 'self'
-                when u.class = 'missing_here' then 'agency'
-                when u.own > u.other then 'self' else 'agency' end,
+            %(cures)s::jsonb -> u.class ->> case when u.own > u.other then 0 else 1 end,
             u.origin,
             coalesce((
                 select min(d.since_number) from national.difference d
@@ -361,7 +378,7 @@ def _keep(connection: psycopg.Connection, number: int, writers: Writers) -> None
         from unit u
         join national.comparison c on c.number = %(number)s
         """,
-        {"number": number, "ours": ours, "others": not_ours},
+        {"number": number, "ours": ours, "others": not_ours, "cures": json.dumps(CURED_BY)},
     )
 
 
@@ -539,6 +556,56 @@ def alerts(
         elif count > was * growth and count - was >= 10:
             said.append(f"{CLASSES[name]}: tăng từ {was:,} lên {count:,}")
     return [f"{SOURCES[now.source]}: {each}" for each in said]
+
+
+def counts(connection: psycopg.Connection, unit: str | None = None) -> list[dict[str, Any]]:
+    """Rows of `marts.fct_national_count` of the newest month that can be judged (else quarter, else year).
+
+    `unit`: its code; default: all. Nothing before the marts were built.
+    """
+    if connection.execute("select to_regclass('marts.fct_national_count')").fetchone() == (None,):
+        return []
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(
+            "with of_unit as (select * from marts.fct_national_count where %(unit)s::text in (unit_code, '') "
+            "and difference_class in ('same', 'counts_differ')) "
+            "select * from of_unit where period = (select period from of_unit where period !~ '/' "
+            "order by period ~ '^[0-9]{4}-[0-9]{2}$' desc, period ~ 'Q' desc, period desc limit 1)",
+            {"unit": unit or ""},
+        ).fetchall()
+    order = list(COUNTS)
+    return sorted(rows, key=lambda r: (r["unit_code"], order.index(r["count_name"])))
+
+
+def is_beyond(ours: int, theirs: int, bound: float = COUNT_BOUND, least: int = COUNT_LEAST) -> bool:
+    """Whether two counts differ by more than `bound` of the greater and by at least `least` dossiers."""
+    off = abs(theirs - ours)
+    return off >= least and off > bound * max(ours, theirs)
+
+
+def count_alerts(connection: psycopg.Connection) -> list[str]:
+    """Sentences where the portal's own counts are beyond the bound: each count of a province, of agencies how many."""
+    said: list[str] = []
+    agencies: set[str] = set()
+    for row in counts(connection):
+        ours, theirs = int(row["count_here"]), int(row["count_there"])
+        if not is_beyond(ours, theirs):
+            continue
+        if "." in row["unit_code"]:
+            agencies.add(row["unit_code"])
+            continue
+        why = (
+            "các hồ sơ sai lệch đã nêu tên giải thích được"
+            if row["is_explained_by_dossiers"]
+            else "chưa có hồ sơ nào giải thích"
+        )
+        said.append(
+            f"{COUNTS[row['count_name']]}, {row['unit_name']}, kỳ {row['period']}: Cổng {theirs:,}, kho {ours:,} "
+            f"(lệch {theirs - ours:+,}, quá {100 * COUNT_BOUND:g} %); {why}"
+        )
+    if agencies:
+        said.append(f"{len(agencies):,} cơ quan lệch số liệu quá {100 * COUNT_BOUND:g} %")
+    return [f"{SOURCES['statistics']}: {each}" for each in said]
 
 
 # --- the file ----------------------------------------------------------------------------------------------------

@@ -20,7 +20,18 @@ from psycopg.rows import dict_row
 
 from national import outbox
 from national.mapping import VIETNAM
-from national.reconcile import CLASSES, CURES, SOURCES, Compared, compared
+from national.reconcile import (
+    CLASSES,
+    COUNTS,
+    CURED_BY,
+    CURES,
+    SOURCES,
+    TOLD_BY,
+    Compared,
+    compared,
+    counts,
+    is_beyond,
+)
 
 #: What an agency may answer.
 ANSWERS = ("Đã sửa", "Không đồng ý")
@@ -44,6 +55,7 @@ _SCORE_HEAD = (
 #: Columns up to the agency's own words.
 _ANSWERED = 9
 _FIRST_ROW = 6
+_COUNT_HEAD = ("Số liệu", "Trong kho", "Theo bản Cổng giữ", "Cổng công bố", "Cổng trừ kho", "Nhận xét")
 _HEAD_ASIDE = ("STT", "Mã hồ sơ", "Bước", "Tình trạng", "Lý do", "Việc cần làm")
 #: State in the outbox -> what it means, and what is to be done.
 _ASIDE = {
@@ -117,6 +129,7 @@ def write_agency(connection: psycopg.Connection, agency: str, path: Path) -> int
         sheet.add_data_validation(choice)
     _score_sheet(connection, agency, book)
     _set_aside(book.create_sheet("Chưa gửi"), agency, aside)
+    _count_sheet(connection, agency, book)
     path.parent.mkdir(parents=True, exist_ok=True)
     book.save(path)
     return len(rows)
@@ -202,6 +215,39 @@ def _explained(connection: psycopg.Connection, unit: str, month: str) -> list[tu
                 None if r["points_if_cured"] is None else float(r["points_if_cured"]),
             ))  # fmt: skip
     return found
+
+
+def _counted(connection: psycopg.Connection, unit: str) -> list[dict[str, Any]]:
+    """The portal's own counts beside ours, with what is to be said of each; see `reconcile.counts`."""
+    rows = counts(connection, unit)
+    for row in rows:
+        row["name"] = COUNTS[row["count_name"]]
+        if row["difference_class"] == "same":
+            row["said"] = "Khớp"
+        elif row["is_explained_by_dossiers"]:
+            row["said"] = "Lệch do các hồ sơ sai lệch đã nêu"
+        elif is_beyond(int(row["count_here"]), int(row["count_there"])):
+            row["said"] = "Lệch, chưa có hồ sơ nào giải thích"
+        else:
+            row["said"] = "Lệch ít, trong giới hạn"
+    return rows
+
+
+def _count_sheet(connection: psycopg.Connection, agency: str, book: Workbook) -> None:
+    """The sheet of the portal's own counts; none where they name no unit of ours."""
+    rows = _counted(connection, agency)
+    if not rows:
+        return
+    sheet = book.create_sheet("Số liệu Cổng")
+    sheet["A1"] = f"SỐ LIỆU CỔNG CÔNG BỐ, KỲ {_period(rows[0]['period'])} - {agency}"
+    sheet["A1"].font = Font(bold=True)
+    sheet["A2"] = "Số liệu thống kê không nêu từng hồ sơ; hồ sơ sai lệch xem trang đầu."
+    _headed(sheet, _COUNT_HEAD, (36, 14, 18, 16, 14, 40))
+    for at, row in enumerate(rows):
+        cells = (
+            row["name"], row["count_here"], row["count_held"], row["count_there"], row["difference"], row["said"],
+        )  # fmt: skip
+        _filled(sheet, _FIRST_ROW + at, cells)
 
 
 def _set_aside(sheet: Worksheet, agency: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -298,7 +344,7 @@ th:first-child,td:first-child{text-align:left}caption{text-align:left;font-weigh
 {% if simulated %}<p class="note"><strong>SỐ LIỆU MÔ PHỎNG</strong> / simulated data</p>{% endif %}
 {% for it in latest %}<p>{{ sources[it.source] }} (lần đối soát số {{ it.number }}). Trong kho: {{ n(it.here) }} hồ sơ;
 trên Cổng: {{ n(it.there) }}{% if it.unreadable %} ({{ n(it.unreadable) }} dòng không đọc được){% endif %}.
-Tỷ lệ đồng bộ: <strong>{{ "%.2f"|format(it.share) }} %</strong>.</p>
+Tỷ lệ đồng bộ: <strong>{{ p(it.share) }} %</strong>.</p>
 {% endfor -%}
 {% for said in alerts %}<p class="alert">{{ said }}</p>{% endfor %}
 {% if month %}<h2>Điểm Bộ chỉ số 766 tháng {{ month[5:] }}/{{ month[:4] }}</h2>
@@ -315,6 +361,15 @@ Tỷ lệ đồng bộ: <strong>{{ "%.2f"|format(it.share) }} %</strong>.</p>
 <td>{{ p(r.points) }}</td><td>{{ p(r.cured, 4) }}</td></tr>
 {% else %}<tr><td colspan="4">Không có chênh lệch.</td></tr>{% endfor %}</table></div>
 {% endfor %}{% endif -%}
+{% for unit in counted %}<div class="wide"><table><caption>Số liệu Cổng công bố cạnh số của kho, kỳ {{ unit.period }}:
+{{ unit.name }} ({{ unit.code }}) / the portal's own counts</caption>
+<tr><th scope="col">Số liệu</th><th scope="col">Trong kho</th><th scope="col">Theo bản Cổng giữ</th>
+<th scope="col">Cổng công bố</th><th scope="col">Cổng trừ kho</th><th scope="col">Nhận xét</th></tr>
+{% for r in unit.rows %}<tr><td>{{ r.name }}</td><td>{{ n(r.count_here) }}</td>
+<td>{{ n(r.count_held) if r.count_held is not none }}</td><td>{{ n(r.count_there) }}</td>
+<td>{{ "+" if r.difference > 0 }}{{ n(r.difference) }}</td><td>{{ r.said }}</td></tr>
+{% endfor %}</table></div>
+{% endfor -%}
 {% if verdicts %}<p>Điểm Cổng công bố tính lại từ số liệu Cổng công bố: {% for v in verdicts %}{{ v.name }}
 <strong>{{ n(v.count) }}</strong>{{ "; " if not loop.last else "." }}{% endfor %}</p>{% endif %}
 <h2>Sai lệch theo cơ quan</h2>
@@ -332,6 +387,20 @@ Tỷ lệ đồng bộ: <strong>{{ "%.2f"|format(it.share) }} %</strong>.</p>
 <rect x="110" y="{{ loop.index0 * 24 + 3 }}" width="{{ 440 * row.total / agencies[0][1].total }}" height="16"></rect>
 <text x="{{ 116 + 440 * row.total / agencies[0][1].total }}" y="{{ loop.index0 * 24 + 15 }}">{{ n(row.total) }}</text>
 {% endfor %}</svg></div>{% endif %}
+{% if aside %}<h2>Kho chưa gửi lên Cổng</h2>
+<div class="wide"><table><caption>Hồ sơ và bước xử lý của đơn vị giao cho kho gửi; từng hồ sơ và lý do ở trang
+“Chưa gửi” trong tệp Excel của cơ quan / not sent, by agency</caption>
+<tr><th scope="col">Cơ quan</th><th scope="col">Thiếu dữ liệu bắt buộc</th><th scope="col">Cổng từ chối</th>
+<th scope="col">Không gửi đè</th></tr>
+{% for agency, row in aside %}<tr><td>{{ agency }}</td><td>{{ n(row.held) }}</td><td>{{ n(row.refused) }}</td>
+<td>{{ n(row.conflict) }}</td></tr>
+{% endfor %}</table></div>{% endif %}
+<h2>Ý nghĩa các loại sai lệch</h2>
+<div class="wide"><table class="words"><caption>Nguồn phát hiện được và cách khắc phục
+/ who can tell it, who cures it</caption>
+<tr><th scope="col">Loại</th><th scope="col">Nguồn phát hiện</th><th scope="col">Khắc phục</th></tr>
+{% for name, told, cured in legend %}<tr><td>{{ name }}</td><td>{{ told }}</td><td>{{ cured }}</td></tr>
+{% endfor %}</table></div>
 <h2>Diễn biến</h2>
 <div class="wide"><table><caption>Các lần đối soát / trend</caption>
 <tr><th scope="col">Lần</th><th scope="col">Nguồn</th><th scope="col">Thời điểm</th>
@@ -339,7 +408,7 @@ Tỷ lệ đồng bộ: <strong>{{ "%.2f"|format(it.share) }} %</strong>.</p>
 <th scope="col">Tỷ lệ đồng bộ</th></tr>
 {% for t in trend %}<tr><td>{{ t.number }}</td><td>{{ sources[t.source] }}</td><td>{{ t.at }}</td>
 <td>{{ n(t.here) }}</td><td>{{ n(t.total) }}</td>
-<td>{{ "%.2f"|format(t.share) }} %</td></tr>{% endfor %}</table></div>
+<td>{{ p(t.share) }} %</td></tr>{% endfor %}</table></div>
 </html>
 """
 
@@ -376,7 +445,11 @@ def summary(connection: psycopg.Connection, alerts: Sequence[str] = ()) -> str:
         latest=_latest(connection), alerts=alerts, classes=CLASSES, sources=SOURCES, trend=trend, simulated=simulated,
         agencies=sorted(counted.items(), key=lambda kv: (-kv[1]["total"], kv[0])),
         month=month, units=_provinces(connection, month), gains=_gains(connection, month),
-        verdicts=_verdicts(connection),
+        verdicts=_verdicts(connection), counted=_counts_of_provinces(connection), aside=_aside_by_agency(connection),
+        legend=[
+            (name, ", ".join(SOURCES[s] for s in TOLD_BY[c]), "; ".join(dict.fromkeys(CURES[w] for w in CURED_BY[c])))
+            for c, name in CLASSES.items()
+        ],
         n=lambda value: f"{value:,}".replace(",", "."),
         p=lambda value, most=2: "" if value is None else f"{value:.{most}f}".replace(".", ","),
     )  # fmt: skip
@@ -415,6 +488,27 @@ def _provinces(connection: psycopg.Connection, month: str | None) -> list[dict[s
     return found
 
 
+def _counts_of_provinces(connection: psycopg.Connection) -> list[dict[str, Any]]:
+    """Each province of which the portal's own counts can be judged."""
+    codes = dict.fromkeys(r["unit_code"] for r in counts(connection) if "." not in r["unit_code"])
+    found = []
+    for code in codes:
+        rows = _counted(connection, code)
+        found.append({
+            "code": code, "name": rows[0]["unit_name"], "period": _period(rows[0]["period"]), "rows": rows,
+        })  # fmt: skip
+    return found
+
+
+def _aside_by_agency(connection: psycopg.Connection) -> list[tuple[str, dict[str, int]]]:
+    """How many dossiers and steps of each agency we do not send, by state."""
+    found: dict[str, dict[str, int]] = {}
+    for row in outbox.set_aside(connection):
+        of = found.setdefault(row["agency_code"], dict.fromkeys(_ASIDE, 0))
+        of[row["state"]] += 1
+    return sorted(found.items(), key=lambda kv: (-sum(kv[1].values()), kv[0]))
+
+
 def _gains(connection: psycopg.Connection, month: str | None) -> dict[str, Any]:
     """{agency: points its score of the month would gain if all that gains were cured}."""
     if month is None:
@@ -449,6 +543,14 @@ def _latest(connection: psycopg.Connection) -> list[Compared]:
     """The newest comparison of each source."""
     rows = connection.execute("select max(number) from national.comparison group by source order by source")
     return [compared(connection, number) for (number,) in rows.fetchall()]
+
+
+def _period(code: str) -> str:
+    """2025-07 -> 07/2025, 2025-Q3 -> quý 3/2025, 2025 -> năm 2025."""
+    year, _, part = code.partition("-")
+    if not part:
+        return f"năm {year}"
+    return f"quý {part[1:]}/{year}" if part.startswith("Q") else f"{part}/{year}"
 
 
 def _day(moment: dt.datetime) -> str:

@@ -218,6 +218,9 @@ def explain(settings: Settings) -> dict[str, Any]:
             outcome.details |= tasks.build_part(settings, "tag:national")
         with connect(settings) as connection:
             comparing.prepare(connection)
+            outcome.details["alerts"] = comparing.count_alerts(connection)
+            for said in outcome.details["alerts"]:
+                _say(f"ALERT: {said}")
             if connection.execute("select 1 from national.comparison limit 1").fetchone():
                 outcome.details["folder"] = str(_write(settings, connection))
         return outcome.details
@@ -257,12 +260,17 @@ def _write(settings: Settings, connection: psycopg.Connection) -> Path:
             "select max(number) from national.comparison group by source order by source"
         ).fetchall()
         for said in comparing.alerts(connection, number)
-    ]
+    ] + comparing.count_alerts(connection)
     row = connection.execute("select max(number) from national.comparison").fetchone()
     folder = settings.home / "national" / f"reconciliation-{row[0] if row else 0}"
     folder.mkdir(parents=True, exist_ok=True)
     rows = connection.execute("select distinct agency_code from national.standing").fetchall()
     told = {str(agency) for (agency,) in rows} | {r["agency_code"] for r in outbox.set_aside(connection)}
+    told |= {
+        r["unit_code"]
+        for r in comparing.counts(connection)
+        if "." in r["unit_code"] and comparing.is_beyond(int(r["count_here"]), int(r["count_there"]))
+    }
     agencies = sorted(a for a in told if re.fullmatch(r"[A-Z0-9.]+", a))
     for agency in agencies:
         reports.write_agency(connection, agency, folder / f"{agency}.xlsx")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import json
 import os
@@ -92,6 +93,42 @@ def test_the_portals_own_points_are_reproduced_for_every_unit_it_published(up: I
         "from marts.fct_service_index_score where counted_by = 'portal' and origin = 'real' "
         "and indicator_code = 'PROGRESS_ON_TIME' and published_score is not null"
     ) == [(164, 0)]
+
+
+def test_each_published_score_follows_from_its_published_totals_or_is_flagged_with_what_lacks(
+    up: Installation,
+) -> None:
+    found = {
+        (code, verdict, reason): units
+        for code, verdict, reason, units in up.rows(
+            "select score_code, verdict, reason, count(distinct department_id) "
+            "from marts.fct_service_index_published where origin = 'real' group by 1, 2, 3"
+        )
+    }
+    # Its numerator stands in for a denominator that the portal has not yet, and it says so.
+    provisional = "provisional: TEMP_NATIONAL_REPORT_DENOMINATOR"
+    assert {k: n for k, n in found.items() if k[1] != "totals_not_published"} == {
+        ("PROGRESS_ON_TIME", "reproduced", None): 164,
+        ("PUBLISH_ON_TIME", "reproduced", None): 16,
+        ("PUBLIC_UPDATE_ON_TIME", "reproduced", None): 16,
+        ("PUBLIC_CONTENT_FULL", "reproduced", None): 16,
+        ("DOSSIER_SYNC", "reproduced", provisional): 16,
+        ("transparency/TOTAL", "reproduced", provisional): 16,
+        # 34 provinces and the country: the sum of their groups.
+        ("service-results/TOTAL", "reproduced", None): 35,
+    }
+    # Of the ranking's groups nothing but points is published: each names the indicators whose totals lack.
+    with (PROJECT / "dbt" / "seeds" / "service_index_indicator.csv").open(encoding="utf-8", newline="") as f:
+        group_of = {row["indicator_code"]: row["group_code"] for row in csv.DictReader(f)}
+    groups = {g: {i for i, of in group_of.items() if of == g} for g in set(group_of.values())}
+    country = {"CKMB", "TDGQ", "MDHL", "MDSH"}
+    wanted = {g: (codes, 34 + (g in country)) for g, codes in groups.items()}
+    wanted["ONLINE_SERVICE"] = (groups["CLGQ"] | groups["TTTT"], 1)
+    assert {
+        code: (set(reason.removeprefix("no_totals_of: ").split(", ")), n)
+        for (code, verdict, reason), n in found.items()
+        if verdict == "totals_not_published"
+    } == wanted
 
 
 def test_the_cookbook_answers_an_analyst(up: Installation) -> None:

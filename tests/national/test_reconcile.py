@@ -13,6 +13,7 @@ from national.push import plan, push
 from national.writers import Unit, Writers
 from sandbox.national_copy import export_csv
 from tests.national.world import KEY, MOMENT, OURS, QUICK, Portal, World
+from tests.ops.test_forms import models, put
 
 DAY = MOMENT.date()
 THEIRS = Writers("dossier_system", {})
@@ -108,6 +109,27 @@ def test_each_class_says_who_can_cure_it(copies, tmp_path):
         assert cures == {
             "missing_there": mine, "content_differs": mine, "code_differs": "operator", "duplicated_there": "operator",
             "missing_here": "agency"}  # fmt: skip
+
+
+def test_each_class_says_which_source_can_tell_it(copies, tmp_path):
+    """Told by the file alone, then by look-ups alone: no more and no less than is promised of each class."""
+    world, gate = copies
+    broken(world, gate)
+    gate.copy.delete(code(8))
+    world.put(8, received_at=MOMENT + dt.timedelta(days=9), received_date=DAY + dt.timedelta(days=9))
+    compare(world, export(gate, tmp_path / "e.csv"), last=DAY + dt.timedelta(days=9))
+    with world.connect() as c:
+        reconcile.look_up(c, gate.exchange(), 20, DAY, "simulated")
+        # As if it had been looked up on the day of its receipt.
+        c.execute("update national.looked set looked_at = %s", (MOMENT + dt.timedelta(days=9),))
+        c.execute("update national.dossier set accepted_at = null")
+        reconcile.compare_looked(c, OURS)
+    rows = world.rows(
+        "select distinct d.class, c.source from national.difference d join national.comparison c using (number)"
+    )
+    assert {c: {s for k, s in rows if k == c} for c in reconcile.CLASSES} == {
+        c: set(sources) for c, sources in reconcile.TOLD_BY.items()
+    }
 
 
 def test_what_was_received_just_now_is_late_and_not_missing(copies, tmp_path):
@@ -323,9 +345,71 @@ def test_the_page_shows_figures_and_no_dossier(copies, tmp_path):
     world, gate = copies
     broken(world, gate)
     number = compare(world, export(gate, tmp_path / "e.csv"), taken=DAY + dt.timedelta(days=5)).number
+    world.put(30, applicant_name=None)
+    sync(world, gate)
     with world.connect() as c:
         page = reports.summary(c, reconcile.alerts(c, number))
-    assert "90.00 %" in page
+    assert "90,00 %" in page
+    assert "<td>H20.19</td><td>1</td><td>0</td>\n<td>0</td>" in page, "held for its applicant's name"
+    for name in (*reconcile.CLASSES.values(), *reconcile.SOURCES.values(), *reconcile.CURES.values()):
+        assert name in page or name == "Thống kê của Cổng", name
     assert "SỐ LIỆU MÔ PHỎNG" in page
     assert "<td>H20.19</td>" in page
     assert "250702" not in page
+
+
+def counts_of(world: World, *rows: tuple[str, str, str, int, int | None, int, str, bool | None]) -> None:
+    """The portal's statistics as the marts have them."""
+    columns = models()["fct_national_count"]["columns"]
+    with world.connect() as c:
+        typed = ", ".join(f"{d['name']} {d['data_type']}" for d in columns)
+        c.execute(f"create table marts.fct_national_count ({typed})")  # type: ignore[call-overload]
+    for unit, period, name, here, held, there, kind, explained in rows:
+        put(
+            world.url, "fct_national_count", unit_code=unit, unit_name=f"Đơn vị {unit}", period=period, count_name=name,
+            count_here=here, count_held=held, count_there=there, difference=there - here, difference_class=kind,
+            is_explained_by_dossiers=explained, origin="simulated",
+        )  # fmt: skip
+
+
+def test_the_portals_own_counts_are_alerted_beyond_the_bound_and_shown(copies, tmp_path):
+    world, gate = copies
+    broken(world, gate)
+    compare(world, export(gate, tmp_path / "e.csv"), taken=DAY + dt.timedelta(days=5))
+    with world.connect() as c:
+        assert reconcile.count_alerts(c) == [], "no marts yet"
+    counts_of(
+        world,
+        # 2.1 % and 21 dossiers; 2.0 % and 20; 9 of 90 dossiers, which are few.
+        ("H20", "2025-07", "received", 1000, 979, 979, "counts_differ", True),
+        ("H20", "2025-07", "on_time", 1000, 985, 980, "counts_differ", False),
+        ("H20", "2025-07", "online", 90, 90, 81, "counts_differ", False),
+        ("H20", "2025-07", "synchronised", 950, 950, 950, "same", True),
+        ("H20.19", "2025-07", "received", 40, 40, 80, "counts_differ", False),
+        ("H20.19", "2025-07", "online", 20, 20, 20, "same", True),
+        # Another kind of period, an older month, and one that our data do not cover.
+        ("H20", "2025-Q3", "received", 10, 10, 9000, "counts_differ", False),
+        ("H20", "2025-06", "received", 10, 10, 9000, "counts_differ", False),
+        ("H20", "2025-08", "received", 10, None, 9000, "not_covered", None),
+    )
+    with world.connect() as c:
+        assert reconcile.count_alerts(c) == [
+            "Thống kê của Cổng: Hồ sơ tiếp nhận, Đơn vị H20, kỳ 2025-07: Cổng 979, kho 1,000 (lệch -21, quá 2 %); "
+            "các hồ sơ sai lệch đã nêu tên giải thích được",
+            "Thống kê của Cổng: 1 cơ quan lệch số liệu quá 2 %",
+        ]
+        page = reports.summary(c, reconcile.count_alerts(c))
+        reports.write_agency(c, "H20.19", tmp_path / "a.xlsx")
+    assert "kỳ 07/2025:\nĐơn vị H20 (H20)" in page
+    assert (
+        "<td>1.000</td>\n<td>979</td><td>979</td>\n<td>-21</td><td>Lệch do các hồ sơ sai lệch đã nêu</td>"
+        in page
+    )
+    assert "<td>-20</td><td>Lệch ít, trong giới hạn</td>" in page
+    assert "9.000" not in page
+    sheet = load_workbook(tmp_path / "a.xlsx")["Số liệu Cổng"]
+    assert sheet["A1"].value == "SỐ LIỆU CỔNG CÔNG BỐ, KỲ 07/2025 - H20.19"
+    assert list(sheet.iter_rows(min_row=6, values_only=True)) == [
+        ("Hồ sơ tiếp nhận", 40, 40, 80, 40, "Lệch, chưa có hồ sơ nào giải thích"),
+        ("Nộp trực tuyến", 20, 20, 20, 0, "Khớp"),
+    ]

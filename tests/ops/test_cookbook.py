@@ -135,3 +135,21 @@ def test_the_merged_province_counts_every_dossier_once(marts: str):
             marts, f"{commune} {day}", applicant_commune_code=commune, received_date=day, is_resolved=False
         )
     assert asked(marts, recipe) == [(2025, "82", "Đồng Tháp", 3, 0, 3), (2025, "unknown", None, 2, 0, 2)]
+
+
+def test_what_is_not_sent_is_told_with_its_reason(marts: str):
+    (recipe,) = re.findall(r"## What is not sent.*?```sql\n(.*?);\n```", TEXT, re.DOTALL)
+    for code, step, state, given in (
+        ("B", None, "refused", {"portal_answer": "Trường không hợp lệ"}),
+        ("A", 2, "held", {"lacking_fields": "NoiDungXuLy"}),
+        ("A", None, "held", {"lacking_fields": "ChuHoSo, MaTTHC"}),
+        ("C", None, "conflict", {"reasons": "TrangThaiHoSo"}),
+    ):
+        put(marts, "fct_national_set_aside", dossier_code=code, step_no=step, state=state, received_date=DAY,
+            responsible_agency_code="H20.19", **given)  # fmt: skip
+    assert [r[1:5] for r in asked(marts, recipe)] == [
+        ("C", None, "conflict", "TrangThaiHoSo"),
+        ("A", None, "held", "ChuHoSo, MaTTHC"),
+        ("A", 2, "held", "NoiDungXuLy"),
+        ("B", None, "refused", "Trường không hợp lệ"),
+    ]

@@ -37,7 +37,10 @@ DOSSIERS = (
     "fct_dossier", "fct_dossier_step", "fct_dossier_paper", "fct_dossier_fee", "fct_dossier_status_history",
     "fct_dossier_wrong_data", "fct_handover", "fct_service_index_dossier",
 )  # fmt: skip
-FACTS = (*DOSSIERS, "fct_citizen_check", "fct_national_difference", "fct_service_index_cause_dossier")
+FACTS = (
+    *DOSSIERS, "fct_citizen_check", "fct_national_difference", "fct_national_set_aside",
+    "fct_service_index_cause_dossier",
+)  # fmt: skip
 #: Views over these, which show each reader what he sees of them.
 VIEWS = ("bridge_dossier_commune", "form_06a_trace", "morning_list", "service_index_trace")
 #: Of old Tiền Giang the departments of justice and of trade, and the province, which the new one has taken over.
@@ -230,7 +233,7 @@ def _details(made: Place, dossier_id: str) -> None:
 
 
 def _differences(made: Place) -> None:
-    """The national portal lacks each of these dossiers."""
+    """The national portal lacks each of these dossiers, and none is sent, for it lacks its applicant's name."""
     national.prepare(made.settings)
     with psycopg.connect(made.url("owner")) as connection:
         connection.execute(
@@ -239,6 +242,13 @@ def _differences(made: Place) -> None:
             "returning number) insert into national.difference (number, class, agency_code, code_here, cure, "
             "since_number, received_date) select number, 'missing_there', responsible_agency_code, dossier_id, "
             "'agency', number, received_at::date from raw.dossier, made where dossier_id like 'of-%'"
+        )
+        connection.execute(
+            "insert into national.dossier (dossier_key, source_code, dossier_id, unit_code, agency_code, "
+            "national_code, origin, received_date, state, lacking, draft, draft_hash, mapping_version) "
+            "select dossier_id, source_code, dossier_id, responsible_agency_code, responsible_agency_code, dossier_id, "
+            "'simulated', received_at::date, 'held', '{ChuHoSo}', '{}', '', 1 from raw.dossier "
+            "where dossier_id like 'of-%'"
         )
 
 

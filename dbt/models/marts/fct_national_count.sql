@@ -85,6 +85,8 @@ select
     (count_there - count_here)::bigint as difference,
     case
         when count_here is null then 'not_here'
+        -- Of a part of the period we know nothing.
+        when warehouse_coverage !~ '^COVERED_([0-9]+)_OF_\1_DAYS$' then 'not_covered'
         when count_there = count_here then 'same'
         else 'counts_differ'
     end as difference_class,

@@ -1,7 +1,7 @@
 {{ config(tags=['national']) }}
 
 -- Each score the portal published, of an indicator, a group or the whole, and whether it follows from the totals it
--- published.
+-- published; if not, why not, and what is lacking.
 
 with evaluation as (
 
@@ -37,39 +37,31 @@ of_indicators as (
         indicator_code as score_code,
         published_score,
         score as score_of_totals,
-        numerator is not null and denominator is not null as has_totals,
+        case when numerator is null or denominator is null then indicator_code end as lacking_codes,
+        data_quality_status,
         origin
     from score
     where published_score is not null
 
 ),
 
--- A group's points are those of its indicators; with one of them unknown nothing follows.
-group_of_totals as (
+-- The portal's radar counts online services and online payment as one.
+group_indicator as (
 
     select
-        score.source_code,
-        score.period,
-        score.root_department_id,
-        score.department_id,
-        score.group_code,
-        sum(score.score) as score_of_totals,
-        count(*) filter (where score.numerator is not null and score.denominator is not null) as known_count
-    from score
-    group by score.source_code, score.period, score.root_department_id, score.department_id, score.group_code
-
-),
-
-size_of_group as (
-
-    select
-        group_code,
-        count(*) as indicator_count
+        group_code as score_code,
+        indicator_code
     from indicator
-    group by group_code
+    union all
+    select
+        'ONLINE_SERVICE' as score_code,
+        indicator_code
+    from indicator
+    where group_code in ('CLGQ', 'TTTT')
 
 ),
 
+-- A group's points are those of its indicators; with one of them unknown nothing follows.
 of_groups as (
 
     select
@@ -77,24 +69,33 @@ of_groups as (
         evaluation.period,
         evaluation.root_department_id,
         evaluation.department_id,
-        evaluation.department_name,
+        max(evaluation.department_name) as department_name,
         evaluation.metric_code as score_code,
-        evaluation.score as published_score,
-        case when group_of_totals.known_count = size_of_group.indicator_count then group_of_totals.score_of_totals end
-            as score_of_totals,
-        coalesce(group_of_totals.known_count = size_of_group.indicator_count, false) as has_totals,
-        evaluation.origin
+        max(evaluation.score) as published_score,
+        sum(score.score) as score_of_totals,
+        string_agg(group_indicator.indicator_code, ', ' order by group_indicator.indicator_code) filter (
+            where score.numerator is null or score.denominator is null
+        ) as lacking_codes,
+        max(score.data_quality_status) as data_quality_status,
+        max(evaluation.origin) as origin
     from evaluation
-    inner join size_of_group on evaluation.metric_code = size_of_group.group_code
-    left join group_of_totals
+    inner join group_indicator on evaluation.metric_code = group_indicator.score_code
+    left join score
         on
-            evaluation.source_code = group_of_totals.source_code
-            and evaluation.period = group_of_totals.period
-            and evaluation.root_department_id = group_of_totals.root_department_id
-            and evaluation.department_id = group_of_totals.department_id
-            and evaluation.metric_code = group_of_totals.group_code
+            evaluation.source_code = score.source_code
+            and evaluation.period = score.period
+            and evaluation.root_department_id = score.root_department_id
+            and evaluation.department_id = score.department_id
+            and group_indicator.indicator_code = score.indicator_code
     -- Progress is a group of one indicator, and stands above.
     where evaluation.endpoint <> 'dvc-progress-tree'
+    group by
+        evaluation.source_code,
+        evaluation.endpoint,
+        evaluation.period,
+        evaluation.root_department_id,
+        evaluation.department_id,
+        evaluation.metric_code
 
 ),
 
@@ -107,7 +108,8 @@ part as (
         period,
         root_department_id,
         department_id,
-        sum(score) as score_of_totals
+        sum(score) as score_of_totals,
+        max(data_quality_status) as data_quality_status
     from evaluation
     where metric_code <> 'TOTAL'
     group by source_code, endpoint, period, root_department_id, department_id
@@ -125,7 +127,8 @@ of_totals as (
         concat(evaluation.endpoint, '/TOTAL') as score_code,
         evaluation.score as published_score,
         part.score_of_totals,
-        part.score_of_totals is not null as has_totals,
+        case when part.score_of_totals is null then 'parts' end as lacking_codes,
+        part.data_quality_status,
         evaluation.origin
     from evaluation
     left join part
@@ -147,6 +150,19 @@ combined as (
     union all
     select * from of_totals
 
+),
+
+judged as (
+
+    select
+        *,
+        case
+            when lacking_codes is not null then 'totals_not_published'
+            when round(score_of_totals, 2) = round(published_score, 2) then 'reproduced'
+            else 'not_reproduced'
+        end as verdict
+    from combined
+
 )
 
 select
@@ -157,12 +173,14 @@ select
     department_name,
     score_code,
     published_score::numeric(6, 2) as published_score,
-    score_of_totals::numeric(6, 2) as score_of_totals,
-    (score_of_totals - published_score)::numeric(6, 2) as difference,
+    case when lacking_codes is null then score_of_totals end::numeric(6, 2) as score_of_totals,
+    case when lacking_codes is null then score_of_totals - published_score end::numeric(6, 2) as difference,
+    verdict,
     case
-        when not has_totals then 'totals_not_published'
-        when round(score_of_totals, 2) = round(published_score, 2) then 'reproduced'
-        else 'not_reproduced'
-    end as verdict,
+        when verdict = 'not_reproduced' then 'another_rule_or_rounding'
+        when verdict = 'totals_not_published' then concat('no_totals_of: ', lacking_codes)
+        -- It follows from totals that the portal itself calls provisional.
+        when data_quality_status is not null then concat('provisional: ', data_quality_status)
+    end as reason,
     origin
-from combined
+from judged
