@@ -123,14 +123,19 @@ class World:
         return urlunsplit(urlsplit(admin)._replace(path=f"/bench_{self.databases}"))
 
     @contextlib.contextmanager
-    def vault(self, database: str = "") -> Iterator[VaultClient]:
-        """The vault as its own process over its own database, or the one at the URL `database`."""
+    def vault(self, database: str = "", agreements: Path | None = None) -> Iterator[VaultClient]:
+        """The vault as its own process over its own database, or the one at the URL `database`.
+
+        `agreements`: folder of agreement records; without it nothing is disclosed.
+        """
         folder = Path(tempfile.mkdtemp(prefix="kcv-"))  # a unix socket's path must be short
         environment = {
             "PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "VAULT_DATABASE_URL": database or self.database(),
             "VAULT_SOCKET": str(folder / "v.sock"), "VAULT_KEYS": str(folder / "keys"),
             "VAULT_TOKEN_FILE": str(folder / "token"),
         }  # fmt: skip
+        if agreements:
+            environment["VAULT_AGREEMENTS"] = str(agreements)
         with _running([sys.executable, "-m", "vault"], environment) as process:
             _until((folder / "v.sock").exists, process, "the vault")
             yield VaultClient(folder / "v.sock", (folder / "token").read_text().strip())

@@ -46,6 +46,10 @@ _PATIENCE = (10.0, 60.0)  # to connect, to be answered, in seconds
 _SESSIONS = 4
 
 
+#: An item, its progress (None: the portal does not tell) and how often else it stands there; None where it does not.
+Found = tuple[Item, list[Item] | None, int] | None
+
+
 class Uncertain(Exception):
     """Whether the portal did what was asked is not known; `kind` is ours and holds nothing of the answer."""
 
@@ -150,11 +154,8 @@ class Exchange:
         """Tell a month's satisfaction; Uncertain where the answer was lost."""
         return self._write("DongBoDanhGia", items)
 
-    def look_up(self, code: str) -> tuple[Item, list[Item] | None, int] | None:
-        """The item of a code, its progress (None: the portal does not tell) and how often else it stands there.
-
-        None where the portal does not hold it.
-        """
+    def look_up(self, code: str) -> Found:
+        """What the portal holds under a code."""
         answer = self._read("TraCuuHoSo", mahoso=code)
         if not _fine(answer):
             if GUESSED["unknown"].search(_words(answer)):

@@ -23,7 +23,7 @@ import psycopg
 
 from connectors.base import SourceError, SourceUnavailable
 from national import outbox, sendable
-from national.exchange import GUESSED, Answer, Exchange, Item, Uncertain
+from national.exchange import GUESSED, Answer, Exchange, Found, Item, Uncertain
 from national.mapping import Table, handles, hashed, read_mapping, scrubbed
 from national.outbox import Planned, Waiting
 from national.writers import Unit, Writers
@@ -45,8 +45,6 @@ class Opened:
 Ready = tuple[Waiting, Item, list[str]]
 
 
-#: An item, its progress and how often else it stands at the portal; None where it does not.
-Found = tuple[Item, list[Item] | None, int] | None
 T = TypeVar("T")
 
 
@@ -98,7 +96,7 @@ class Policy:
     dossiers: int = 20
     progress: int = 10
     #: Calls whose rows are read, and opened by the vault, together.
-    ahead: int = 5
+    ahead: int = 10
     #: Units side by side: more than calls may be made at once, so that one prepares while another is answered.
     workers: int = 8
     #: Seconds after a call whose answer was lost before what it did is looked up: it may still be on its way.
@@ -555,9 +553,7 @@ class Worker:
 
     def _clear(self, connection: psycopg.Connection, table: str, rows: Sequence[Waiting]) -> list[Ready]:
         """Rows with their clear items, as far as the vault opens them; the others are held."""
-        opened = self._opener(
-            [(r["source_code"], r["dossier_id"], sorted({*handles(r["draft"])})) for r in rows]
-        )
+        opened = self._opened(rows)
         if table == "dossier":
             self._ask_accounts(rows, opened)
         ready: list[Ready] = []
@@ -571,6 +567,23 @@ class Worker:
             ready.append((row, item, [*got.values.values()]))
         connection.commit()
         return ready
+
+    def _opened(self, rows: Sequence[Waiting]) -> list[Opened]:
+        """What the vault gives for each row: one reading of a dossier, also where several of its steps are sent."""
+        together: dict[tuple[str, str], set[str]] = {}
+        for row in rows:
+            together.setdefault((row["source_code"], row["dossier_id"]), set()).update(handles(row["draft"]))
+        given = self._opener([(source, number, sorted(own)) for (source, number), own in together.items()])
+        got = dict(zip(together, given, strict=True))
+        keys = [(row["source_code"], row["dossier_id"]) for row in rows]
+        found, often = [got[key] for key in keys], Counter(keys)
+        # Of several steps one may hold what the vault does not give: it keeps back no other.
+        apart = [at for at, key in enumerate(keys) if found[at].why and often[key] > 1]
+        if apart:
+            asked = [(*keys[at], sorted({*handles(rows[at]["draft"])})) for at in apart]
+            for at, one in zip(apart, self._opener(asked), strict=True):
+                found[at] = one
+        return found
 
     def _ask_accounts(self, rows: Sequence[Waiting], opened: Sequence[Opened]) -> None:
         """Ask for the portal's id of the account of whoever filed online, each once a run."""

@@ -18,9 +18,11 @@ import contextlib
 import csv
 import datetime as dt
 import io
+import itertools
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,9 +30,9 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from connectors.base import BudgetSpent
+from connectors.base import BudgetSpent, SourceUnavailable
 from national import outbox
-from national.exchange import Exchange
+from national.exchange import Exchange, Found
 from national.mapping import VIETNAM, MappingError, read_mapping
 from national.writers import Writers
 
@@ -452,22 +454,20 @@ def look_up(
     origin: str,
     last: dt.date = dt.date.max,
 ) -> Counter[str]:
-    """Look `most` dossiers up at the portal, in the order of `to_look_up`.
+    """Look `most` dossiers up at the portal, in the order of `to_look_up`, as many at once as `exchange` allows.
 
-    What each came to is kept in `national.looked`; `LOOKED_AT` is compared, nothing personal. outbox.Stopped where an
-    operator stopped all calls.
+    What each came to is kept in `national.looked`; `LOOKED_AT` is compared, nothing personal. One that fails, tried
+    several times, puts off its own dossier; SourceUnavailable where three in a row do. outbox.Stopped where an operator
+    stopped all calls.
     """
     outbox.check_switch(connection)
     table = read_mapping()["dossier"]
     rows = to_look_up(connection, most, first, last, [origin])
     counted: Counter[str] = Counter()
-    for ours in rows:
-        outbox.check_switch(connection)
-        try:
-            found = exchange.look_up(ours["code"])
-        except BudgetSpent:
-            counted["left by the budget"] = len(rows) - sum(counted.values())
-            break
+    for ours, found in _side_by_side(connection, exchange, rows):
+        if isinstance(found, Exception):
+            counted["left by the budget" if isinstance(found, BudgetSpent) else "put off"] += 1
+            continue
         name, fields = "same", []
         there: dict[str, object] = {}
         if found is None:
@@ -498,6 +498,43 @@ def look_up(
         )
         connection.commit()
     return counted
+
+
+#: Look-ups that fail in a row, each tried several times, when looking up ends.
+_FAILING = 3
+Looked = tuple[dict[str, Any], Found | BudgetSpent | SourceUnavailable]
+
+
+def _side_by_side(
+    connection: psycopg.Connection, exchange: Exchange, rows: Sequence[dict[str, Any]]
+) -> Iterator[Looked]:
+    """Each row, in its order, with what the portal holds under its `code`, or why that is not known."""
+    failed = 0
+    listed = iter(rows)
+    under_way: deque[tuple[dict[str, Any], Future[Found]]] = deque()
+    with ThreadPoolExecutor(exchange.at_once, "national-look") as pool:
+        try:
+            while True:
+                # Some wait for a thread, so that none is idle while what came of another is put down.
+                for row in itertools.islice(listed, 2 * exchange.at_once - len(under_way)):
+                    outbox.check_switch(connection)
+                    under_way.append((row, pool.submit(exchange.look_up, row["code"])))
+                if not under_way:
+                    return
+                row, answer = under_way.popleft()
+                try:
+                    found: Found | BudgetSpent | SourceUnavailable = answer.result()
+                    failed = 0
+                except BudgetSpent as e:
+                    found = e
+                except SourceUnavailable as e:
+                    found, failed = e, failed + 1
+                    if failed == _FAILING:
+                        raise
+                yield row, found
+        finally:
+            for _, answer in under_way:
+                answer.cancel()
 
 
 def compare_looked(connection: psycopg.Connection, writers: Writers, tolerance: int = 1) -> Compared | None:

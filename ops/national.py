@@ -65,8 +65,8 @@ def prepare(settings: Settings) -> None:
 class OfVault:
     """Clear values of dossiers from the vault, in memory, under the purpose `national_sync`."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._client = VaultClient(settings.vault_socket, settings.vault_token)
+    def __init__(self, client: VaultClient) -> None:
+        self._client = client
 
     def left(self) -> int:
         """Dossiers that may still be read today."""
@@ -126,9 +126,10 @@ def sync(
             raise SettingsError(str(e)) from None
         try:
             with _exchange(settings, address()) as exchange:
+                vault = OfVault(VaultClient(settings.vault_socket, settings.vault_token))
                 report = push.push(
-                    lambda: connect(settings), exchange, OfVault(settings), declared, hash_key(settings),
-                    period=days, urgent_only=urgent_only,
+                    lambda: connect(settings), exchange, vault, declared, hash_key(settings), period=days,
+                    urgent_only=urgent_only,
                 )  # fmt: skip
         except push.NotForThere as e:
             raise SettingsError(str(e)) from None

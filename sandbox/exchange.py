@@ -14,6 +14,7 @@ import re
 import secrets
 import time
 from collections import Counter
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -26,7 +27,7 @@ from starlette.routing import Route
 from sandbox.evaluation import ENDPOINTS, simulated
 from sandbox.faults import Faults
 from sandbox.generator import local_seconds
-from sandbox.national_copy import Copy, Item, Sins, export_csv, figures, past
+from sandbox.national_copy import Copy, Item, Procedure, Sins, export_csv, figures, past
 from sandbox.portal import TIME_UNITS, Catalogue, envelope
 from sandbox.reference import agencies_new, communes, made_id
 from sandbox.serving import HANOI, BadRequest, read_moment, reply, serve
@@ -284,7 +285,24 @@ def days_of(body: Item) -> tuple[date, date]:
         raise BadRequest("the period cannot be read") from None
 
 
-def evaluated(endpoint: str, body: Item, copy: Copy, reported: dict[str, int]) -> Item | None:
+def procedures_of(catalogue: Catalogue) -> dict[str, Procedure]:
+    """Return what the catalogue says of each procedure: whether it gives a result, and takes a fee on any channel."""
+    return {
+        r["code"]: Procedure(
+            bool(r["result"].strip()),
+            any(int(t["fee_vnd"] or 0) > 0 for t in catalogue.terms.get(r["code"], ())),
+        )
+        for r in catalogue.rows
+    }
+
+
+def evaluated(
+    endpoint: str,
+    body: Item,
+    copy: Copy,
+    reported: dict[str, int],
+    procedures: Mapping[str, Procedure] | None = None,
+) -> Item | None:
     """Return `data` of an evaluation endpoint for H20, counted where a figure follows from what is held.
 
     What does not follow from dossiers (petitions, publication, number of services) stays invented, and the same for the
@@ -298,7 +316,7 @@ def evaluated(endpoint: str, body: Item, copy: Copy, reported: dict[str, int]) -
     # A period that still runs ends on the newest day of what is held.
     newest = copy.newest()
     today = datetime.strptime(newest, "%Y%m%d").date() if newest else last
-    units = figures(items, min(last, max(first, today)))
+    units = figures(items, min(last, max(first, today)), procedures)
     whole: Counter[str] = Counter()
     for c in units.values():
         whole.update(c)
@@ -323,7 +341,7 @@ def _tree_row(endpoint: str, row: Item, c: Counter[str], top: str) -> None:
         a, b = c["received"], c["on_time"]
         row |= {"totalReceived": a, "totalOnTime": b, "ratio": round(100 * b / a, 2) if a else 0,
                 score: round(20 * b / a, 2) if a else 0, most: 20}  # fmt: skip
-        row |= {"totalCompleted": c["result_wanted"]} if top else {"totalOverdue": a - b}
+        row |= {"totalCompleted": c["ended"]} if top else {"totalOverdue": a - b}
     elif endpoint == "provide-online-tree" and top:
         total = c["online"] + c["direct"] + c["postal"]
         row |= {"channelOnlineSum": c["online"], "channelDirectSum": c["direct"], "channelPostalSum": c["postal"],
@@ -352,9 +370,10 @@ def _metric_row(row: Item, c: Counter[str], reported: int) -> None:
     counted = {
         "DOSSIER_SYNC": (c["received"], max(reported, c["received"]), lambda r: 6 * r),
         "ORIGINAL_RESULT_AVAILABLE": (c["result_linked"], c["result_wanted"], lambda r: 6 * r),
-        "SO_HOA_GIAY_TO_GIAI_QUYET": (c["digitised"], c["received"], lambda r: 4 * r),
-        "REUSED_DIGITIZED_DATA": (c["stored"], c["received"], lambda r: min(2.0, 2 * r / 0.8)),
-        "CITIZEN_DATA_CONNECTED_DOSSIER": (c["vneid"], c["received"], lambda r: 2 * r),
+        "SO_HOA_GIAY_TO_GIAI_QUYET": (c["both_attached"], c["received"], lambda r: 4 * r),
+        "REUSED_DIGITIZED_DATA": (c["digitised"], c["received"], lambda r: min(2.0, 2 * r / 0.8)),
+        "SYNCED_WITH_DVCQG_PERSONAL_STORAGE": (c["stored"], c["received"], lambda r: 4 * r),
+        "CITIZEN_DATA_CONNECTED_DOSSIER": (c["citizen"], c["received"], lambda r: 2 * r),
     }
     for metric in row["metrics"]:
         if metric["code"] not in counted:
@@ -378,6 +397,7 @@ def create_app(username: str, password: str, path: str = ":memory:") -> FastAPI:
     """Return the application; `path` is the file of its database."""
     copy, faults = Copy(path), Faults()
     services = Services(copy, faults)
+    procedures = procedures_of(services.catalogue)
     lifetime = int(os.environ.get("SANDBOX_TOKEN_SECONDS", "3600"))
     sessions: dict[str, float] = {}
     reported: dict[str, int] = {}
@@ -435,7 +455,7 @@ def create_app(username: str, password: str, path: str = ":memory:") -> FastAPI:
         if body is None:
             return reply(b'{"code":"BAD_REQUEST","data":null,"message":"Body must be a JSON object"}', 400)
         try:
-            data = evaluated(request.url.path.rpartition("/")[2], body, copy, reported)
+            data = evaluated(request.url.path.rpartition("/")[2], body, copy, reported, procedures)
         except BadRequest as error:
             return reply(orjson.dumps({"code": "BAD_REQUEST", "data": None, "message": str(error)}), 400)
         return reply(envelope(orjson.dumps(data)), 201 if faults.has("created") else 200)
@@ -465,6 +485,9 @@ def create_app(username: str, password: str, path: str = ":memory:") -> FastAPI:
             copy.insert(i | {"MaHoSo": other} for i in copy.find(code)[-1:])
         for code in wanted.get("delete") or ():
             copy.delete(code)
+        # What the portal's operator does on request: of a code that stands there more than once the oldest is kept.
+        for code in wanted.get("keep_once") or ():
+            copy.keep_oldest(code)
         # The same row again, as a client does that cannot know whether it was taken.
         for code in wanted.get("double_progress") or ():
             for item in copy.progress(code)[-1:]:

@@ -6,9 +6,10 @@ there twice, since the past put some there twice. `past` draws what an earlier c
 
 import csv
 import io
+import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -32,6 +33,8 @@ STATUS_NAMES = {
 #: One client rewrites these before it sends [seen].
 REWRITTEN = {"5": "9", "6": "9", "8": "9"}
 DUMMY = "000000001"
+#: MaCSDL of the population database: what one client emits [guess].
+POPULATION = "7"
 #: Columns of the file the portal's operator hands over [guess], with the fields they show.
 EXPORTED = {
     "Mã hồ sơ": "MaHoSo", "Mã TTHC": "MaTTHC", "Mã đơn vị": "DonViXuLy", "Kênh thực hiện": "KenhThucHien",
@@ -89,6 +92,13 @@ class Copy:
         with self._all_or_nothing():
             self._db.execute("delete from dossier where code = ?", (code,))
             self._db.execute("delete from progress where code = ?", (code,))
+
+    def keep_oldest(self, code: str) -> None:
+        """Forget all items under a code but the oldest."""
+        self._db.execute(
+            "delete from dossier where code = ? and number > (select min(number) from dossier where code = ?)",
+            (code, code),
+        )
 
     def clear(self) -> None:
         """Forget everything."""
@@ -259,46 +269,74 @@ def unit_of(item: Item) -> str:
     return ".".join(str(item.get("DonViXuLy") or "").split(".")[:2])
 
 
-def figures(items: Iterable[Item], last: date) -> dict[str, Counter[str]]:
-    """Count the items of a period that ends on `last` by unit, as the rules of the index count them (7.4).
+@dataclass(frozen=True)
+class Procedure:
+    """What the catalogue says of a procedure that decides how its dossiers count."""
 
-    Keys: received, on_time, online, direct, postal, online_on_time, duty, paid, result_wanted, result_linked,
-    digitised, vneid, stored; and of distinct procedures: fee_procedures, paid_procedures.
+    has_result: bool
+    has_fee: bool
+
+
+def figures(
+    items: Iterable[Item], last: date, procedures: Mapping[str, Procedure] | None = None
+) -> dict[str, Counter[str]]:
+    """Count the items of a period that ends on `last` by unit, as the note of the index counts them (7.4 b).
+
+    Keys: received, on_time, ended, online, direct, postal, online_on_time; 3.6 duty, paid; 4.1 result_wanted,
+    result_linked; 4.2 both_attached; 4.3 digitised; 4.4 stored; 4.5 citizen; and of distinct procedures (3.5)
+    fee_procedures, paid_procedures. `procedures` by code: one that is not there is what its dossiers show.
     """
+    known = procedures or {}
     found: dict[str, Counter[str]] = {}
     fees: dict[str, set[str]] = {}
     paid: dict[str, set[str]] = {}
     for item in items:
-        unit = unit_of(item)
+        unit, code = unit_of(item), national_procedure(str(item.get("MaTTHC") or ""))
         c = found.setdefault(unit, Counter())
         good = on_time(item, last)
         papers, results = item.get("TaiLieuNop") or (), item.get("DanhSachGiayToKetQua") or ()
         linked = any(r.get("DuongDanTepTinKetQua") for r in results)
         channel = item.get("KenhThucHien")
-        ended = item.get("TrangThaiHoSo") in ("9", "10")
-        owed = any(float(f.get("Gia") or 0) > 0 for f in item.get("DanhSachLePhi") or ())
+        charged = [float(f.get("Gia") or 0) != 0 for f in item.get("DanhSachLePhi") or ()]
         by_portal = item.get("DuocThanhToanTrucTuyen") in ("1", "2")
         c["received"] += 1
         c["on_time"] += good
+        c["ended"] += item.get("TrangThaiHoSo") in ("9", "10")
         c["online" if channel == "2" else "postal" if channel == "3" else "direct"] += 1
         c["online_on_time"] += good and channel == "2"
-        c["duty"] += owed
-        c["paid"] += owed and by_portal
-        c["result_wanted"] += ended
-        c["result_linked"] += ended and linked
+        # 3.6: dossiers of procedures with fees, minus those whose every Gia is 0.
+        of_fees = bool(charged) or (code in known and known[code].has_fee)
+        duty = of_fees and (any(charged) or not charged)
+        c["duty"] += duty
+        c["paid"] += duty and by_portal
+        # 4.1: of procedures that require a result.
+        wanted = known[code].has_result if code in known else bool(results)
+        c["result_wanted"] += wanted
+        c["result_linked"] += wanted and linked
+        # 4.2: an attachment among the components and in the result.
+        c["both_attached"] += linked and any(p.get("DuongDanTaiTepTin") for p in papers)
+        # 4.3: told for the dossier (a local system), or for a component (the portal).
         c["digitised"] += item.get("HoSoCoThanhPhanSoHoa") == "1" or any(
             p.get("DuocSoHoa") == "1" for p in papers
         )
+        # 4.4, 4.5.
         stored = any(p.get("DuocLayTuKhoDMQG") == "1" for p in papers)
+        asked = any(d.get("MaCSDL") == POPULATION for d in item.get("DSKetNoiCSDL") or ())
         c["stored"] += stored
-        c["vneid"] += item.get("TaiKhoanDuocXacThucVoiVNeID") == "1" or stored
-        if owed:
-            fees.setdefault(unit, set()).add(str(item.get("MaTTHC")))
+        c["citizen"] += stored or asked or item.get("TaiKhoanDuocXacThucVoiVNeID") == "1"
+        # 3.5: a procedure has synchronised fees where a dossier has one that is not 0.
+        if any(charged):
+            fees.setdefault(unit, set()).add(code)
             if by_portal:
-                paid.setdefault(unit, set()).add(str(item.get("MaTTHC")))
+                paid.setdefault(unit, set()).add(code)
     for unit, c in found.items():
         c["fee_procedures"], c["paid_procedures"] = len(fees.get(unit, ())), len(paid.get(unit, ()))
     return found
+
+
+def national_procedure(code: str) -> str:
+    """Return a procedure's national code: `1.003560.000.00.00.H56` is the province's copy of `1.003560` [seen]."""
+    return re.sub(r"(\.\d{2,3})*\.H\d+$", "", code)
 
 
 def on_time(item: Item, last: date) -> bool:

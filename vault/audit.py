@@ -32,7 +32,6 @@ kept only where the vault knows it.
 from __future__ import annotations
 
 import base64
-import dataclasses
 import datetime as dt
 import fcntl
 import hashlib
@@ -286,7 +285,7 @@ class Audit:
         rows = []
         for entry in entries:
             number += 1
-            row = dataclasses.asdict(entry) | {"number": number, "at": entry.at or now, "previous": previous}
+            row = vars(entry) | {"number": number, "at": entry.at or now, "previous": previous}
             row["subject"] = entry.subject if _TOKEN.fullmatch(entry.subject) else ""
             row["reason"] = self._sealed_reason(entry, number)
             # PostgreSQL holds no NUL; what a caller sends must not stop its own record.

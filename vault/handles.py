@@ -66,7 +66,7 @@ class Handles:
 
     def current_one(self, handle: str) -> str:
         """`current` of one."""
-        return str(self.current(pa.array([handle]))[0])
+        return handle if self.version == 1 else str(self.current(pa.array([handle]))[0])
 
     def first_one(self, handle: str) -> str:
         """`first` of one."""

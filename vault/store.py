@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import threading
 import uuid
@@ -527,16 +528,15 @@ class Store:
         Raises QuotaSpent, and gives nothing, where more dossiers have values than the quota still allows; AuditTrouble.
         """
         purpose = DOSSIER_PURPOSES[agreement.purpose]
-        current = self.sealer.handles.current_one
+        current = functools.cache(self.sealer.handles.current_one)
         self.audit.copied()
-        restricted = self.restricted()
-        held = self._dossiers_held([(source, dossier) for source, dossier, _ in asked])
+        held, restricted = self._dossiers_held([(source, dossier) for source, dossier, _ in asked])
         opened = self.opened(sorted({current(h) for *_, handles in asked for h in handles}))
         given, entries = [], []
         for source, number, handles in asked:
             dossier = held.get((source, number))
             one, names = self._judge_dossier(
-                purpose, dossier, {h: opened.get(current(h)) for h in handles}, restricted
+                purpose, dossier, {h: opened.get(current(h)) for h in handles}, restricted, current
             )
             given.append(one)
             entries.append(
@@ -575,13 +575,12 @@ class Store:
 
     def _judge_dossier(
         self, purpose: DossierPurpose, dossier: Dossier | None,
-        opened: Mapping[str, tuple[str, str | None, str] | None], restricted: set[str],
+        opened: Mapping[str, tuple[str, str | None, str] | None], restricted: set[str], current: Callable[[str], str],
     ) -> tuple[DossierDisclosure, list[str]]:  # fmt: skip
-        """The disclosure of one dossier, and the columns it gives."""
+        """The disclosure of one dossier, and the columns it gives; `current` of handles."""
         request_id = str(uuid.uuid4())
         if dossier is None or None in opened.values():
             return DossierDisclosure("not_held", request_id), []
-        current = self.sealer.handles.current_one
         mine = {current(dossier.token or ""), self.sealer.group_of((dossier.source_code, dossier.dossier_id))}
         values, names = {}, set()
         for handle, (name, owner, value) in ((h, o) for h, o in opened.items() if o):
@@ -596,21 +595,25 @@ class Store:
             names.add(name)
         return DossierDisclosure(GIVEN, request_id, values), sorted(names)
 
-    def _dossiers_held(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Dossier]:
-        def read(cursor: adbc.Cursor) -> list[dict]:
+    def _dossiers_held(
+        self, keys: Sequence[tuple[str, str]]
+    ) -> tuple[dict[tuple[str, str], Dossier], set[str]]:
+        """The dossiers of these (source, number) as far as the vault knows them; and what `restricted` gives."""
+
+        def read(cursor: adbc.Cursor) -> tuple[list[dict], set[str]]:
             cursor.execute(
                 "select d.* from sealed_dossier d join pg_temp.wanted_dossier w on w.source_code = d.source_code "
                 "and w.dossier_id = d.dossier_id"
             )
-            return cursor.fetch_arrow_table().to_pylist()
+            return cursor.fetch_arrow_table().to_pylist(), erasure.restricted(cursor)
 
         wanted = pa.table({
             "source_code": pa.array([s for s, _ in keys], pa.string()),
             "dossier_id": pa.array([d for _, d in keys], pa.string()),
         })  # fmt: skip
-        rows = self._do(read, wanted_dossier=wanted)
+        rows, restricted = self._do(read, wanted_dossier=wanted)
         found = [proved(r, self.sealer.digest) for r in rows]
-        return {(d.source_code, d.dossier_id): d for d in found if d}
+        return {(d.source_code, d.dossier_id): d for d in found if d}, restricted
 
     def reveal_of_dossier(self, officer: Officer, asked: Request, asking: Asking) -> Revealed:
         """Clear values of the person of one dossier of the officer's agency.

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 from openpyxl import load_workbook
 
+from connectors.base import SourceUnavailable
 from national import outbox, reconcile, reports
+from national.exchange import Budget, Exchange, Uncertain
 from national.push import plan, push
 from national.writers import Unit, Writers
 from sandbox.national_copy import export_csv
+from tests.conftest import CLIENT_ID, CLIENT_SECRET
 from tests.national.world import KEY, MOMENT, OURS, QUICK, Portal, World
 from tests.ops.test_forms import models, put
 
@@ -211,6 +216,46 @@ def test_looking_up_keeps_to_its_budget_and_takes_turns(copies):
     with world.connect() as c:
         reconcile.look_up(c, gate.exchange(), 1, DAY, "simulated")
     assert world.rows("select class from national.looked where dossier_key = 'k9'") == [("content_differs",)]
+
+
+class Unanswering(Portal):
+    """Gives no answer to look-ups of some codes."""
+
+    def __init__(self, *codes: str) -> None:
+        super().__init__()
+        self.codes = codes
+
+    def __call__(self, path: str, body: Any) -> Any:
+        if body.get("service") == "TraCuuHoSo" and body["mahoso"] in self.codes:
+            raise Uncertain("no answer in time")
+        return super().__call__(path, body)
+
+
+def test_a_look_up_that_fails_puts_off_its_own_dossier_and_three_in_a_row_end_it(world):
+    gate = Unanswering()
+    world.put(*range(1, 13), steps=0)
+    sync(world, gate)
+    gate.codes = (code(2), code(7))
+    with world.connect() as c:
+        assert reconcile.look_up(c, gate.exchange(), 12, DAY, "simulated") == {"same": 10, "put off": 2}
+        gate.codes = tuple(code(n) for n in range(1, 13))
+        with pytest.raises(SourceUnavailable, match="5 times in a row"):
+            reconcile.look_up(c, gate.exchange(), 12, DAY, "simulated")
+    assert world.rows("select count(*) from national.looked") == [(10,)]
+
+
+def test_look_ups_go_side_by_side_no_more_than_are_allowed_in_one_session(world, exchange):
+    requests.post(f"{exchange}/__sandbox__/held", json={"clear": True}, timeout=10).raise_for_status()
+    faults = f"{exchange}/__sandbox__/faults"
+    for body in ({"fault": "clear"}, {"fault": "latency", "ms": 30, "rate": 1.0}):
+        requests.post(faults, json=body, timeout=10).raise_for_status()
+    world.put(*range(1, 41), steps=0)
+    own = Exchange(exchange, CLIENT_ID, CLIENT_SECRET, "H20", Budget(999), at_once=3)
+    with world.connect() as c:
+        assert reconcile.look_up(c, own, 40, DAY, "simulated") == {"missing_there": 40}
+    assert own.budget.calls == {"login": 1, "TraCuuHoSo": 40}
+    told = requests.get(f"{exchange}/__sandbox__/held", timeout=10).json()
+    assert told["most_at_once"] == 3
 
 
 def test_alerts_tell_a_low_share_a_new_class_and_growth(copies, tmp_path):

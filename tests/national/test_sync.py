@@ -57,7 +57,7 @@ def test_clear_values_reach_the_portal_and_nothing_else(place, capsys):
         ).fetchone()
     assert read is not None
     assert read[1] == 6
-    assert read[0] == 6 + 12, "each reading is in the audit"
+    assert read[0] == 6 + 6, "each reading is in the audit: of a dossier, and of its steps together"
 
 
 def test_without_a_unit_or_an_agreement_nothing_is_called(place):

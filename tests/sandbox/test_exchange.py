@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+from datetime import date
 from typing import Any
 
 import pytest
 import requests
 
 from sandbox.exchange import DSTCODE, EXISTS, H20
-from sandbox.national_copy import DUMMY, STATUS_NAMES
+from sandbox.national_copy import DUMMY, REWRITTEN, STATUS_NAMES, Procedure, figures
 
 from .conftest import CLIENT, Start
 
@@ -218,38 +219,55 @@ def test_a_lost_answer_was_applied(province: Province) -> None:
 
 
 def test_the_past_holds_what_an_earlier_client_did(province: Province) -> None:
-    days = {"from": "2025-07-02", "to": "2025-07-03", "now": "2025-07-10T00:00:00+07:00"}
-    counted = province.own("past", **days)
-    assert counted["dossier"] == counted["added"] > 2000
-    rows = list(csv.DictReader(io.StringIO(_export(province).decode("utf-8-sig"))))
-    assert len(rows) == counted["dossier"]
-    said = {r["Trạng thái"] for r in rows}
-    assert not said & {STATUS_NAMES["5"], STATUS_NAMES["6"], STATUS_NAMES["8"]}
-    assert {STATUS_NAMES["9"], STATUS_NAMES["10"]} <= said
-    codes = {r["Mã hồ sơ"] for r in rows}
-    twice = [
-        c
-        for c in codes
-        if any(c.startswith(f"{other}-") for other in (c.rsplit("-", 1)[0],) if other in codes)
+    """Each sin alone, beside the same days without any: it changes what it says, and nothing else."""
+    none = {"rewritten": False, "lost": False, "other_code": False, "twice": 0.0, "storage_default": False}
+    day = {"from": "2025-07-02", "to": "2025-07-02", "now": "2025-07-10T00:00:00+07:00"}
+
+    def played(**sins: Any) -> list[dict[str, str]]:
+        province.own("held", clear=True)
+        counted = province.own("past", **day, sins=none | sins)
+        rows = list(csv.DictReader(io.StringIO(_export(province).decode("utf-8-sig"))))
+        assert counted["dossier"] == counted["added"] == len(rows)
+        return rows
+
+    clean = played()
+    assert len(clean) > 1000
+    assert len({r["Mã hồ sơ"] for r in clean}) == len(clean)
+    # 5, 6 and 8 stand there as 9.
+    rewritten = {STATUS_NAMES[a]: STATUS_NAMES[b] for a, b in REWRITTEN.items()}
+    assert {STATUS_NAMES["5"], STATUS_NAMES["8"]} <= {r["Trạng thái"] for r in clean}
+    assert played(rewritten=True) == [
+        r | {"Trạng thái": rewritten.get(r["Trạng thái"], r["Trạng thái"])} for r in clean
     ]
-    assert twice, "some stand there under two codes"
-    item = province.held(rows[0]["Mã hồ sơ"])["items"][0]
-    assert all(p["DuocLayTuKhoDMQG"] == "1" for p in item["TaiLieuNop"])
-    clean = province.own(
-        "past", **days, sins={"rewritten": False, "lost": False, "other_code": False, "twice": 0}
-    )
-    assert clean["added"] > counted["added"] - len(twice), "what was lost is there without the sin"
-    numbers = {province.held(r["Mã hồ sơ"])["items"][0]["DinhDanhCHS"][0]["SoDinhDanh"] for r in rows[:300]}
-    assert DUMMY in numbers
-    assert {STATUS_NAMES["5"]} <= {
-        r["Trạng thái"] for r in csv.DictReader(io.StringIO(_export(province).decode("utf-8-sig")))
-    }
+    # Some never arrived.
+    lost = played(lost=True)
+    assert 0 < len(clean) - len(lost) < len(clean) / 5
+    assert [r for r in clean if r in lost] == lost
+    # Some stand under a code the client made up, and of those some under their own, too.
+    coded = played(other_code=True)
+    assert [r | {"Mã hồ sơ": ""} for r in coded] == [r | {"Mã hồ sơ": ""} for r in clean]
+    other = {a["Mã hồ sơ"]: b["Mã hồ sơ"] for a, b in zip(clean, coded, strict=True) if a != b}
+    assert 0 < len(other) < len(clean)
+    twice = played(other_code=True, twice=0.2)
+    again = [r for r in twice if r not in coded]
+    assert 0 < len(again) < len(other)
+    assert len(twice) == len(clean) + len(again)
+    assert {r["Mã hồ sơ"] for r in again} <= set(other)
+    assert all(r in clean for r in again)
+    # Every paper is said to come from the personal store; who gave no number has the dummy.
+    played(storage_default=True)
+    items = [province.held(r["Mã hồ sơ"])["items"][0] for r in clean[:400]]
+    assert {p["DuocLayTuKhoDMQG"] for i in items for p in i["TaiLieuNop"]} == {"1"}
+    assert DUMMY in {i["DinhDanhCHS"][0]["SoDinhDanh"] for i in items}
+    played()
+    items = [province.held(r["Mã hồ sơ"])["items"][0] for r in clean[:100]]
+    assert "0" in {p["DuocLayTuKhoDMQG"] for i in items for p in i["TaiLieuNop"]}
 
 
 def _export(province: Province) -> bytes:
     return requests.get(
         f"{province.address}/__sandbox__/export",
-        params={"from": "2025-07-02", "to": "2025-07-03"},
+        params={"from": "2025-07-02", "to": "2025-07-02"},
         timeout=60,
     ).content
 
@@ -279,8 +297,73 @@ def test_what_is_sent_changes_the_score(province: Province) -> None:
     assert (online["channelOnlineSum"], online["channelDirectSum"]) == (3, 1)
     paid = province.score("formality-online-payment-tree")["parent"]
     assert (paid["totalDossierFinancialObligation"], paid["totalDossierOnlinePaymentSuccess"]) == (4, 4)
-    assert _metric(province.score("dossier-digitized"), "SO_HOA_GIAY_TO_GIAI_QUYET")["score"] == 4.0
+    assert _metric(province.score("dossier-digitized"), "REUSED_DIGITIZED_DATA")["score"] == 2.0
     assert province.score("dvc-progress-tree", month=8)["parent"]["totalReceived"] == 0
+
+
+FILE = "/fi/1"
+#: What an item adds to ITEM, and the figures of the note (7.4 b) it is counted in, of duty, paid, result_wanted,
+#: result_linked, both_attached, digitised, stored, citizen. ITEM is digitised, has a fee and is paid by the portal; its
+#: procedure gives a result.
+COUNTED: list[tuple[dict[str, Any], str]] = [
+    ({}, "duty paid result_wanted digitised"),
+    ({"DuocThanhToanTrucTuyen": "2"}, "duty paid result_wanted digitised"),
+    # A code of no list [seen].
+    ({"DuocThanhToanTrucTuyen": "3"}, "duty result_wanted digitised"),
+    # Every Gia is 0: no duty; nothing written of a procedure with a fee: a duty.
+    ({"DanhSachLePhi": [{"Gia": "0"}, {"Gia": "0"}]}, "result_wanted digitised"),
+    ({"DanhSachLePhi": [{"Gia": "0"}, {"Gia": "1"}]}, "duty paid result_wanted digitised"),
+    ({"DanhSachLePhi": []}, "duty paid result_wanted digitised"),
+    ({"DanhSachLePhi": [], "MaTTHC": "free"}, "digitised"),
+    ({"MaTTHC": "with fee.000.00.00.H56", "DanhSachLePhi": []}, "duty paid result_wanted digitised"),
+    # 4.1: the link, also before the end; of a procedure that gives none it is not counted.
+    ({"DanhSachGiayToKetQua": [{"DuongDanTepTinKetQua": FILE}]}, "duty paid result_wanted result_linked digitised"),
+    ({"DanhSachGiayToKetQua": [{"DuongDanTepTinKetQua": ""}]}, "duty paid result_wanted digitised"),
+    ({"DanhSachGiayToKetQua": [{"DuongDanTepTinKetQua": FILE}], "MaTTHC": "free"}, "duty paid digitised"),
+    ({"DanhSachGiayToKetQua": [{"DuongDanTepTinKetQua": FILE}], "MaTTHC": "not in the catalogue"},
+     "duty paid result_wanted result_linked digitised"),
+    # 4.2: an attachment on both sides.
+    ({"DanhSachGiayToKetQua": [{"DuongDanTepTinKetQua": FILE}], "TaiLieuNop": [{"DuongDanTaiTepTin": FILE}]},
+     "duty paid result_wanted result_linked both_attached digitised"),
+    ({"TaiLieuNop": [{"DuongDanTaiTepTin": FILE}]}, "duty paid result_wanted digitised"),
+    # 4.3: by either field.
+    ({"HoSoCoThanhPhanSoHoa": "0"}, "duty paid result_wanted"),
+    ({"HoSoCoThanhPhanSoHoa": "0", "TaiLieuNop": [{"DuocSoHoa": "1"}]}, "duty paid result_wanted digitised"),
+    # 4.4 and 4.5.
+    ({"TaiLieuNop": [{"DuocLayTuKhoDMQG": "1"}]}, "duty paid result_wanted digitised stored citizen"),
+    ({"TaiKhoanDuocXacThucVoiVNeID": "1"}, "duty paid result_wanted digitised citizen"),
+    ({"DSKetNoiCSDL": [{"MaCSDL": "7"}]}, "duty paid result_wanted digitised citizen"),
+    ({"DSKetNoiCSDL": [{"MaCSDL": "1"}]}, "duty paid result_wanted digitised"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "wanted"), COUNTED)
+def test_fees_and_digitisation_are_counted_as_the_note_says(changes: dict[str, Any], wanted: str) -> None:
+    known = {"with fee": Procedure(True, True), "free": Procedure(False, False)}
+    counted = figures([ITEM | {"MaTTHC": "with fee"} | changes], date(2025, 7, 31), known)["H20.19"]
+    of = ("duty", "paid", "result_wanted", "result_linked", "both_attached", "digitised", "stored", "citizen")
+    assert " ".join(name for name in of if counted[name]) == wanted
+
+
+def test_the_score_counts_by_the_catalogue_it_gives(province: Province) -> None:
+    """Fees and results of the procedures as LayThuTuc tells them decide how dossiers without either count."""
+    listed = [r["MATTHC"] for r in province.ask("LayDanhSachTTHC")["result"]]
+    fees: dict[bool, str] = {}
+    for code in listed:
+        (told,) = province.ask("LayThuTuc", maTTHC=code)["result"]
+        times = [t for way in told["CACHTHUCTHUCHIEN"] for t in way["THOIGIAN"]]
+        has_fee = any(int(fee["SOTIEN"]) > 0 for t in times for fee in t["PHILEPHI"])
+        if told["KETQUATHUCHIEN"][0]["TENKETQUA"]:
+            fees.setdefault(has_fee, code)
+        if len(fees) == 2:
+            break
+    bare = ITEM | {"DanhSachLePhi": [], "DanhSachGiayToKetQua": []}
+    for number, code in enumerate(fees.values()):
+        province.send(bare | {"MaHoSo": f"m{number}", "MaTTHC": code})
+    paid = province.score("formality-online-payment-tree")["parent"]
+    assert paid["totalDossierFinancialObligation"] == 1
+    linked = _metric(province.score("dossier-digitized"), "ORIGINAL_RESULT_AVAILABLE")
+    assert (linked["numerator"], linked["denominator"], linked["score"]) == (0, 2, 0.0)
 
 
 def _metric(data: dict[str, Any], code: str) -> dict[str, Any]:
