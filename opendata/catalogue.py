@@ -53,6 +53,8 @@ class Licence:
     type: str = "Attribution"
 
 
+#: Licence of what the law leaves to everybody; its sources must say where they are public.
+NOT_PROTECTED = "VN-50-2005-QH11-15"
 # Anything else is refused: a licence nobody can look up gives the public no right.
 LICENCES = {
     licence.id: licence
@@ -79,12 +81,14 @@ LICENCES = {
             "https://opendatacommons.org/licenses/odbl/1-0/",
             "ViralEffect-ShareAlike",
         ),
-        # Ours is to pass on, with the source named, what an authority publishes without a licence; not to license it.
+        # Figures and administrative documents that an authority publishes are nobody's to license: the law says so.
         Licence(
-            "other-at",
-            "Thông tin chính thức công khai, nguồn không kèm giấy phép: ghi nguồn khi dùng "
-            "(official public information, no licence stated at the source: name the source)",
-            "https://dichvucong.gov.vn",
+            NOT_PROTECTED,
+            "Số liệu, quy trình, văn bản hành chính không thuộc phạm vi bảo hộ quyền tác giả: Điều 15 Luật Sở hữu "
+            "trí tuệ số 50/2005/QH11; ghi nguồn khi dùng (figures, procedures and administrative documents are not "
+            "subject to copyright: Article 15 of the Law on Intellectual Property; name the source)",
+            "https://vbpl.vn/",
+            "PublicDomain",
         ),
     )
 }
@@ -186,12 +190,15 @@ class Limits:
     """How far a table may change against the release before, in percent of its final rows, before somebody must agree.
 
     `grow` counts rows added to what was there already, not those of new periods; `revise` rows of which a value
-    changed. Rows that were provisional count in none of them.
+    changed, a number by more than `by` percent. With `running`, numbers count up to the day of the release: that they
+    grow is no revision, that they fall is. Rows that were provisional count in none of them.
     """
 
     shrink: float = 10
     grow: float = 50
     revise: float = 20
+    by: float = 0
+    running: bool = False
 
 
 @dataclass(frozen=True)
@@ -527,6 +534,10 @@ def _approval(
     )
     if not sources or not all(source.title and source.terms for source in sources):
         found.append("sources need a title and terms each")
+    if licence and licence.id == NOT_PROTECTED and not all(source.url for source in sources):
+        found.append(
+            f"sources need a url each: {NOT_PROTECTED} holds for what an authority has published, so say where"
+        )
     as_published = None
     if declared := record.get("as_published"):
         as_published = AsPublished(pair("body", declared), str(declared.get("captured_column") or ""))
@@ -640,6 +651,9 @@ def _limits(declared: object, found: list[str]) -> Limits:
             f"limits has {', '.join(map(str, unknown))}; known are {', '.join(sorted(names))}, in percent"
         )
     numbers = {name: value for name, value in given.items() if name in names}
+    if not isinstance(numbers.get("running", False), bool):
+        found.append("limits.running is true or false")
+        return Limits()
     if any(not isinstance(value, int | float) or value < 0 for value in numbers.values()):
         found.append("limits are numbers of 0 and more, in percent")
         return Limits()

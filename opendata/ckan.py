@@ -25,13 +25,16 @@ from urllib.parse import urlsplit
 from ckanapi import RemoteCKAN
 from ckanapi.errors import CKANAPIError, NotAuthorized, NotFound, ValidationError
 
+from opendata.catalogue import NOT_PROTECTED
+
 #: Marks our packages, so that we never write over somebody else's of the same name.
 MARK = "kho_chung_dataset"
 ATTEMPTS, PAUSE_SECONDS, TIMEOUT_SECONDS = 5, 0.5, 60
 #: Ends the name of a file that is not in force yet; CKAN has no hidden files in a package that is shown.
 BESIDE = " (đang tải lên, chưa có hiệu lực / being uploaded, not in force yet)"
 #: CKAN's own names of the licences of opendata.catalogue.
-LICENCES = {"CC-BY-4.0": "cc-by", "CC0-1.0": "cc-zero", "ODC-By-1.0": "odc-by", "ODbL-1.0": "odc-odbl"}
+LICENCES = {"CC-BY-4.0": "cc-by", "CC0-1.0": "cc-zero", "ODC-By-1.0": "odc-by", "ODbL-1.0": "odc-odbl",
+            NOT_PROTECTED: "other-pd"}  # fmt: skip
 Result = TypeVar("Result")
 
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
-from opendata.catalogue import Approval, Resource
+from opendata.catalogue import Approval, Limits, Resource, frictionless_type
 from opendata.files import BYTE_ORDER_MARK, as_text, neutralise_formulas
 
 #: A handful of rows is no landslide, whatever its share.
@@ -43,9 +43,19 @@ class Difference:
 
 
 def compare(
-    old: Path, new: Path, resource: Resource, against: int, ignored: Sequence[str] = ()
+    old: Path,
+    new: Path,
+    resource: Resource,
+    against: int,
+    ignored: Sequence[str] = (),
+    limits: Limits | None = None,
 ) -> Difference:
-    """Compare two Parquet files of one table by its keys; columns `ignored` (the time of capture) are no revision."""
+    """Compare two Parquet files of one table by its keys; columns `ignored` (the time of capture) are no revision.
+
+    All that changed is listed; `final_revised` counts rows that `limits` call revised.
+    """
+    limits = limits or Limits()
+    numbers = {c.name for c in resource.columns if frictionless_type(c.data_type) in ("integer", "number")}
     before, after = (_text(pq.read_table(path)) for path in (old, new))
     keys = list(resource.keys)
     shared = [name for name in after.column_names if name in before.column_names and name not in keys]
@@ -76,10 +86,13 @@ def compare(
         )
         for name in shared
     }
-    is_revised = _false(joined.num_rows)
+    is_revised = is_moved = _false(joined.num_rows)
     for name, changed in differs.items():
         if name not in ignored:
             is_revised = pc.or_(is_revised, changed)
+            if name in numbers:
+                changed = pc.and_(changed, _moved(joined[name + _BEFORE], joined[name], limits))
+            is_moved = pc.or_(is_moved, changed)
     final = both_or_removed = was
     if provisional and provisional in before.column_names:
         final = pc.and_(
@@ -99,7 +112,7 @@ def compare(
         final_before=_count(final),
         final_added=_count(pc.and_(is_added, known)),
         final_removed=_count(pc.and_(is_removed, final)),
-        final_revised=_count(pc.and_(is_revised, final)),
+        final_revised=_count(pc.and_(is_moved, final)),
         rows=_lines(joined, keys, is_added, is_removed, differs, ignored),
     )
 
@@ -170,6 +183,16 @@ def _lines(
     parts += [part(mask, "revised", name) for name, mask in differs.items() if name not in ignored]
     lines = pa.concat_tables(parts)
     return lines.sort_by([(name, "ascending") for name in (*keys, "change", "column")])
+
+
+def _moved(before: pa.ChunkedArray, after: pa.ChunkedArray, limits: Limits) -> pa.ChunkedArray:
+    """Whether numbers, as text, changed by more than the limits leave free; one that came or went did."""
+    was, now = before.cast(pa.float64()), after.cast(pa.float64())
+    by = pc.subtract(now, was)
+    if limits.running:
+        by = pc.min_element_wise(by, pa.scalar(0.0), skip_nulls=False)
+    far = pc.greater(pc.abs(by), pc.multiply(pc.abs(was), limits.by / 100))
+    return pc.fill_null(far, True)
 
 
 def _text(table: pa.Table) -> pa.Table:

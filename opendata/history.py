@@ -177,6 +177,13 @@ def changelog(previous: Path | None, entry: Mapping[str, Any]) -> list[dict[str,
     return [dict(entry), *old]
 
 
+def coarsened(folder: Path, table: str) -> dict[str, str] | None:
+    """Return how a table was divided more coarsely than declared when a dataset's folder was published, or None."""
+    entries = changelog(folder, {})[1:]
+    tables = entries[0]["tables"] if entries else []
+    return next((item.get("coarsened") for item in tables if item["name"] == table), None)
+
+
 # --- retention
 
 

@@ -35,6 +35,7 @@ from opendata.catalogue import (
     APPROVALS,
     SCHEMA,
     WITHHELD_COLUMN,
+    Code,
     Column,
     Dataset,
     Resource,
@@ -42,7 +43,9 @@ from opendata.catalogue import (
     read_catalogue,
 )
 from opendata.disclosure.earlier import remember
-from opendata.disclosure.protect import Withheld, protect_release
+from opendata.disclosure.granularity import protect_as_finely_as_allowed
+from opendata.disclosure.policy import ALL
+from opendata.disclosure.protect import Protection, Withheld
 from opendata.disclosure.renewal import keep, write_tallies
 from opendata.disclosure.scan import VAULT_REFERENCE, scan_changes, scan_files, scan_words
 from opendata.disclosure.system import Counted, DisclosureError
@@ -92,6 +95,8 @@ class Table:
     is_provisional: bool = False
     #: The last day of its last period that lacks none.
     whole_until: date | None = None
+    #: How it is divided more coarsely than declared, so that less is withheld.
+    coarsened: Text | None = None
 
 
 @dataclass
@@ -115,6 +120,24 @@ class Build:
         if days:
             return min(days), max(days)
         return self.dataset.approval.starts_on, self.dataset.approval.ends_on
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A dataset, or a table of it, that is declared and approved and cannot be published yet."""
+
+    dataset: str
+    table: str
+    title: Text
+    reason: Text
+
+
+NO_ROWS = Text("Chưa có số liệu trong kho.", "The warehouse has no rows of it yet.")
+TOO_SMALL = Text(
+    "Số đếm còn quá nhỏ: hơn 10 % hồ sơ sẽ nằm trong ô không công bố, dù đã gộp. Công bố khi có đủ số liệu.",
+    "Its counts are too small as yet: more than 10 % of the dossiers would lie in withheld cells, however coarse. "
+    "It comes out when there are more.",
+)
 
 
 @dataclass(frozen=True)
@@ -190,7 +213,7 @@ def publish(
             known = {path.name for path in releases.glob("[0-9]*/*/")}
             builds, waiting = _build(building, datasets, url, known, previous)
             _refuse_vanished(previous, builds, withdrawn)
-            digest = _content_digest(builds, withdrawn, address)
+            digest = _content_digest(builds, waiting, withdrawn, address)
             rows = {build.dataset.id: sum(table.rows for table in build.tables) for build in builds}
             withheld = {
                 t.resource.name: t.withheld for b in builds for t in b.tables if t.resource.small_cell
@@ -209,7 +232,7 @@ def publish(
                 return outcome(newest, switched, f"Release {newest:06d}: {done}")
             number = newest + 1
             _compare(building, builds, previous)
-            document = _describe(building, builds, number, load_number, digest, address, previous)
+            document = _describe(building, builds, waiting, number, load_number, digest, address, previous)
             for item in withdrawn.values():
                 history.write_notice(building / item.dataset, item)
             _verify(building, builds, document)
@@ -234,8 +257,9 @@ def publish(
             _switch(root, number)
             history.put_away(root)
             message = f"Release {number:06d}: {len(builds)} datasets, {sum(rows.values())} rows"
-            if waiting:
-                message += f"; without rows so far, and so not in it: {', '.join(waiting)}"
+            for reason, said in ((NO_ROWS, "without rows so far"), (TOO_SMALL, "too small so far")):
+                if named := [one.table for one in waiting if one.reason == reason]:
+                    message += f"; {said}, and so not in it: {', '.join(named)}"
             return outcome(number, True, message)
         finally:
             shutil.rmtree(building, ignore_errors=True)
@@ -395,15 +419,16 @@ class Rows:
     withheld: Withheld = field(default_factory=Withheld)
     columns: tuple[Column, ...] = ()
     covered_until: date | None = None
+    coarsened: Text | None = None
 
 
 def _build(
     building: Path, datasets: Sequence[Dataset], url: str, known: Collection[str], previous: Path | None
-) -> tuple[list[Build], list[str]]:
-    """Read each model once, in one snapshot, and write its data files; returns also which datasets still wait.
+) -> tuple[list[Build], list[Waiting]]:
+    """Read each model once, in one snapshot, and write its data files; returns also what still waits.
 
-    A dataset without rows waits for its first ones (a source that is not connected yet); one that is `known` to
-    readers is refused then.
+    A dataset without rows waits for its first ones (a source that is not connected yet), a table too small to be
+    published for more of them; one that is `known` to readers is refused then.
 
     Tables with a disclosure policy are held in memory, all of them before any is written, since what protects one
     may depend on another; the rest flows batch by batch.
@@ -418,7 +443,7 @@ def _build(
             except NoRows:
                 if dataset.id in known or len(datasets) == 1:
                     raise
-                waiting.append(dataset.id)
+                waiting.append(Waiting(dataset.id, dataset.id, dataset.title, NO_ROWS))
         datasets = [dataset for dataset in datasets if dataset.id in origins]
         if not datasets:
             raise NoRows("No published model has any row; build the warehouse from a load first")
@@ -428,7 +453,8 @@ def _build(
             for resource in dataset.resources
             if resource.small_cell
         }
-        protected, protected_until = _protected(building, datasets, origins, counted, previous, cursor)
+        protection, protected_until = _protected(building, datasets, origins, counted, previous, cursor)
+        waiting += _left_out(protection, datasets, previous)
         for dataset in datasets:
             origin = origins[dataset.id]
             if dataset.approval.as_published and origin != "real":
@@ -437,14 +463,18 @@ def _build(
                     f"but the rows are {origin}; remove as_published from the approval or load real captures"
                 )
             folder = building / dataset.id
-            folder.mkdir()
             build = Build(dataset, origin)
             for resource in dataset.resources:
+                key = (dataset.id, resource.name)
+                if key in protection.left_out:
+                    continue
+                folder.mkdir(exist_ok=True)
                 if resource.small_cell:
-                    table, withheld = protected[dataset.id, resource.name]
+                    table, withheld = protection.tables[key]
+                    resource, coarser = _as_counted(resource, protection, key)
                     rows = Rows(
                         resource, origin, table.schema, table.to_batches(BATCH_ROWS), withheld,
-                        (*resource.columns, WITHHELD_COLUMN), protected_until[dataset.id, resource.name],
+                        (*resource.columns, WITHHELD_COLUMN), protected_until[key], coarser,
                     )  # fmt: skip
                 else:
                     until = _covered_until(cursor, resource)
@@ -453,8 +483,55 @@ def _build(
                         resource, origin, first.schema, batches, columns=resource.columns, covered_until=until
                     )
                 build.tables.append(_write(rows, folder, dataset))
-            builds.append(build)
+            if build.tables:
+                builds.append(build)
+    if not builds:
+        raise ReleaseError(
+            "The release is refused: no table can be published yet.\n- "
+            + "\n- ".join(protection.left_out.values())
+        )
     return builds, waiting
+
+
+def _left_out(protection: Protection, datasets: Sequence[Dataset], previous: Path | None) -> list[Waiting]:
+    """Return the tables that wait because they are too small; ReleaseError where readers have one already."""
+    published = _read_json(previous / "release.json")["datasets"] if previous else []
+    known = {(dataset["id"], table["name"]) for dataset in published for table in dataset["tables"]}
+    if gone := known & protection.left_out.keys():
+        raise ReleaseError(
+            "The release is refused, readers keep the last good one. Published before, and too fine now:\n- "
+            + "\n- ".join(protection.left_out[key] for key in sorted(gone))
+            + "\nGive its policy a coarser step (`coarsen` in its approval), or withdraw it: "
+            "python -m opendata withdraw"
+        )
+    return [
+        Waiting(dataset.id, resource.name, resource.title, TOO_SMALL)
+        for dataset in datasets
+        for resource in dataset.resources
+        if (dataset.id, resource.name) in protection.left_out
+    ]
+
+
+#: What stands in a column with a list of codes where it divides no more.
+TOGETHER = Code(ALL, Text("gộp chung", "all together"))
+
+
+def _as_counted(
+    resource: Resource, protection: Protection, key: tuple[str, str]
+) -> tuple[Resource, Text | None]:
+    """Return a resource as its table was counted, by coarser steps maybe, and what is said of them."""
+    described = next(i for i in protection.report["tables"] if (i["dataset"], i["table"]) == key)
+    taken = described.get("declared_steps", [])[: described.get("steps", 0)]
+    put = {(column, value) for step in taken for column, value in step["put"]}
+    columns = tuple(
+        replace(column, codes=(*column.codes, TOGETHER))
+        if column.codes and (column.name, ALL) in put
+        else column
+        for column in resource.columns
+    )
+    said = Text(*("; ".join(step[language] for step in taken) for language in ("vi", "en")))
+    counted = replace(resource, small_cell=protection.counted[key].policy, columns=columns)
+    return counted, said if taken else None
 
 
 def _protected(
@@ -464,7 +541,7 @@ def _protected(
     counted: Mapping[tuple[str, str], pa.Table],
     previous: Path | None,
     cursor: Any,
-) -> tuple[Mapping[tuple[str, str], tuple[pa.Table, Withheld]], Mapping[tuple[str, str], date | None]]:
+) -> tuple[Protection, Mapping[tuple[str, str], date | None]]:
     """Withhold, over all datasets together, what could reveal a person.
 
     Returns what may leave, and the last day it has data of, by (dataset, table). Where no period closed since the
@@ -480,12 +557,19 @@ def _protected(
                 table = counted[dataset.id, resource.name]
                 _refuse_empty_periods(table, dataset, resource)
                 tables.append(
-                    Counted(dataset.id, resource.name, origins[dataset.id], table, resource.small_cell)
+                    Counted(
+                        dataset.id,
+                        resource.name,
+                        origins[dataset.id],
+                        table,
+                        resource.small_cell,
+                        resource.keys,
+                    )
                 )
     number = int(previous.name) if previous else 0
     agreed = [d.id for d in datasets if any(c.against_release == number for c in d.approval.approved_changes)]
     try:
-        protection = keep(tables, previous, agreed) or protect_release(tables, building.parent)
+        protection = keep(tables, previous, agreed) or protect_as_finely_as_allowed(tables, building.parent)
     except DisclosureError as error:
         raise ReleaseError(f"The release is refused, readers keep the last good one. {error}") from None
     for item in protection.report["tables"]:
@@ -495,7 +579,7 @@ def _protected(
         told = item.setdefault("covered_until", today and today.isoformat())
         covered[key] = date.fromisoformat(told) if told else None
     _write_json(building / "disclosure.json", protection.report)
-    return protection.tables, covered
+    return protection, covered
 
 
 def _covered_until(cursor: Any, resource: Resource) -> date | None:
@@ -668,7 +752,7 @@ def _write(rows: Rows, folder: Path, dataset: Dataset) -> Table:
     """Write the files of one table from one pass over its rows; returns what was written."""
     resource, named = rows.resource, dataset.approval.as_published
     seen = Seen(resource.period_column, named.captured_column if named else None, resource.provisional_column)
-    table = Table(resource, rows.origin, rows.columns, 0, rows.withheld, [], [])
+    table = Table(resource, rows.origin, rows.columns, 0, rows.withheld, [], [], coarsened=rows.coarsened)
     explained = [tabular.DICTIONARY_COLUMNS, *tabular.dictionary_rows(table)]
     stem = f"{resource.name}.{rows.origin}"
     try:
@@ -757,11 +841,15 @@ def _shown(value: object) -> str:
 
 
 def _content_digest(
-    builds: Sequence[Build], withdrawn: Mapping[str, history.Withdrawal], address: str
+    builds: Sequence[Build],
+    waiting: Sequence[Waiting],
+    withdrawn: Mapping[str, history.Withdrawal],
+    address: str,
 ) -> str:
     """Return the SHA-256 of all that readers would see but the number and time of the release."""
     content: list[Any] = [(tabular.datapackage(build), asdict(build.dataset.approval)) for build in builds]
-    content += [table.period for build in builds for table in build.tables]
+    content += [(table.period, table.coarsened) for build in builds for table in build.tables]
+    content += [asdict(one) for one in waiting]
     content += [(asdict(item), None) for item in withdrawn.values()]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False, default=str).encode())
     digest.update((site.template_digest() + address).encode())
@@ -772,6 +860,7 @@ def _content_digest(
 def _describe(
     building: Path,
     builds: Sequence[Build],
+    waiting: Sequence[Waiting],
     number: int,
     load_number: int,
     digest: str,
@@ -787,6 +876,7 @@ def _describe(
         "load_number": load_number,
         "content_sha256": digest,
         "datasets": [],
+        "waiting": [asdict(one) for one in waiting],
         "gate": None,
     }
     for build in builds:
@@ -823,6 +913,7 @@ def _describe(
                         # Not the number of dossiers: of a single withheld row that would be the cell itself.
                         "withheld_rows": table.withheld.rows,
                         "withheld_share_at_most": table.withheld.share_at_most,
+                        "coarsened": table.coarsened and asdict(table.coarsened),
                         "changes": _told(table.changes),
                         "files": [asdict(file) for file in table.files],
                     }
@@ -854,6 +945,7 @@ def _entry(build: Build, number: int, created_at: datetime) -> dict[str, Any]:
                 "name": table.resource.name,
                 "rows": table.rows,
                 "csv_sha256": next(file.sha256 for file in table.files if file.format == "csv"),
+                "coarsened": table.coarsened and asdict(table.coarsened),
                 "changes": _told(table.changes),
             }
             for table in build.tables
@@ -881,11 +973,14 @@ def _compare(building: Path, builds: Sequence[Build], previous: Path | None) -> 
             captured = build.dataset.approval.as_published
             ignored = [captured.captured_column] if captured else []
             table.changes = found = difference.compare(
-                old, new, table.resource, int(before.parent.name), ignored
+                old, new, table.resource, int(before.parent.name), ignored, build.dataset.approval.limits
             )
-            told += difference.objections(
-                found, build.dataset.approval, f"{build.dataset.id}, {table.resource.name}"
-            )
+            if history.coarsened(before, table.resource.name) == (
+                table.coarsened and asdict(table.coarsened)
+            ):
+                told += difference.objections(
+                    found, build.dataset.approval, f"{build.dataset.id}, {table.resource.name}"
+                )
             if previous is None or before.parent != previous:
                 # It was withdrawn: a list of changes would show again what was taken back.
                 table.changes = replace(found, rows=None)

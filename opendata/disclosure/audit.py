@@ -11,7 +11,7 @@ that a cell holds 2 or more (it has two rows) knows of nobody, so the lower end 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 import highspy
@@ -19,7 +19,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from opendata.disclosure.system import CHANGE, NOWHERE, PUBLISHED, REST, DisclosureError, System
+from opendata.disclosure.system import CHANGE, NOWHERE, PUBLISHED, REST, DisclosureError, System, TooFine
 
 #: Withheld cells in one linked group beyond which the solver does not end in minutes.
 MOST_LINKED = 3_000
@@ -154,7 +154,7 @@ def audit(
     """Bound every small cell that is not `known` (by default: by what the system publishes).
 
     `cells` narrows it to some; `before` brings the worlds of an audit with fewer unknown cells, which stay possible.
-    Raises DisclosureError where more than `limit` withheld cells are linked.
+    Raises TooFine where more than `limit` withheld cells are linked.
     """
     known = known_to_all(system) if known is None else known
     if cells is None:
@@ -234,10 +234,11 @@ def _groups(
         done.largest_group = max(done.largest_group, withheld)
         if limit is not None and withheld > limit:
             dimensions = sorted({dim for c in members[one][:2000] for dim, _ in system.keys[c][1]})
-            raise DisclosureError(
+            told = (
                 f"{withheld} withheld cells are linked with each other, more than the {limit} that can be audited; one "
                 f"of them: {system.name(aims[one][0])}. Coarsen one of {', '.join(dimensions)}, or publish fewer totals"
             )
+            raise TooFine({_table_with_most(system, members[one]): told})
         for target, part in zip(current, (members[one], in_rows[one], aims[one]), strict=True):
             target.extend(part)
         if len(current[0]) >= PACK:
@@ -246,6 +247,14 @@ def _groups(
     if current[0]:
         packed.append(current)
     return [(np.array(a), np.array(b, dtype=np.int64), np.array(c)) for a, b, c in packed]
+
+
+def _table_with_most(system: System, cells: list[int]) -> int:
+    """Return the number of the table that has most of some cells."""
+    held: Counter[int] = Counter()
+    for (number, _), (_, placed) in system.places.items():
+        held[number] += int(np.isin(placed, cells).sum())
+    return held.most_common(1)[0][0]
 
 
 class _Group:

@@ -12,12 +12,19 @@
             resolved_overdue: {of: dossiers resolved, outcome.outcome: overdue}
           derived: {on_time_percent: [resolved_on_time, resolved_overdue]}
           safe: {covered_days: "days of the load log, no count of dossiers"}
+          coarsen:
+            - {put: {channel_group: all, channel_group_name: "Mọi kênh"}, vi: "Gộp các kênh", en: "Channels together"}
           exempt: [{counts: [received], basis: "..."}]
         as-another-body-published-it: {public: "the basis: its numbers are public at their source"}
 
 A count may be a list of such entries, each for the rows that match its `where`: {column: value}. Counts with the same
 `of` count the same dossiers, in whatever table they stand: that is how the audit knows which tables share margins. A
 dimension is a column of the table, or fixed for one count (`outcome.outcome: on_time`).
+
+`coarsen` are the steps by which the table is divided more coarsely while too much of it would be withheld, each on top
+of those before: `put` a value into all rows (`all`: the column divides no more), `take` another column's values,
+leave out rows (`without`: {column: value}). `judged_by` names a column of whose values each is judged alone
+(months, quarters and years of an index), `counted_for_each` one for each of whose codes a dossier is counted again.
 """
 
 from __future__ import annotations
@@ -35,8 +42,10 @@ HIERARCHIES = Path(__file__).parent / "hierarchies.yml"
 MOST_WITHHELD_PERCENT = 10
 #: When tables about persons are made anew (renewal.py): when a month closes, or each time; the first is the default.
 RENEWED = ("monthly", "each_release")
-#: From so many counted dossiers on the share is judged: the first days of a system say nothing about granularity.
-SHARE_JUDGED_FROM = 5_000
+#: From so many counted dossiers on the share is judged: of fewer, thirty are a handful of cells.
+SHARE_JUDGED_FROM = 300
+#: What a dimension's column holds when it divides no more.
+ALL = "all"
 
 
 @cache
@@ -73,6 +82,17 @@ class Count:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One step to a coarser table, and how it is told."""
+
+    vi: str
+    en: str
+    put: tuple[tuple[str, str], ...] = ()
+    take: tuple[tuple[str, str], ...] = ()
+    without: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class TablePolicy:
     """The policy of one published table.
 
@@ -88,7 +108,9 @@ class TablePolicy:
     most_withheld_percent: int = MOST_WITHHELD_PERCENT
     #: Made anew when a period closes; else with each release.
     is_renewed_monthly: bool = True
-    judged_from: int = SHARE_JUDGED_FROM
+    coarsen: tuple[Step, ...] = ()
+    judged_by: str | None = None
+    counted_for_each: str | None = None
 
     @property
     def count_columns(self) -> tuple[str, ...]:
@@ -152,7 +174,6 @@ def read_policy(declared: object, tables: Sequence[Shape], found: list[str]) -> 
         "threshold",
         "tables",
         "most_withheld_percent",
-        "judged_from",
         "renewed",
         "texts",
     }
@@ -180,10 +201,6 @@ def read_policy(declared: object, tables: Sequence[Shape], found: list[str]) -> 
             f"disclosure.most_withheld_percent must be a whole number from 1 to {MOST_WITHHELD_PERCENT}"
         )
         most = MOST_WITHHELD_PERCENT
-    judged_from = declared.get("judged_from", SHARE_JUDGED_FROM)
-    if not isinstance(judged_from, int) or judged_from < SHARE_JUDGED_FROM:
-        found.append(f"disclosure.judged_from must be a whole number from {SHARE_JUDGED_FROM}")
-        judged_from = SHARE_JUDGED_FROM
     renewed = declared.get("renewed", RENEWED[0])
     if renewed not in RENEWED:
         found.append(f"disclosure.renewed must be {' or '.join(RENEWED)}: when its tables are made anew")
@@ -216,7 +233,7 @@ def read_policy(declared: object, tables: Sequence[Shape], found: list[str]) -> 
             )
     monthly = renewed == RENEWED[0]
     counting = {
-        name: replace(policy, is_renewed_monthly=monthly, judged_from=judged_from)
+        name: replace(policy, is_renewed_monthly=monthly)
         for name, policy in policies.items()
         if policy is not None
     }
@@ -229,7 +246,8 @@ def _table(declared: object, shape: Shape, threshold: int, most: int, gaps: list
     if not isinstance(declared, Mapping):
         gaps.append("must be a mapping with dimensions and counts, or `none`")
         return None
-    if unknown := set(declared) - {"dimensions", "counts", "derived", "safe", "exempt"}:
+    known = {"dimensions", "counts", "derived", "safe", "exempt", "coarsen", "judged_by", "counted_for_each"}
+    if unknown := set(declared) - known:
         gaps.append(f"unknown {_list(unknown)}")
     dimensions = {}
     for column, text in (declared.get("dimensions") or {}).items():
@@ -285,7 +303,48 @@ def _table(declared: object, shape: Shape, threshold: int, most: int, gaps: list
     derived |= {name: tuple(c.column for c in counts) for name in shape.numbers if name not in told}
     if stray := set(safe) - set(shape.columns):
         gaps.append(f"safe: {_list(stray)} is no published column")
-    return TablePolicy(shape.name, threshold, dimensions, tuple(counts), derived, safe, most)
+    judged_by, counted_for_each = (
+        str(declared[name]) if declared.get(name) else None for name in ("judged_by", "counted_for_each")
+    )
+    for name, column in (("judged_by", judged_by), ("counted_for_each", counted_for_each)):
+        if column and column not in shape.columns:
+            gaps.append(f"{name}: {column!r} is no published column")
+    steps = tuple(
+        step for item in declared.get("coarsen") or [] if (step := _step(item, shape, gaps)) is not None
+    )
+    return TablePolicy(
+        shape.name,
+        threshold,
+        dimensions,
+        tuple(counts),
+        derived,
+        safe,
+        most,
+        coarsen=steps,
+        judged_by=judged_by,
+        counted_for_each=counted_for_each,
+    )
+
+
+def _step(declared: object, shape: Shape, gaps: list[str]) -> Step | None:
+    kinds = ("put", "take", "without")
+    if (
+        not isinstance(declared, Mapping)
+        or set(declared) - {"vi", "en", *kinds}
+        or not set(declared) & {*kinds}
+    ):
+        gaps.append("coarsen: each step needs vi, en, and put, take or without")
+        return None
+    done = {kind: tuple((str(k), str(v)) for k, v in (declared.get(kind) or {}).items()) for kind in kinds}
+    named = {column for kind in kinds for column, _ in done[kind]} | {source for _, source in done["take"]}
+    if strangers := named - set(shape.columns):
+        gaps.append(f"coarsen: {_list(strangers)} is no published column")
+    if numbers := {column for column, _ in done["put"]} & set(shape.numbers):
+        gaps.append(f"coarsen: {_list(numbers)} holds numbers; only a column of text can hold `{ALL}`")
+    vi, en = (str(declared.get(name) or "").strip() for name in ("vi", "en"))
+    if not (vi and en):
+        gaps.append("coarsen: say in vi and en what each step does; readers are told")
+    return Step(vi, en, done["put"], done["take"], done["without"])
 
 
 def _dimension(column: str, declared: object, gaps: list[str]) -> Dimension | None:

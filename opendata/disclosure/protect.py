@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,17 @@ import pyarrow.compute as pc
 
 from opendata.disclosure.audit import Audit, audit, known_to_all
 from opendata.disclosure.earlier import apply, remember
-from opendata.disclosure.policy import TablePolicy
+from opendata.disclosure.policy import SHARE_JUDGED_FROM
 from opendata.disclosure.suppression import Naive, naive, suppress
-from opendata.disclosure.system import PUBLISHED, WITHHELD, Counted, DisclosureError, System, build
+from opendata.disclosure.system import (
+    PUBLISHED,
+    WITHHELD,
+    Counted,
+    DisclosureError,
+    System,
+    TooFine,
+    build,
+)
 
 WITHHELD_NAME = "withheld"
 SHARE_STEPS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
@@ -28,7 +37,7 @@ class Withheld:
     """What was withheld from one table. Exact numbers are for the run summary, not for the public.
 
     `dossiers` and `dossiers_of` are of the first count of the policy: in withheld cells, and in all. `share` is that
-    of the count of which most is withheld, from 0 to 1.
+    of the count of which most is withheld, from 0 to 1; of rows that are judged apart, of those with most.
     """
 
     rows: int = 0
@@ -45,10 +54,16 @@ class Withheld:
 
 @dataclass(frozen=True)
 class Protection:
-    """The protected tables by (dataset, table), each with what was withheld, and the public report."""
+    """The protected tables by (dataset, table), each with what was withheld, and the public report.
+
+    `counted` has them as they were counted: as declared, or by coarser steps of their policies; `left_out` why no step
+    was coarse enough for a table (granularity.py).
+    """
 
     tables: Mapping[tuple[str, str], tuple[pa.Table, Withheld]]
     report: dict[str, Any]
+    counted: Mapping[tuple[str, str], Counted] = field(default_factory=dict)
+    left_out: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 def protect_release(tables: Sequence[Counted], releases: Path | None = None) -> Protection:
@@ -56,8 +71,8 @@ def protect_release(tables: Sequence[Counted], releases: Path | None = None) -> 
 
     `tables` are all tables with a policy, `releases` the folder of earlier releases, whose numbers are known. The
     rows come back in the same order, withheld counts (and what derives from them) null, with a boolean column
-    `withheld`. Raises DisclosureError where a cell cannot be protected, more than the policy's share of dossiers would
-    be withheld, or tables contradict each other.
+    `withheld`. Raises TooFine where more than the policy's share of dossiers would be withheld, DisclosureError where a
+    cell cannot be protected, or tables contradict each other.
     """
     started = time.monotonic()
     for table in tables:
@@ -69,9 +84,8 @@ def protect_release(tables: Sequence[Counted], releases: Path | None = None) -> 
     facts = remember(releases) if releases else {}
     system = build(tables, facts)
     told = apply(system, facts)
-    for number, table in enumerate(tables):
-        # Small cells alone may be too many already; then nothing else needs to be looked for.
-        _judge_share(system, number, table, system.small & ~system.exempt)
+    # Small cells alone may be too many already; then nothing else needs to be looked for.
+    _judge(system, system.small & ~system.exempt)
     beside = naive(system)
     suppress(system)
     protected = {
@@ -80,7 +94,9 @@ def protect_release(tables: Sequence[Counted], releases: Path | None = None) -> 
     _judge_all(system, told_before=bool(facts))
     proof = verify(system, {key: rows for key, (rows, _) in protected.items()})
     return Protection(
-        protected, _report(system, tables, protected, proof, beside, told, time.monotonic() - started)
+        protected,
+        _report(system, tables, protected, proof, beside, told, time.monotonic() - started),
+        {(table.dataset, table.table): table for table in tables},
     )
 
 
@@ -130,14 +146,7 @@ def _apply(system: System, number: int, table: Counted) -> tuple[pa.Table, Withh
         cells=int(sum(mask.sum() for mask in hidden.values())),
         dossiers=_total(rows[first].filter(pa.array(hidden[first]))),
         dossiers_of=_total(rows[first]),
-        share=max(
-            (
-                of_it / total
-                for of_it, total in _shares(system, number, policy, system.state == WITHHELD).values()
-                if total
-            ),
-            default=0.0,
-        ),
+        share=max((one.share for one in _shares(system, number, system.state == WITHHELD)), default=0.0),
     )
     gone = dict(hidden)
     for column, sources in policy.derived.items():
@@ -160,9 +169,8 @@ def _judge_all(system: System, told_before: bool) -> None:
     What is withheld because it changed by a few since an earlier release says nothing about granularity.
     """
     try:
-        for number, table in enumerate(system.tables):
-            _judge_share(system, number, table, system.state == WITHHELD)
-    except DisclosureError:
+        _judge(system, system.state == WITHHELD)
+    except TooFine:
         if not told_before:
             raise
         alone = build(system.tables)
@@ -170,31 +178,62 @@ def _judge_all(system: System, told_before: bool) -> None:
         _judge_all(alone, told_before=False)
 
 
-def _judge_share(system: System, number: int, table: Counted, hidden: np.ndarray) -> None:
-    """Refuse a table with a count that lies in withheld cells too much: it is divided too finely to be of use."""
-    most = table.policy.most_withheld_percent
-    for column, (withheld, total) in _shares(system, number, table.policy, hidden).items():
-        if total >= table.policy.judged_from and 100 * withheld > most * total:
-            raise DisclosureError(
-                f"{table.dataset}, table {table.table}: {100 * withheld / total:.0f} % of what {column} counts lies in "
-                f"withheld cells, more than the {most} % of its policy. Coarsen it: {_advice(table, column)}"
-            )
+@dataclass(frozen=True)
+class _Share:
+    """What of a count lies in some cells: `held` of `total` dossiers, in the rows of the table that `where` names."""
+
+    column: str
+    where: str
+    held: int
+    total: int
+
+    @property
+    def share(self) -> float:
+        return self.held / self.total if self.total else 0.0
 
 
-def _shares(
-    system: System, number: int, policy: TablePolicy, hidden: np.ndarray
-) -> dict[str, tuple[int, int]]:
-    """Return {count: (what of it lies in the cells of `hidden`, a mask; the whole)}; each is judged alone.
-
-    Were they added up, many dossiers in time would hide that hardly one of the late ones can be seen.
-    """
-    shares = {}
-    for column in policy.count_columns:
-        _, cells = system.places[number, column]
-        shares[column] = (
-            int(system.values[cells[hidden[cells]]].sum()),
-            int(system.values[cells].sum()),
+def _judge(system: System, hidden: np.ndarray) -> None:
+    """Refuse tables with a count that lies in the cells of `hidden` (a mask) too much: they are divided too finely."""
+    told = {}
+    for number, table in enumerate(system.tables):
+        most = table.policy.most_withheld_percent
+        worst = max(
+            (one for one in _shares(system, number, hidden) if one.total >= SHARE_JUDGED_FROM),
+            key=lambda one: one.share,
+            default=None,
         )
+        if worst and 100 * worst.held > most * worst.total:
+            told[number] = (
+                f"{table.dataset}, table {table.table}: {100 * worst.share:.0f} % of what {worst.column} counts"
+                f"{worst.where} lies in withheld cells, more than the {most} % of its policy. Coarsen it: "
+                f"{_advice(table, worst.column)}"
+            )
+    if told:
+        raise TooFine(told)
+
+
+def _shares(system: System, number: int, hidden: np.ndarray) -> list[_Share]:
+    """Return what of each count lies in the cells of `hidden`; each is judged alone.
+
+    Were they added up, many dossiers in time would hide that hardly one of the late ones can be seen. Dossiers that
+    stand in a table again for each code of a column, or in its months and its years, are counted once.
+    """
+    table, policy = system.tables[number], system.tables[number].policy
+    apart = table.rows[policy.judged_by].to_pylist() if policy.judged_by else None
+    again = table.rows[policy.counted_for_each].to_pylist() if policy.counted_for_each else None
+    shares = []
+    for column in policy.count_columns:
+        at, cells = system.places[number, column]
+        at, first = np.unique(at, return_index=True)  # a row may be a cell of several kinds
+        cells = cells[first]
+        groups: dict[str, list[int]] = defaultdict(list)
+        for place, row in enumerate(at.tolist()):
+            groups[f" where {policy.judged_by} is {apart[row]}" if apart else ""].append(place)
+        for where, places in groups.items():
+            mine = cells[places]
+            times = len({again[row] for row in at[places].tolist()}) if again else 1
+            held, total = int(system.values[mine[hidden[mine]]].sum()), int(system.values[mine].sum())
+            shares.append(_Share(column, where, held // times, total // times))
     return shares
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from opendata.disclosure.granularity import coarsened, granularity
 from opendata.disclosure.protect import WITHHELD_NAME, Protection, Withheld
 from opendata.disclosure.system import Counted, DisclosureError
 
@@ -44,12 +45,19 @@ def keep(tables: Sequence[Counted], previous: Path | None, agreed: Collection[st
     except FileNotFoundError:
         return None
     described = {(item["dataset"], item["table"]): item for item in report["tables"]}
+    left_out = {(item["dataset"], item["table"]): item for item in report.get("left_out", [])}
     tallies = read_tallies(previous.parent.parent)
-    kept = {}
-    for table in tables:
-        key = (table.dataset, table.table)
+    kept, counted, out = {}, {}, {}
+    for declared in tables:
+        key = (declared.dataset, declared.table)
+        if key in left_out and _steps(left_out[key]) == _steps(granularity(declared, 0)):
+            out[key] = f"{declared.dataset}, table {declared.table}: left out until all are made anew"
+            continue
+        table = coarsened(declared, int(described.get(key, {}).get("steps", 0)))
         path = previous / table.dataset / f"{table.table}.{table.origin}.parquet"
         if key not in described or not path.exists() or not _is_counted_alike(table, described[key]):
+            return None
+        if _steps(described[key]) != _steps(granularity(declared, 0)):
             return None
         rows = pq.read_table(path)
         alike = rows.drop_columns(WITHHELD_NAME).schema.remove_metadata()
@@ -60,8 +68,16 @@ def keep(tables: Sequence[Counted], previous: Path | None, agreed: Collection[st
         held = int(pc.sum(rows[WITHHELD_NAME]).as_py() or 0)
         at_most = float(described[key]["withheld_share_at_most"])
         kept[key] = rows, tallies.get("/".join(key)) or Withheld(rows=held, cells=held, share=at_most)
-    report["tables"] = [described[table.dataset, table.table] for table in tables]
-    return Protection(kept, report)
+        counted[key] = table
+    if not kept:
+        return None
+    report["tables"] = [described[key] for key in kept]
+    return Protection(kept, report, counted, out)
+
+
+def _steps(described: Mapping[str, Any]) -> object:
+    """The coarser steps that a table could have taken, as a report has them; releases of before had none."""
+    return json.loads(json.dumps(described.get("declared_steps", [])))
 
 
 def closed(rows: pa.Table, table: Counted) -> frozenset[tuple[str, ...]]:

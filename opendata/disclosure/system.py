@@ -40,15 +40,26 @@ class DisclosureError(Exception):
     """The release is refused for what it would tell of persons; the message names cells by keys, never values."""
 
 
+class TooFine(DisclosureError):
+    """Tables of which too much would be withheld; `told` has for each (by its number) which, and what would help."""
+
+    def __init__(self, told: Mapping[int, str]) -> None:
+        super().__init__("\n- ".join(told.values()) if len(told) == 1 else "\n- ".join(["", *told.values()]))
+        self.told = dict(told)
+
+
 @dataclass(frozen=True)
 class Counted:
-    """One table to protect: its dataset, name, origin, rows and policy."""
+    """One table to protect: its dataset, name, origin, rows (in the order of `keys`) and policy."""
 
     dataset: str
     table: str
     origin: str
     rows: pa.Table
     policy: TablePolicy
+    keys: tuple[str, ...] = ()
+    #: The table as declared, where this one is coarser: which code belongs to which is known from it to everybody.
+    declared: Counted | None = None
 
 
 @dataclass
@@ -272,7 +283,7 @@ def build(tables: Sequence[Counted], told: Iterable[tuple[Universe, Levels]] = (
     places: dict[tuple[int, str], tuple[np.ndarray, np.ndarray]] = {}
     present: list[np.ndarray] = []
     for table in tables:
-        tree.learn(table)
+        tree.learn(table.declared or table)
     for number, table in enumerate(tables):
         for count in table.policy.counts:
             placed = _place(made, table, count)

@@ -19,6 +19,7 @@ from ops.settings import PROJECT
 from ops.sources import read_sources
 from sandbox.faults import PROFILES
 from tests.e2e.installation import Installation
+from tests.opendata.test_records import wrong_in
 
 pytestmark = [pytest.mark.prove, pytest.mark.timeout(5400)]
 SOURCE = "opencps_dong_thap"
@@ -86,3 +87,9 @@ def test_the_year_2024_ends_in_the_published_totals(
     assert report["unprotected_cells"] == 0
     assert len(report["tables"]) >= 8
     assert report["seconds"] < 300
+    # Each count of which there are enough to judge can be seen, nine of ten; the rest says so.
+    assert report["left_out"] == []
+    assert all(
+        t["share"] <= 0.1 for t in steps["publish", None]["withheld"].values() if t["dossiers_of"] >= 3000
+    )
+    assert wrong_in(path.parents[1].resolve()) == []

@@ -37,6 +37,12 @@ def test_the_word_true_is_not_enough(warehouse: Warehouse) -> None:
         ({"decided_on": date(2027, 1, 1)}, "decided_on 2027-01-01 is in the future"),
         ({"licence": "free to use"}, "licence 'free to use' is not known; known: CC-BY-4.0"),
         ({"licence": None}, "licence is missing"),
+        ({"licence": "other-at"}, "licence 'other-at' is not known"),
+        (
+            {"licence": "VN-50-2005-QH11-15", "sources": [{"title": "Cổng", "terms": "Điều 15"}]},
+            "sources need a url each: VN-50-2005-QH11-15 holds for what an authority has published",
+        ),
+        ({"limits": {"running": 5}}, "limits.running is true or false"),
         ({"legal_basis": None}, "legal_basis is missing"),
         ({"classification": "internal"}, "classification must be `public`"),
         ({"owner_consent": None}, "owner_consent is missing"),

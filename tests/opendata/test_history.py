@@ -18,8 +18,8 @@ from rdflib import RDF, Graph
 from rdflib.namespace import DCAT
 
 from opendata import history
-from opendata.catalogue import APPROVALS, CatalogueError, Resource, Text, _limits
-from opendata.difference import compare
+from opendata.catalogue import APPROVALS, CatalogueError, Column, Resource, Text, _limits
+from opendata.difference import FEW, compare
 from opendata.release import ReleaseError, restore, withdraw
 from tests.opendata.conftest import Warehouse
 
@@ -266,6 +266,58 @@ def test_a_quarter_that_goes_from_districts_to_communes_is_no_loss_but_revised_f
     assert 100 * found.final_revised / found.final_before > limits.revise
     fewer = compare(table("whole", final), table("fewer", final[:30]), resource, 4)
     assert 100 * fewer.final_removed / fewer.final_before > limits.shrink
+
+
+#: What a month brings to the final rows of each table: keys, number before, number after. A closed month of papers is
+#: some hundredths fuller, the last one by a third; the index moves by what came late; citizens count up to the day.
+MONTHS = [f"2025-{month:02d}" for month in range(1, 13)]
+REVISED = {
+    "digitisation-monthly": [
+        (month, system, kind, 4000, 4120 if month < "2025-12" or kind == "handed_in" else 5400)
+        for month in MONTHS for system in ("a", "b") for kind in ("handed_in", "result")
+    ],
+    "service-index-766-counted": [
+        (month, province, indicator, 9000, 9180)
+        for month in MONTHS for province in ("H20", "H58") for indicator in "abcdefgh"
+    ],
+    "citizen-check-coverage": [
+        (province, outcome, "", 5000, 9000) for province in ("H20", "H58") for outcome in "abcdef"
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dataset", sorted(REVISED))
+def test_a_months_usual_revision_passes_and_a_landslide_needs_somebodys_word(
+    dataset: str, tmp_path: Path
+) -> None:
+    """With the limits that each dataset's approval has."""
+    record = yaml.safe_load((APPROVALS / f"{dataset}.yml").read_text(encoding="utf-8"))
+    gaps: list[str] = []
+    limits = _limits(record["limits"], gaps)
+    assert not gaps
+    assert limits.revise < 100
+    text = Text("", "")
+    resource = Resource(
+        "t", "t", text, text, (Column("n", "integer", text),), ("a", "b", "c"), None, "simulated", None
+    )
+
+    def table(name: str, values: list[int | None]) -> Path:
+        a, b, c = zip(*(row[:3] for row in REVISED[dataset]), strict=True)
+        held = pa.array(values, pa.int32())
+        pq.write_table(pa.table({"a": a, "b": b, "c": c, "n": held}), tmp_path / name)
+        return tmp_path / name
+
+    def revised(values: list[int | None]) -> float:
+        found = compare(old, table("new", values), resource, 4, (), limits)
+        assert found.revised == len(values), "all that changed is listed"
+        return 0.0 if found.final_revised <= FEW else 100 * found.final_revised / found.final_before
+
+    old = table("old", [row[3] for row in REVISED[dataset]])
+    assert revised([row[4] for row in REVISED[dataset]]) <= limits.revise
+    assert revised([row[3] // 2 for row in REVISED[dataset]]) > limits.revise, "half is gone"
+    assert revised([None for _ in REVISED[dataset]]) > limits.revise, "nothing can be seen"
+    doubled = revised([2 * row[3] for row in REVISED[dataset]])
+    assert (doubled > limits.revise) == (not limits.running)
 
 
 def test_a_withdrawal_leaves_a_notice_in_every_release(warehouse: Warehouse) -> None:

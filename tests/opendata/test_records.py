@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import csvw
+import frictionless
 import pyshacl
 import pytest
 from rdflib import DCTERMS, RDF, SH, Graph, Literal, URIRef
@@ -49,6 +50,30 @@ def validated(graph: Graph, name: str, vocabulary: bool) -> list[tuple[str, str,
     ]
 
 
+def wrong_in(release: Path) -> list[str]:
+    """All that the official shapes of DCAT-AP, CSV on the Web and Frictionless find in a release."""
+    graph = Graph().parse(release / "catalog.ttl")
+    wrong = [
+        f"{name}: {result}"
+        for name in ("html_shacl_shapes.ttl", "shacl_dcat-ap-SHACL.ttl")
+        for result in validated(graph, name, vocabulary=True)
+    ]
+    wrong += [
+        f"recommended: {result}"
+        for result in validated(graph, "html_shacl_shapes_recommended.ttl", vocabulary=False)
+        # A period that goes on has no last day.
+        if URIRef(result[1]) not in {*NOT_HELD, DCAT.endDate}
+    ]
+    for path in sorted(release.glob("*/*-metadata.json")):
+        read = csvw.CSVW(str(path), validate=True)
+        wrong += [] if read.is_valid else [f"{path.name}: {len(read.warnings)} notes of CSV on the Web"]
+    for path in sorted(release.glob("*/datapackage.json")):
+        with frictionless.system.use_context(trusted=False):
+            report = frictionless.Package.from_descriptor(str(path)).validate()
+        wrong += [] if report.valid else [f"{path}: {report.stats}"]
+    return wrong
+
+
 @pytest.fixture
 def released(warehouse: Warehouse) -> Warehouse:
     warehouse.publish()
@@ -70,6 +95,20 @@ def test_nothing_recommended_is_missing_that_we_hold(released: Warehouse) -> Non
     open_ended = [result for result in missing if result[1] == str(DCAT.endDate)]
     assert {node.split("/")[-2] for _, _, node in open_ended} <= {"administrative-units", "procedures"}
     assert [result for result in missing if result not in open_ended] == []
+
+
+def test_of_a_whole_release_every_record_and_table_is_validated(released: Warehouse) -> None:
+    release = released.current.resolve()
+    assert wrong_in(release) == []
+    graph = Graph().parse(release / "catalog.ttl")
+    graph.remove((None, DCTERMS.publisher, None))
+    graph.serialize(release / "catalog.ttl")
+    plain = release / "administrative-units" / "administrative-units.real.csv"
+    plain.write_text(plain.read_text(encoding="utf-8").replace("province", "kingdom"), encoding="utf-8")
+    found = "\n".join(wrong_in(release))
+    assert "publisher" in found
+    assert "administrative-units.real.csv-metadata.json" in found
+    assert "administrative-units/datapackage.json" in found
 
 
 def test_the_shapes_find_what_is_wrong(released: Warehouse) -> None:

@@ -437,16 +437,33 @@ def test_a_missing_approval_stops_everything(warehouse: Warehouse) -> None:
     assert not (warehouse.home / "open-data").exists()
 
 
+def look_long(folder: Path) -> dict[str, object]:
+    """A gate that reads every table of the release it judges, as the real one does, in its own time."""
+    rows = sum(pq.read_table(path).num_rows for path in folder.rglob("*.parquet"))
+    time.sleep(1)
+    return {"gate": "release", "success": True, "rows": rows}
+
+
 @pytest.mark.prove
-def test_killed_at_twenty_moments_readers_always_see_a_whole_release(warehouse: Warehouse) -> None:
-    took = warehouse.publish().seconds
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("more", [0, 100_000], ids=["small", "a hundred thousand rows"])
+def test_killed_at_twenty_moments_readers_always_see_a_whole_release(warehouse: Warehouse, more: int) -> None:
+    """In reading, writing, verifying, in the gate, in the pages and the switch; at a real size, too."""
+    warehouse.sql(
+        "insert into open_data.procedures select '9.' || n, 'Thủ tục ' || n, n, '', 'real' "
+        f"from generate_series(100000, {99_999 + more}) n"
+    )
+    took = warehouse.publish(look_long).seconds
     moments = random.Random(766)  # anywhere in a release, and a little after it
     command = [sys.executable, "-c", (
         "import sys; from pathlib import Path; from datetime import date; from opendata.release import publish;"
+        "from tests.opendata.test_release import look_long;"
         "home = Path(sys.argv[1]); sys.stdout.write('ready\\n'); sys.stdout.flush();"
-        "publish(home, home / 'manifest.json', sys.argv[2], 7, approvals=Path(sys.argv[3]), today=date(2026, 11, 20))"
+        "publish(home, home / 'manifest.json', sys.argv[2], 7, look_long, approvals=Path(sys.argv[3]),"
+        "today=date(2026, 11, 20))"
     ), str(warehouse.home), warehouse.url, str(warehouse.approvals)]  # fmt: skip
     before = warehouse.files()
+    judged = 0
     for attempt in range(20):
         warehouse.sql(
             f"update open_data.procedures set procedure_name = 'Lần {attempt}' where procedure_code = '1.001193'"
@@ -455,16 +472,19 @@ def test_killed_at_twenty_moments_readers_always_see_a_whole_release(warehouse: 
             assert run.stdout
             run.stdout.readline()
             time.sleep(moments.uniform(0, 1.2 * took))
+            judged += any((warehouse.home / "open-data/releases").glob(".building-*/*/schema-org.jsonld"))
             run.send_signal(signal.SIGKILL)
         now = warehouse.files()
+        assert json.loads(now["release.json"])["gate"]["success"], "readers have only what a gate has judged"
         assert (
             now == before
             or b"L\xe1\xba\xa7n " + str(attempt).encode() in now["procedures/procedures.real.csv"]
         )
-        warehouse.publish()
+        warehouse.publish(look_long)
         before = warehouse.files()
         assert f"Lần {attempt}".encode() in before["procedures/procedures.real.csv"]
         assert not list((warehouse.home / "open-data/releases").glob(".building-*"))
+    assert judged > 2, "some fell into verifying, the gate or the pages"
 
 
 def test_what_a_withdrawn_dataset_told_stays_known(warehouse: Warehouse) -> None:

@@ -44,6 +44,7 @@ grouped as (
         case when is_provisional then district_code else area_code end as area_code,
         case when is_provisional then district_name else area_name end as area_name,
         district_code,
+        district_name,
         is_provisional,
         origin,
         event_kind
@@ -57,9 +58,10 @@ select
     area_code,
     area_name,
     district_code,
+    district_name,
     is_provisional,
     origin,
     (count(*) filter (where event_kind = 'resolved_on_time'))::integer as resolved_on_time,
     (count(*) filter (where event_kind = 'resolved_overdue'))::integer as resolved_overdue
 from grouped
-group by year_quarter, area_level, area_code, area_name, district_code, is_provisional, origin
+group by year_quarter, area_level, area_code, area_name, district_code, district_name, is_provisional, origin
