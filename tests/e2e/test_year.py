@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import psutil
@@ -45,10 +46,21 @@ def test_the_year_2024_ends_in_the_published_totals(
             "where received_date >= '2024-01-01' and received_date < '2025-01-01' and report_group <> 'not_received'"
         )
         published = installation.rows("select sum(received) from open_data.dossier_results_monthly")
+        figures_of_the_year = installation.rows(
+            "select indicator, our_value, cause from marts.fct_published_figure "
+            "where province_code_old = '87' and period_label = '2024' and our_value is not null order by indicator"
+        )
     finally:
         installation.ops("down", check=False)
     assert facts == [(RECEIVED, RECEIVED, ONLINE)]
     assert published == [(RECEIVED,)]
+    # The mart sets ours beside the press's: both are the same, and it says so.
+    share = Decimal(100 * ONLINE / RECEIVED).quantize(Decimal("0.01"))
+    assert figures_of_the_year == [
+        ("dossiers_online", ONLINE, "equal"),
+        ("dossiers_total", RECEIVED, "equal"),
+        ("share_online", share, "equal"),
+    ]
 
     summary = installation.summary()
     assert summary["succeeded"]

@@ -1,5 +1,5 @@
 -- Published figures beside ours, from the facts alone. A figure without its source, or of days that no load covers, is
--- not computable, and the row says why.
+-- not computable, and the row says why. Why a value of ours differs was reviewed figure by figure, in the seed.
 with figure as (
 
     select
@@ -11,6 +11,7 @@ with figure as (
         published.unit,
         published.certainty,
         published.source as published_in,
+        nullif(published.cause_if_different, '') as cause_if_different,
         nullif(published.data_from, '')::date as data_from,
         nullif(published.data_to, '')::date as data_to,
         nullif(published_indicator.not_computable_because, '') as not_computable_because
@@ -100,11 +101,8 @@ received as (
         dossier.is_resolved and dossier.completed_date <= period.counted_to as is_resolved,
         (
             select bool_or(coalesce({{ is_fee_paid_online('fee.payment_method') }}, false))
-            from {{ ref('stg_dossiers__fee') }} as fee
-            where
-                dossier.source_code = fee.source_code
-                and dossier.dossier_id = fee.dossier_id
-                and fee.amount_vnd > 0
+            from {{ ref('fct_dossier_fee') }} as fee
+            where dossier.dossier_key = fee.dossier_key and fee.is_current_record and fee.amount_vnd > 0
         ) as is_paid_online,
         dossier.origin
     from period
@@ -161,29 +159,42 @@ computed as (
             and explained.data_from = counted.data_from
             and explained.counted_to = counted.counted_to
 
+),
+
+compared as (
+
+    select
+        *,
+        case
+            when our_value is null then null
+            when our_value = published_value then 'equal'
+            -- What was invented says nothing of the province, whatever else may be the cause.
+            when origin = 'simulated' then 'simulated_dossiers'
+            else cause_if_different
+        end as cause
+    from computed
+
 )
 
 select
-    province_code_old,
-    province_name,
-    period_label,
-    indicator,
-    data_from,
-    data_to,
-    counted_to,
-    published_value::numeric(18, 2) as published_value,
-    our_value::numeric(18, 2) as our_value,
-    (our_value - published_value)::numeric(18, 2) as difference,
-    unit,
-    certainty,
-    case
-        when our_value is null then null
-        when our_value = published_value then 'equal'
-        when data_to is null then 'end_of_period_not_stated'
-        else 'not_explained'
-    end as cause,
-    case when our_value is null then coalesce(reason, 'no_cases') end as not_computable_because,
+    compared.province_code_old,
+    compared.province_name,
+    compared.period_label,
+    compared.indicator,
+    compared.data_from,
+    compared.data_to,
+    compared.counted_to,
+    compared.published_value::numeric(18, 2) as published_value,
+    compared.our_value::numeric(18, 2) as our_value,
+    (compared.our_value - compared.published_value)::numeric(18, 2) as difference,
+    compared.unit,
+    compared.certainty,
+    compared.cause,
+    cause_name.cause_vi,
+    cause_name.cause_en,
+    case when compared.our_value is null then coalesce(compared.reason, 'no_cases') end as not_computable_because,
     'responsible_agency' as grouped_by,
-    published_in,
-    case when our_value is not null then origin end as origin
-from computed
+    compared.published_in,
+    case when compared.our_value is not null then compared.origin end as origin
+from compared
+left join {{ ref('published_difference') }} as cause_name on compared.cause = cause_name.cause
