@@ -9,6 +9,17 @@
 {%- endmacro %}
 
 
+{#-
+  Join condition: the agency a code meant on a day, receiving or responsible. A body founded later finds nothing on an
+  earlier day, one that was abolished nothing since, and so does a day of which nobody knows whether the code was in use.
+-#}
+{% macro agency_as_of(agency, agency_code, day) -%}
+    {{ agency }}.agency_code = {{ agency_code }}
+    and {{ agency }}.valid_from <= {{ day }}
+    and ({{ agency }}.valid_to is null or {{ day }} < {{ agency }}.valid_to)
+{%- endmacro %}
+
+
 {#- True for the form of identification codes used until the 2025 amendment: 000.00.14.H20. -#}
 {% macro is_old_agency_code(agency_code) -%}
     ({{ agency_code }} ~ '^[0-9]{3}\.[0-9]{2}\.[0-9]{2}\.[A-Z][0-9]{2}$')

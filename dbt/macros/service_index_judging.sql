@@ -101,7 +101,9 @@ happened as (
                     case
                         when {{ is_online_channel('dossier.channel') }} then catalogue.time_limit_online_unit
                         else catalogue.time_limit_in_person_unit
-                    end
+                    end,
+                    -- Of most one-stops nobody knows it; the function counts these as closed.
+                    one_stop.is_open_on_saturday::boolean
                 )
         end as legal_maximum_at,
         coalesce(paper.has_result_file, false) as has_result_file,
@@ -121,6 +123,7 @@ happened as (
             and dossier.first_source_code = first_record.source_code
             and dossier.first_dossier_id = first_record.dossier_id
     left join catalogue on dossier.procedure_code = catalogue.procedure_code
+    left join {{ ref('saturday_one_stop') }} as one_stop on dossier.receiving_agency_code = one_stop.agency_code
     left join step on dossier.dossier_key = step.dossier_key
     left join paper on dossier.dossier_key = paper.dossier_key
     left join fee on dossier.dossier_key = fee.dossier_key

@@ -13,7 +13,7 @@ found as (
         (
             select count(*)
             from {{ ref('dim_administrative_unit') }} as unit
-            where unit.unit_code = asked.unit_code
+            where unit.unit_code = asked.unit_code and unit.is_known
         ) as by_code_alone,
         (
             select count(*)

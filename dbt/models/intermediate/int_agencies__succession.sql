@@ -45,7 +45,7 @@ commune_decree as (
         unit_code,
         valid_from,
         decree_no
-    from {{ ref('dim_administrative_unit') }}
+    from {{ ref('int_administrative_units__listed') }}
     where unit_level = 'commune' and is_valid_from_exact
 
 ),

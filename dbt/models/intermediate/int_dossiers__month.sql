@@ -46,7 +46,7 @@ list as (
                 md5(
                     string_agg(concat_ws('|', unit.unit_key, unit.unit_name, unit.valid_to), ',' order by unit.unit_key)
                 )
-            from {{ ref('dim_administrative_unit') }} as unit
+            from {{ ref('int_administrative_units__listed') }} as unit
         ) as units,
         (
             select md5(string_agg(sector::text, ',' order by sector.sector_name))

@@ -20,7 +20,7 @@ with dossier as (
         fact.origin,
         {{ month_of('fact.received_date') }} as received_month
     from {{ ref('fct_dossier') }} as fact
-    left join {{ ref('dim_administrative_unit') }} as unit
+    left join {{ ref('int_administrative_units__listed') }} as unit
         on
             unit.unit_level = 'commune'
             and {{ administrative_unit_as_of('unit', 'fact.applicant_commune_code', 'fact.received_date') }}

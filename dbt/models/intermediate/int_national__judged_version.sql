@@ -169,6 +169,7 @@ dossier as (
         -- Who decided at the receipt is known of ours; the portal's copy names one agency.
         case when version.changes ? 'responsible_agency_code' then 1 else fact.record_count end as record_count,
         fact.supplement_count,
+        fact.receiving_agency_code,
         fact.submitted_at,
         {{ in_version('national_code', 'text') }},
         {{ in_version('procedure_code', 'text') }},

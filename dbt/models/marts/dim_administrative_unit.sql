@@ -1,136 +1,40 @@
--- Types are read from the first words of the name, where a list gives none.
+with listed as (
 
-with old_unit as (
-
-    select
-        unit_code,
-        unit_name,
-        'province' as unit_level,
-        unit_type,
-        null as parent_unit_code,
-        unit_code as province_code
-    from {{ ref('province_old') }}
-    union all
-    select
-        unit_code,
-        unit_name,
-        'district' as unit_level,
-        unit_type,
-        province_code as parent_unit_code,
-        province_code
-    from {{ ref('district_old') }}
-    union all
-    select
-        unit_code,
-        unit_name,
-        'commune' as unit_level,
-        unit_type,
-        district_code as parent_unit_code,
-        province_code
-    from {{ ref('commune_old') }}
+    select * from {{ ref('int_administrative_units__listed') }}
 
 ),
 
-new_unit as (
+-- Facts keep communes' codes that the list of the day does not have; a row of theirs keeps them in every join by code.
+-- It has no day, so a question about a day never finds it. A code used before the lists is not known, and no mistake.
+unknown as (
 
     select
-        unit_code,
-        unit_name,
-        'province' as unit_level,
-        unit_type,
-        null as parent_unit_code,
-        unit_code as province_code,
-        null as decree_no
-    from {{ ref('province_new') }}
+        used.code as unit_code,
+        {{ name_of_unknown_code('used.code') }} as unit_name,
+        max(used.origin) as origin
+    from {{ ref('int_dossiers__used_code') }} as used
+    where
+        used.code_kind = 'applicant_commune'
+        and used.code <> '{{ var("unknown_code") }}'
+        and (
+            not used.is_before_known_from
+            or not exists (
+                select 1 from listed
+                where listed.unit_level = 'commune' and listed.unit_code = used.code
+            )
+        )
+    group by used.code
     union all
+    -- Where a commune leads that no list has (bridge_dossier_commune).
     select
-        unit_code,
-        unit_name,
-        'commune' as unit_level,
-        unit_type,
-        province_code as parent_unit_code,
-        province_code,
-        decree_no
-    from {{ ref('commune_new') }}
-
-),
-
-change as (
-
-    select
-        unit_code,
-        unit_level,
-        new_name,
-        decree_no,
-        effective_date::date as effective_date
-    from {{ ref('unit_changes_2026') }}
-
-),
-
--- The state of 1/7/2025, then one row more for each later change.
-new_state as (
-
-    select
-        unit_code,
-        unit_name,
-        unit_level,
-        unit_type,
-        parent_unit_code,
-        province_code,
-        decree_no,
-        '{{ var("reorganisation_date") }}'::date as valid_from
-    from new_unit
-    union all
-    select
-        new_unit.unit_code,
-        change.new_name as unit_name,
-        new_unit.unit_level,
-        case
-            when change.new_name like 'Thành phố %' then 'Thành phố'
-            when change.new_name like 'Đặc khu %' then 'Đặc khu'
-            else split_part(change.new_name, ' ', 1)
-        end as unit_type,
-        new_unit.parent_unit_code,
-        new_unit.province_code,
-        change.decree_no,
-        change.effective_date as valid_from
-    from change
-    inner join new_unit on change.unit_code = new_unit.unit_code and change.unit_level = new_unit.unit_level
-
-),
-
-all_unit as (
-
-    select
-        unit_code,
-        unit_name,
-        unit_level,
-        unit_type,
-        parent_unit_code,
-        province_code,
-        null as decree_no,
-        '{{ var("administrative_units_known_from") }}'::date as valid_from,
-        '{{ var("reorganisation_date") }}'::date as valid_to,
-        false as is_valid_from_exact
-    from old_unit
-    union all
-    select
-        unit_code,
-        unit_name,
-        unit_level,
-        unit_type,
-        parent_unit_code,
-        province_code,
-        decree_no,
-        valid_from,
-        lead(valid_from) over (partition by unit_level, unit_code order by valid_from) as valid_to,
-        true as is_valid_from_exact
-    from new_state
+        '{{ var("unknown_code") }}' as unit_code,
+        'Không rõ đơn vị hành chính' as unit_name,
+        'real' as origin
 
 )
 
 select
-    unit_code || '@' || to_char(valid_from, 'YYYY-MM-DD') as unit_key,
+    unit_key,
     unit_code,
     unit_name,
     unit_level,
@@ -139,8 +43,28 @@ select
     province_code,
     valid_from,
     valid_to,
-    '{{ var("administrative_units_known_from") }}'::date as known_from,
+    known_from,
     is_valid_from_exact,
     decree_no,
-    'real' as origin
-from all_unit
+    true as is_known,
+    unit_code as member_code,
+    origin
+from listed
+union all
+select
+    unit_code || '@{{ var("unknown_code") }}' as unit_key,
+    unit_code,
+    unit_name,
+    'commune' as unit_level,
+    null as unit_type,
+    null as parent_unit_code,
+    null as province_code,
+    null as valid_from,
+    null as valid_to,
+    '{{ var("administrative_units_known_from") }}'::date as known_from,
+    false as is_valid_from_exact,
+    null as decree_no,
+    false as is_known,
+    '{{ var("unknown_code") }}' as member_code,
+    origin
+from unknown

@@ -17,6 +17,52 @@ succession as (
 
 ),
 
+-- Bodies that a decree made: their codes of the old form were nobody's before it.
+founded as (
+
+    select
+        lower({{ in_one_spelling('to_agency') }}) as title,
+        min(effective_date::date) as founded_date
+    from {{ ref('handover_decision') }}
+    where scope = 'department' and founds_successor = 'yes'
+    group by lower({{ in_one_spelling('to_agency') }})
+
+),
+
+-- Of earlier days than its loads cover, a system's list says nothing.
+known as (
+
+    select
+        source_code,
+        min(covered_date) as known_from
+    from {{ ref('int_loads__covered_day') }}
+    group by source_code
+
+),
+
+one_stop as (
+
+    select
+        agency_code,
+        is_open_on_saturday::boolean as is_open_on_saturday
+    from {{ ref('saturday_one_stop') }}
+
+),
+
+dated as (
+
+    select
+        agency.*,
+        coalesce(known.known_from, agency.valid_from) as known_from,
+        case
+            when agency.code_form = 'old' and agency.agency_level = 'DEPARTMENT' then founded.founded_date
+        end as founded_date
+    from agency
+    left join known on agency.source_code = known.source_code
+    left join founded on lower({{ in_one_spelling(agency_title('agency.agency_name')) }}) = founded.title
+
+),
+
 -- Facts keep codes that no list of agencies holds; a row of theirs keeps them in every join.
 unknown as (
 
@@ -43,24 +89,28 @@ unknown as (
 )
 
 select
-    agency.agency_code,
-    agency.agency_code_new_form,
-    agency.code_form,
-    agency.province_agency_code,
-    agency.agency_name,
-    agency.agency_level,
-    agency.parent_agency_code,
-    agency.unit_code,
-    agency.valid_from,
-    least(agency.valid_to, succession.effective_date) as valid_to,
+    dated.agency_code,
+    dated.agency_code_new_form,
+    dated.code_form,
+    dated.province_agency_code,
+    dated.agency_name,
+    dated.agency_level,
+    dated.parent_agency_code,
+    dated.unit_code,
+    coalesce(dated.founded_date, dated.valid_from, dated.known_from) as valid_from,
+    least(dated.valid_to, succession.effective_date) as valid_to,
+    dated.known_from,
+    coalesce(dated.founded_date, dated.valid_from) is not null as is_valid_from_exact,
     succession.to_agency_code as successor_agency_code,
     succession.decision_no as succession_decision_no,
+    one_stop.is_open_on_saturday,
     true as is_known,
-    agency.agency_code as member_code,
-    agency.source_code,
-    agency.origin
-from agency
-left join succession on agency.agency_code = succession.from_agency_code
+    dated.agency_code as member_code,
+    dated.source_code,
+    dated.origin
+from dated
+left join succession on dated.agency_code = succession.from_agency_code
+left join one_stop on dated.agency_code = one_stop.agency_code
 union all
 select
     agency_code,
@@ -73,8 +123,11 @@ select
     null as unit_code,
     null as valid_from,
     null as valid_to,
+    null as known_from,
+    false as is_valid_from_exact,
     null as successor_agency_code,
     null as succession_decision_no,
+    null as is_open_on_saturday,
     false as is_known,
     '{{ var("unknown_code") }}' as member_code,
     source_code,

@@ -12,3 +12,4 @@ select
     decree_no,
     origin
 from {{ ref('dim_administrative_unit') }}
+where is_known
