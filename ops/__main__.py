@@ -233,20 +233,33 @@ def _form(settings: Settings, given: argparse.Namespace) -> None:
 
     import psycopg
 
-    from ops import forms
+    from ops import forms, tasks
+    from ops.outcomes import NothingToDo
 
     if settings.embedded:
         services.Supervisor(settings).start(["postgres"])
+    if given.name == "all":
+        try:
+            tasks.write_forms(settings)
+        except (NothingToDo, forms.FormNotWritten) as e:
+            raise services.ServiceError(str(e)) from None
+        except psycopg.errors.UndefinedTable as e:
+            raise services.ServiceError(_not_built(e)) from None
+        return
+    if not given.agency:
+        raise SettingsError(
+            "--agency is wanted, its code as used, such as H20.44; `form all` writes every agency's"
+        )
     if given.name == "II.06a" and not given.period:
         raise SettingsError("form II.06a needs --period, such as 2025-06, 2025-Q2 or 2025")
-    parts = [given.name, given.agency]
+    name = forms.file_name(given.name, given.agency)
     if given.name == "II.06a":
-        parts += [given.period] + (["14"] if given.closing == "administrative" else [])
-    path = Path(given.output) if given.output else settings.home / "forms" / forms.file_name(*parts)
+        name = forms.form_name(given.agency, given.period, given.closing, given.with_subordinates)
+    path = Path(given.output) if given.output else settings.home / "forms" / name
     try:
         url = settings.login_url("analyst")
         if given.name == "II.06a":
-            form = forms.form_06a(url, given.agency, given.period, given.closing)
+            form = forms.form_06a(url, given.agency, given.period, given.closing, given.with_subordinates)
             path.parent.mkdir(parents=True, exist_ok=True)
             forms.write_06a(form, path)
         else:
@@ -256,10 +269,12 @@ def _form(settings: Settings, given: argparse.Namespace) -> None:
     except forms.NoSuchForm as e:
         raise services.ServiceError(str(e)) from None
     except psycopg.errors.UndefinedTable as e:
-        raise services.ServiceError(
-            f"the warehouse lacks a table of the forms ({e.diag.message_primary}); build it: make run"
-        ) from None
+        raise services.ServiceError(_not_built(e)) from None
     print(path)
+
+
+def _not_built(error: Exception) -> str:
+    return f"the warehouse lacks a table of the forms ({str(error).splitlines()[0]}); build it: make run"
 
 
 def _renew_handles(settings: Settings) -> None:
@@ -392,13 +407,20 @@ def main() -> int:
         "renew-handles",
         help="bring the warehouse's tokens to the vault's changed token key (after: vault retoken)",
     )
-    form = commands.add_parser("form", help="write a report as Excel: II.06a, or morning-list")
-    form.add_argument("name", choices=("II.06a", "morning-list"))
-    form.add_argument("--agency", required=True, help="its code as used, such as H20.44")
+    form = commands.add_parser(
+        "form",
+        help="write a report as Excel: II.06a, or morning-list; all: both of every agency, for its own people",
+    )
+    form.add_argument("name", choices=("II.06a", "morning-list", "all"))
+    form.add_argument("--agency", help="its code as used, such as H20.44")
     form.add_argument("--period", help="II.06a: 2025-06, 2025-Q2 or 2025")
     form.add_argument(
         "--closing", choices=("calendar", "administrative"), default="calendar",
         help="II.06a: by the calendar, or closed on the 14th",
+    )  # fmt: skip
+    form.add_argument(
+        "--with-subordinates", action="store_true",
+        help="II.06a: with all units below the agency, as one body; handovers inside cancel out",
     )  # fmt: skip
     form.add_argument("--output", help="the file; otherwise one below forms/ of the installation")
     portal = commands.add_parser(

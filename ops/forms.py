@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import functools
+import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from openpyxl import Workbook
 from openpyxl.styles import Alignment, Border, Font, Side
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
+from psycopg import sql
 from psycopg.rows import dict_row
 
 #: Columns 3 to 15 of the form, in their order.
@@ -56,11 +59,25 @@ _NUMBERS = (
     "(1)", "(2)", "(3)=(4)+(5)+(6)", "(4)", "(5)", "(6)", "(7)=(8)+(9)+(10)", "(8)", "(9)", "(10)",
     "(11)=(12)+(13)", "(12)", "(13)", "(14)", "(15)",
 )  # fmt: skip
+#: Folder of what is counted under codes that no list of agencies knows.
+_UNKNOWN = "unknown"
 _LISTS = {"overdue": "Quá hạn", "due_soon": "Sắp đến hạn", "wrong_data": "Dữ liệu sai"}
 
 
 class NoSuchForm(Exception):
     """The warehouse has no numbers for what was asked; the message says what it has."""
+
+
+class FormNotWritten(Exception):
+    """A file could not be put in place; the message says which and why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """What `write_all` came to."""
+
+    agencies: int
+    files: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +94,8 @@ class Form06a:
     covered_days: int
     is_simulated: bool
     sectors: dict[str, tuple[int, ...]]
+    #: Whether all units below the agency are in the counts, as one body with it.
+    with_subordinates: bool = False
 
     @property
     def total(self) -> tuple[int, ...]:
@@ -95,28 +114,51 @@ class MorningList:
     rows: list[dict[str, Any]]
 
 
-def form_06a(url: str, agency: str, period: str, closing: str) -> Form06a:
+def form_06a(url: str, agency: str, period: str, closing: str, with_subordinates: bool = False) -> Form06a:
     """Form II.06a of an agency (code as used) for a period (2025-06, 2025-Q2, 2025) of a closing.
 
-    `closing` is `calendar` or `administrative` (on the 14th); NoSuchForm where nothing was counted.
+    `closing` is `calendar` or `administrative` (on the 14th). `with_subordinates` takes all units below the agency as
+    one body with it; handovers inside cancel out. NoSuchForm where nothing was counted.
     """
     with psycopg.connect(url, row_factory=dict_row) as connection:
-        name = _agency_name(connection, agency)
-        rows = connection.execute(
-            "select * from marts.fct_form_06a where agency_code = %s and period = %s and closing = %s "
-            "order by sector_name, origin",
-            (agency, period, closing),
-        ).fetchall()
-        if not rows:
-            found = connection.execute(
-                "select period from marts.fct_form_06a where agency_code = %s and closing = %s "
-                "group by period order by min(period_start), period",
-                (agency, closing),
-            ).fetchall()
-            listed = ", ".join(r["period"] for r in found) or "no period at all"
-            raise NoSuchForm(
-                f"looked for {closing} period {period!r} of agency {agency} in marts.fct_form_06a; it has {listed}"
-            )
+        return _form_06a(connection, agency, period, closing, with_subordinates)
+
+
+def _form_06a(
+    connection: psycopg.Connection[dict[str, Any]],
+    agency: str,
+    period: str,
+    closing: str,
+    with_subordinates: bool,
+) -> Form06a:
+    table = "form_06a_with_subordinates" if with_subordinates else "fct_form_06a"
+    name = _agency_name(connection, agency)
+    asked = sql.SQL("select {} from {} where agency_code = %s and closing = %s {}")
+    rows = connection.execute(
+        asked.format(
+            sql.SQL("*"),
+            sql.Identifier("marts", table),
+            sql.SQL("and period = %s order by sector_name, origin"),
+        ),
+        (agency, closing, period),
+    ).fetchall()
+    if not rows:
+        found = connection.execute(
+            asked.format(
+                sql.SQL("period"), sql.Identifier("marts", table),
+                sql.SQL("group by period order by min(period_start), period"),
+            ),
+            (agency, closing),
+        ).fetchall()  # fmt: skip
+        listed = ", ".join(r["period"] for r in found) or "no period at all"
+        raise NoSuchForm(
+            f"looked for {closing} period {period!r} of agency {agency} in marts.{table}; it has {listed}"
+        )
+    return _form_of(rows, name, with_subordinates)
+
+
+def _form_of(rows: Sequence[dict[str, Any]], name: str, with_subordinates: bool) -> Form06a:
+    """The form of one agency, closing and period; of origins that share a sector one line."""
     sectors: dict[str, tuple[int, ...]] = {}
     for row in rows:
         counts = tuple(row[c] for c in COUNTS)
@@ -124,8 +166,9 @@ def form_06a(url: str, agency: str, period: str, closing: str) -> Form06a:
         sectors[row["sector_name"]] = tuple(a + b for a, b in zip(before, counts, strict=True))
     first = rows[0]
     return Form06a(
-        agency, name, period, closing, first["period_start"], first["period_end"], first["judged_date"],
-        first["covered_days"], any(r["origin"] == "simulated" for r in rows), sectors,
+        first["agency_code"], name, first["period"], first["closing"], first["period_start"], first["period_end"],
+        first["judged_date"], first["covered_days"], any(r["origin"] == "simulated" for r in rows), sectors,
+        with_subordinates,
     )  # fmt: skip
 
 
@@ -133,15 +176,112 @@ def morning_list(url: str, agency: str) -> MorningList:
     """What an agency (code as used) has to look at on the last day that loads cover; may be empty."""
     with psycopg.connect(url, row_factory=dict_row) as connection:
         name = _agency_name(connection, agency)
-        day = connection.execute("select as_of_date from marts.as_of_day").fetchone()
+        day = _last_day(connection)
         rows = connection.execute(
-            "select * from marts.morning_list where agency_code = %s "
+            "select * from marts.morning_list where addressed_agency_code = %s "
             "order by list_no, due_date nulls last, dossier_code, reason",
             (agency,),
         ).fetchall()
-    if day is None or day["as_of_date"] is None:
+    return MorningList(agency, name, day, any(r["origin"] == "simulated" for r in rows), rows)
+
+
+def _last_day(connection: psycopg.Connection[dict[str, Any]]) -> dt.date:
+    found = connection.execute("select as_of_date from marts.as_of_day").fetchone()
+    if found is None or found["as_of_date"] is None:
         raise NoSuchForm("looked for the last day that loads cover in marts.as_of_day; no dossier is loaded")
-    return MorningList(agency, name, day["as_of_date"], any(r["origin"] == "simulated" for r in rows), rows)
+    day: dt.date = found["as_of_date"]
+    return day
+
+
+def write_all(url: str, folder: Path) -> Written:
+    """Write every agency's reports below `folder`, for each agency into a folder named by its code.
+
+    Form II.06a of the running month and of the last whole one, by both closings, of the code alone and, where units
+    stand below it, with these; and the morning list. What is counted under codes that no list knows has the folder
+    `unknown`; its dossiers are on the list of the level above. A new folder is for its owner and group alone, and one
+    that is there keeps its rights: give it the agency's group, with setgid, and its files are that group's. Each file
+    is put in place whole; NoSuchForm where no dossier is loaded.
+    """
+    with psycopg.connect(url, row_factory=dict_row) as connection:
+        connection.execute(
+            "set transaction isolation level repeatable read, read only"
+        )  # one state for all files
+        day = _last_day(connection)
+        names = {
+            r["agency_code"]: r["agency_name"]
+            for r in connection.execute(
+                "select agency_code, agency_name from marts.dim_agency where is_known"
+            )
+        }
+        made: dict[str, set[str]] = {}
+
+        def put(code: str, name: str, write: Callable[[Path], None]) -> None:
+            place = code if code in names else _UNKNOWN
+            _put_in_place(folder / place / name, write)
+            made.setdefault(place, set()).add(name)
+
+        months = connection.execute(
+            "select distinct closing, period from (select closing, period, dense_rank() over (partition by closing "
+            "order by period_start desc) as age from marts.fct_form_06a where period_kind = 'month' "
+            "and period_start <= %s) as month where age <= 2",
+            (day,),
+        ).fetchall()
+        for table, whose in (
+            ("fct_form_06a", "true"),
+            (
+                "form_06a_with_subordinates",
+                "agency_code in (select agency_code from marts.bridge_agency_subordinate where levels_below > 0)",
+            ),
+        ):
+            rows = connection.execute(
+                sql.SQL(
+                    "select * from {} where closing = any(%s) and period = any(%s) and period_kind = 'month' and {} "
+                    "order by agency_code, closing, period, sector_name, origin"
+                ).format(sql.Identifier("marts", table), sql.SQL(whose)),
+                ([m["closing"] for m in months], [m["period"] for m in months]),
+            )
+            wanted = {(m["closing"], m["period"]) for m in months}
+            for (code, closing, period), group in itertools.groupby(
+                rows, lambda r: (r["agency_code"], r["closing"], r["period"])
+            ):
+                if (closing, period) not in wanted:
+                    continue
+                rolled = table != "fct_form_06a"
+                form = _form_of(list(group), names.get(code, code), rolled)
+                put(code, form_name(code, period, closing, rolled), functools.partial(write_06a, form))
+        lists: dict[str, list[dict[str, Any]]] = {}
+        for row in connection.execute(
+            "select * from marts.morning_list order by list_no, due_date nulls last, dossier_code, reason"
+        ):
+            lists.setdefault(row["addressed_agency_code"], []).append(row)
+        # A list that is empty today is written too, or yesterday's would stand.
+        for code in {*lists, *(made.keys() & names.keys()), *(n for n in names if (folder / n).is_dir())}:
+            found = lists.get(code, [])
+            simulated = any(r["origin"] == "simulated" for r in found)
+            listed = MorningList(code, names.get(code, code), day, simulated, found)
+            put(code, file_name("morning-list", code), functools.partial(write_morning_list, listed))
+    return Written(len(made), sum(map(len, made.values())))
+
+
+def _put_in_place(path: Path, write: Callable[[Path], None]) -> None:
+    """Have `write` make the file aside, then put it in place; a folder that is new is its owner's and group's."""
+    try:
+        path.parent.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            path.parent.mkdir()
+            path.parent.chmod(0o750)  # whatever the umask
+        aside = path.with_name(f".{path.name}.part")
+        try:
+            write(aside)
+            aside.chmod(0o640)
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as e:
+        raise FormNotWritten(
+            f"could not write {path}: {e.strerror}. Free space, or give the service's user the folder; the files that "
+            "stood there are unchanged"
+        ) from None
 
 
 def _agency_name(connection: psycopg.Connection[dict[str, Any]], agency: str) -> str:
@@ -184,7 +324,9 @@ def write_06a(form: Form06a, path: Path) -> None:
     _text(
         sheet,
         "A5:O5",
-        "Số liệu của riêng mã cơ quan này; đơn vị trực thuộc có mã riêng lập biểu riêng",
+        "Số liệu gồm cả mọi đơn vị trực thuộc; chuyển giao trong nội bộ không tính là chuyển đến, chuyển đi"
+        if form.with_subordinates
+        else "Số liệu của riêng mã cơ quan này; đơn vị trực thuộc có mã riêng lập biểu riêng",
         align="left",
     )
     _text(sheet, "L4:O4", "Đơn vị tính: Số hồ sơ TTHC", align="right")
@@ -226,6 +368,12 @@ def write_morning_list(found: MorningList, path: Path) -> None:
     _widths(sheet, (6, 14, 30, 14, 60, 12, 10, 34, 40))
     _print_on_one_width(sheet, "A6")
     book.save(path)
+
+
+def form_name(agency: str, period: str, closing: str, with_subordinates: bool) -> str:
+    """Name of a form's file: II.06a_H20.14_2025-06_14.xlsx is closed on the 14th."""
+    parts = ["II.06a", agency, period] + (["14"] if closing == "administrative" else [])
+    return file_name(*parts, *(["with-subordinates"] if with_subordinates else []))
 
 
 def file_name(*parts: str) -> str:

@@ -51,6 +51,7 @@ OF_STEP = {
     "build": {"loader", "dbt", "national"},
     "check_warehouse": {"publisher"},
     "publish": {"publisher"},
+    "write_forms": {"publisher"},
     "push_catalogue": set(),
     "collect": {"loader"},
     "sync_national": {"national"},

@@ -182,7 +182,11 @@ def _order(settings: Settings) -> list[list[str]]:
     others = [f"ingest_{s.kind}_{s.code}" for s in sources if s.kind not in ("national_portal", "population")]
     # After the dossiers: it asks about the citizens they name.
     citizens = ["ingest_population"] if any(s.kind == "population" for s in sources) else []
-    return [dags for dags in (portal, others, citizens, ["build_warehouse"], ["publish_open_data"]) if dags]
+    return [
+        dags
+        for dags in (portal, others, citizens, ["build_warehouse"], ["publish_open_data", "write_forms"])
+        if dags
+    ]
 
 
 @contextlib.contextmanager

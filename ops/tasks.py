@@ -664,6 +664,20 @@ def publish(settings: Settings) -> dict[str, Any]:
         return {"load_number": number}
 
 
+def write_forms(settings: Settings) -> dict[str, Any]:
+    """Write every agency's form II.06a and morning list as Excel, a folder for each agency."""
+    from ops import forms
+
+    with recorded(settings.home, "write_forms") as outcome:
+        try:
+            done = forms.write_all(settings.login_url("publisher"), settings.home / "forms")
+        except forms.NoSuchForm as e:
+            raise NothingToDo(str(e)) from None
+        outcome.details |= dataclasses.asdict(done)
+        _say(f"forms: {done.files:,} files for {done.agencies:,} agencies in {settings.home / 'forms'}")
+        return dataclasses.asdict(done)
+
+
 def push_catalogue(settings: Settings, dataset: str = "") -> dict[str, Any]:
     """Make the CKAN catalogue of the settings hold the current release (or one dataset of it), read back."""
     from opendata.ckan import push

@@ -1,9 +1,12 @@
--- Every dossier received stands in one month of one area: nothing doubled by a split commune, nothing dropped.
+-- Every dossier received stands in one month of one area: nothing doubled by a split commune, nothing dropped; and so
+-- does what became of it.
 with facts as (
 
     select
         to_char(received_date, 'YYYY-MM') as year_month,
-        count(*) as received
+        count(*) as received,
+        count(*) filter (where is_resolved) as resolved,
+        count(*) filter (where is_resolved and is_overdue) as resolved_overdue
     from {{ ref('fct_dossier') }}
     where report_group <> 'not_received'
     group by to_char(received_date, 'YYYY-MM')
@@ -14,7 +17,9 @@ series as (
 
     select
         year_month,
-        sum(received) as received
+        sum(received) as received,
+        sum(resolved) as resolved,
+        sum(resolved_overdue) as resolved_overdue
     from {{ ref('fct_received_by_area_monthly') }}
     group by year_month
 
@@ -26,4 +31,6 @@ select
     series.received as received_in_areas
 from facts
 full join series on facts.year_month = series.year_month
-where facts.received is distinct from series.received
+where
+    (facts.received, facts.resolved, facts.resolved_overdue)
+    is distinct from (series.received, series.resolved, series.resolved_overdue)

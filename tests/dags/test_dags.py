@@ -20,6 +20,7 @@ EXPECTED = {
     "publish_open_data",
     "reconcile_national_portal",
     "sync_national_portal",
+    "write_forms",
 } | {
     f"ingest_{s.kind}" + f"_{s.code}" * (s.kind not in ("national_portal", "population"))
     for s in read_sources(PROJECT / "ops" / "sources.yml").values()

@@ -158,8 +158,8 @@ def test_airflows_page_needs_a_login(up: Installation) -> None:
     token = requests.post(f"{base}/auth/token", json={"username": "admin", "password": password}, timeout=10)
     assert token.status_code == 201, token.text
     bearer = {"Authorization": f"Bearer {token.json()['access_token']}"}
-    # One for each source; build_warehouse, publish_open_data, collect_unused, and two of the way back.
-    dags = len(read_sources(up.settings.sources_file)) + 5
+    # One for each source; build_warehouse, publish_open_data, write_forms, collect_unused, and two of the way back.
+    dags = len(read_sources(up.settings.sources_file)) + 6
     assert requests.get(f"{base}/api/v2/dags", headers=bearer, timeout=10).json()["total_entries"] == dags
 
 

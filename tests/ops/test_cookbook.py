@@ -153,3 +153,46 @@ def test_what_is_not_sent_is_told_with_its_reason(marts: str):
         ("A", 2, "held", "NoiDungXuLy"),
         ("B", None, "refused", "Trường không hợp lệ"),
     ]
+
+
+def test_a_communes_receipts_go_on_over_the_merger(marts: str):
+    """The area of the present commune and the two old ones in it; the same digits named another commune before."""
+    for code, is_old, area in (
+        ("28249", False, "28249"),
+        ("28001", True, "28249"),
+        ("28249", True, "28300"),
+        ("28300", False, "28300"),
+    ):
+        put(marts, "dim_comparable_area", commune_code=code, is_old_commune=is_old, area_code=area,
+            area_name=f"Vùng {area}")  # fmt: skip
+    this_year = dt.date.today().year
+    old, new = dt.date(2025, 6, 30), dt.date(2025, 7, 1)
+    for number, (commune, day, online) in enumerate((
+        ("28001", old, True), ("28001", dt.date(2024, 3, 1), False), ("28249", new, False),
+        ("28249", old, True), ("28300", new, True), ("28001", new, True), ("28001", dt.date(this_year - 7, 1, 1), True),
+    )):  # fmt: skip
+        dossier(marts, str(number), applicant_commune_code=commune, received_date=day, is_online=online)
+    dossier(marts, "refused", applicant_commune_code="28249", received_date=new, report_group="not_received")
+    assert asked(marts, NUMBERED["3"]) == [(2024, "Vùng 28249", 1, 0), (2025, "Vùng 28249", 2, 1)]
+
+
+def test_dossiers_of_applicants_whose_check_failed(marts: str):
+    """Open ones of the agency that asked; another agency's answer about its own pseudonym says nothing here."""
+    for key, pseudonym, agency, group in (
+        ("differs", "p1", "A", "open"),
+        ("nobody", "p2", "A", "paused"),
+        ("right", "p3", "A", "open"),
+        ("ended", "p1", "A", "resolved"),
+        ("elsewhere", "p1", "B", "open"),
+        ("never_asked", "p9", "A", "open"),
+    ):
+        dossier(marts, key, dossier_code=key, applicant_pseudonym=pseudonym, responsible_agency_code=agency,
+                report_group=group, received_date=DAY)  # fmt: skip
+    for pseudonym, outcome, differs in (("p1", "mismatch", "birth_year"), ("p2", "not_found", None),
+                                        ("p3", "match", None)):  # fmt: skip
+        put(marts, "fct_citizen_check", responsible_agency_code="A", applicant_pseudonym=pseudonym, outcome=outcome,
+            differs_in=differs, checked_date=DAY)  # fmt: skip
+    assert asked(marts, NUMBERED["10"]) == [
+        ("differs", "A", DAY, "mismatch", "birth_year", DAY),
+        ("nobody", "A", DAY, "not_found", None, DAY),
+    ]

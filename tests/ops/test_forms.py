@@ -39,10 +39,18 @@ def warehouse(server: Server) -> str:
     declared = models()
     with psycopg.connect(url) as connection:
         connection.execute("create schema marts")
-        for name in ("dim_agency", "fct_form_06a", "as_of_day", "morning_list"):
+        for name in (
+            "dim_agency", "fct_form_06a", "form_06a_with_subordinates", "bridge_agency_subordinate", "as_of_day",
+            "morning_list",
+        ):  # fmt: skip
             columns = ", ".join(f"{c['name']} {c['data_type']}" for c in declared[name]["columns"])
             connection.execute(f"create table marts.{name} ({columns})")
-    put(url, "dim_agency", agency_code="H20.44", agency_name="Sở Xây dựng")
+    put(url, "dim_agency", agency_code="H20.44", agency_name="Sở Xây dựng", is_known=True)
+    put(url, "dim_agency", agency_code="H20", agency_name="UBND tỉnh", is_known=True)
+    put(url, "dim_agency", agency_code="../99", agency_name="Không rõ (../99)", is_known=False)
+    for below in ("H20", "H20.44"):
+        put(url, "bridge_agency_subordinate", agency_code="H20", subordinate_agency_code=below,
+            levels_below=int(below != "H20"))  # fmt: skip
     put(url, "as_of_day", as_of_date=dt.date(2025, 7, 31), last_covered_date=dt.date(2025, 7, 31))
     return url
 
@@ -79,7 +87,9 @@ def counted(warehouse: str) -> Iterator[str]:
         )
     yield warehouse
     with psycopg.connect(warehouse) as connection:
-        connection.execute("truncate marts.fct_form_06a")
+        connection.execute(
+            "truncate marts.fct_form_06a, marts.form_06a_with_subordinates, marts.morning_list"
+        )
 
 
 def sheet(path: Path) -> Any:
@@ -159,6 +169,7 @@ def test_what_is_not_there_is_told_with_what_is(counted):
 def test_a_morning_list_is_in_order_and_no_text_is_a_formula(warehouse, tmp_path):
     same = {
         "agency_code": "H20.44",
+        "addressed_agency_code": "H20.44",
         "as_of_date": dt.date(2025, 7, 31),
         "procedure_code": "1.001",
         "origin": "real",
@@ -180,6 +191,103 @@ def test_a_morning_list_is_in_order_and_no_text_is_a_formula(warehouse, tmp_path
         (3, "Dữ liệu sai", "=1+1", None, None, None),
     ]  # fmt: skip
     assert found["C8"].data_type == "s"
+
+
+def test_a_form_with_units_below_says_so(warehouse, tmp_path):
+    put(warehouse, "form_06a_with_subordinates", agency_code="H20", sector_name="Đường bộ", origin="real", **JULY,
+        **dict(zip(forms.COUNTS, COUNTS, strict=True)))  # fmt: skip
+    path = tmp_path / "form.xlsx"
+    forms.write_06a(forms.form_06a(warehouse, "H20", "2025-07", "calendar", with_subordinates=True), path)
+    found = sheet(path)
+    assert "gồm cả mọi đơn vị trực thuộc" in found["A5"].value
+    assert [c.value for c in found[10]] == [1, "Đường bộ", *COUNTS]
+    with pytest.raises(forms.NoSuchForm, match=r"in marts.fct_form_06a; it has no period at all"):
+        forms.form_06a(warehouse, "H20", "2025-07", "calendar")
+
+
+def test_every_agency_has_its_reports_in_a_folder_of_its_own(counted, tmp_path):
+    """Two months of two closings at most; the province's with its units; what no list knows goes one level above."""
+    folder = tmp_path / "forms"
+    other = dict(zip(forms.COUNTS, COUNTS, strict=True))
+    june = {
+        **JULY,
+        "period": "2025-06",
+        "period_start": dt.date(2025, 6, 1),
+        "period_end": dt.date(2025, 6, 30),
+    }
+    may = {
+        **JULY,
+        "period": "2025-05",
+        "period_start": dt.date(2025, 5, 1),
+        "period_end": dt.date(2025, 5, 31),
+    }
+    for period in (june, may):
+        put(
+            counted,
+            "fct_form_06a",
+            agency_code="H20.44",
+            sector_name="Hộ tịch",
+            origin="real",
+            **period,
+            **other,
+        )
+    put(counted, "fct_form_06a", agency_code="../99", sector_name="Hộ tịch", origin="real", **JULY, **other)
+    put(
+        counted,
+        "form_06a_with_subordinates",
+        agency_code="H20",
+        sector_name="Hộ tịch",
+        origin="real",
+        **JULY,
+        **other,
+    )
+    put(counted, "form_06a_with_subordinates", agency_code="H20.44", sector_name="Hộ tịch", origin="real", **JULY,
+        **other)  # fmt: skip
+    with psycopg.connect(counted) as connection:
+        connection.execute("truncate marts.morning_list")
+    put(counted, "morning_list", agency_code="unknown", addressed_agency_code="H20", dossier_code="c9", list_no=1,
+        list_kind="overdue", reason="overdue", reason_vi="Quá hạn", origin="real")  # fmt: skip
+    kept = folder / "H20.44"
+    kept.mkdir(parents=True)
+    kept.chmod(0o2770)  # as whoever runs the server gave it to the agency's group
+    (kept / "morning-list_H20.44.xlsx").write_bytes(b"yesterday's")
+    done = forms.write_all(counted, folder)
+    found = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    assert found == {
+        "H20.44/II.06a_H20.44_2025-07.xlsx", "H20.44/II.06a_H20.44_2025-06.xlsx", "H20.44/morning-list_H20.44.xlsx",
+        "H20/II.06a_H20_2025-07_with-subordinates.xlsx", "H20/morning-list_H20.xlsx",
+        "unknown/II.06a_..-99_2025-07.xlsx",
+    }  # fmt: skip
+    assert (done.agencies, done.files) == (3, len(found))
+    modes = {str(p.relative_to(folder)): p.stat().st_mode & 0o7777 for p in folder.rglob("*")}
+    assert {m for p, m in modes.items() if p.endswith(".xlsx")} == {0o640}
+    assert modes["H20"] == modes["unknown"] == 0o750
+    assert modes["H20.44"] == 0o2770, "a folder that is there keeps its rights"
+    assert sheet(folder / "H20/morning-list_H20.xlsx")["C6"].value == "c9"
+    # Nobody's list of yesterday stands: this one is empty today.
+    assert sheet(kept / "morning-list_H20.44.xlsx").max_row == 5
+    assert [c.value for c in sheet(kept / "II.06a_H20.44_2025-07.xlsx")[12]][1:3] == [
+        "TỔNG CỘNG",
+        111 * COUNTS[0],
+    ]
+
+
+def test_a_file_that_cannot_be_written_leaves_the_last_one(counted, tmp_path, monkeypatch):
+    assert forms.write_all(counted, tmp_path).files
+    path = tmp_path / "H20.44" / "II.06a_H20.44_2025-07.xlsx"
+    before = path.read_bytes()
+
+    def full(form: forms.Form06a, aside: Path) -> None:
+        aside.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(forms, "write_06a", full)
+    with pytest.raises(
+        forms.FormNotWritten, match=r"could not write .*2025-07.xlsx: No space left on device"
+    ):
+        forms.write_all(counted, tmp_path)
+    assert path.read_bytes() == before
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_no_report_reads_a_column_that_names_a_person():

@@ -171,50 +171,95 @@ counted as (
     where is_received or is_resolved or is_open
     group by span, span_no, span_start, as_of_date, place_kind, place_code, is_before_reorganisation, origin
 
+),
+
+-- Agencies with units below them, as one body: a dossier is received once and stands with one of them at a time, so
+-- handovers inside change nothing, and all counts add up.
+with_subordinates as (
+
+    select
+        counted.span,
+        counted.span_no,
+        counted.span_start,
+        counted.as_of_date,
+        'agency_with_subordinates' as place_kind,
+        tree.agency_code as place_code,
+        null::boolean as is_before_reorganisation,
+        counted.origin,
+        null::boolean as is_place_known,
+        sum(counted.received)::integer as received,
+        sum(counted.resolved)::integer as resolved,
+        sum(counted.resolved_overdue)::integer as resolved_overdue,
+        sum(counted.open_now)::integer as open_now,
+        sum(counted.overdue_now)::integer as overdue_now,
+        sum(counted.due_in_3_days)::integer as due_in_3_days,
+        sum(counted.received_online)::integer as received_online,
+        sum(counted.received_with_fee)::integer as received_with_fee,
+        sum(counted.received_paid_online)::integer as received_paid_online
+    from counted
+    inner join {{ ref('bridge_agency_subordinate') }} as tree
+        on counted.place_kind = 'responsible_agency' and counted.place_code = tree.subordinate_agency_code
+    where
+        exists (
+            select 1
+            from {{ ref('bridge_agency_subordinate') }} as below
+            where tree.agency_code = below.agency_code and below.levels_below > 0
+        )
+    group by
+        counted.span, counted.span_no, counted.span_start, counted.as_of_date, tree.agency_code, counted.origin
+
+),
+
+shown as (
+
+    select * from counted
+    union all
+    select * from with_subordinates
+
 )
 
 select
     md5(
         concat_ws(
-            '|', counted.span, counted.place_kind, counted.place_code, counted.is_before_reorganisation, counted.origin
+            '|', shown.span, shown.place_kind, shown.place_code, shown.is_before_reorganisation, shown.origin
         )
     ) as service_key,
-    counted.span,
-    counted.span_no,
-    counted.span_start,
-    counted.as_of_date,
-    counted.place_kind,
-    counted.place_code,
-    case counted.place_kind
-        when 'responsible_agency' then agency.agency_name
-        else coalesce(unit.unit_name, {{ name_of_unknown_code('counted.place_code') }})
+    shown.span,
+    shown.span_no,
+    shown.span_start,
+    shown.as_of_date,
+    shown.place_kind,
+    shown.place_code,
+    case shown.place_kind
+        when 'applicant_commune' then coalesce(unit.unit_name, {{ name_of_unknown_code('shown.place_code') }})
+        else agency.agency_name
     end as place_name,
-    counted.is_before_reorganisation,
+    shown.is_before_reorganisation,
     case
-        when counted.place_kind = 'responsible_agency' then agency.agency_code is not null
-        else unit.unit_key is not null and counted.is_place_known
+        when shown.place_kind = 'applicant_commune' then unit.unit_key is not null and shown.is_place_known
+        else agency.agency_code is not null
     end as is_place_known,
-    counted.received,
-    counted.resolved,
-    counted.resolved_overdue,
-    counted.open_now,
-    counted.overdue_now,
-    counted.due_in_3_days,
-    counted.received_online,
-    (counted.received_online::numeric / nullif(counted.received, 0))::numeric(5, 4) as online_share,
-    counted.received_with_fee,
-    counted.received_paid_online,
-    (counted.received_paid_online::numeric / nullif(counted.received_with_fee, 0))::numeric(5, 4) as payment_share,
-    counted.origin
-from counted
+    shown.received,
+    shown.resolved,
+    shown.resolved_overdue,
+    shown.open_now,
+    shown.overdue_now,
+    shown.due_in_3_days,
+    shown.received_online,
+    (shown.received_online::numeric / nullif(shown.received, 0))::numeric(5, 4) as online_share,
+    shown.received_with_fee,
+    shown.received_paid_online,
+    (shown.received_paid_online::numeric / nullif(shown.received_with_fee, 0))::numeric(5, 4) as payment_share,
+    shown.origin
+from shown
 left join {{ ref('dim_agency') }} as agency
-    on counted.place_kind = 'responsible_agency' and counted.place_code = agency.agency_code
+    on shown.place_kind <> 'applicant_commune' and shown.place_code = agency.agency_code
 left join {{ ref('dim_administrative_unit') }} as unit
     on
-        counted.place_kind = 'applicant_commune'
+        shown.place_kind = 'applicant_commune'
         and unit.unit_level = 'commune'
         and {{ administrative_unit_as_of(
-            'unit', 'counted.place_code',
-            "case when counted.is_before_reorganisation then '" ~ var('administrative_units_known_from')
-            ~ "'::date else counted.as_of_date end"
+            'unit', 'shown.place_code',
+            "case when shown.is_before_reorganisation then '" ~ var('administrative_units_known_from')
+            ~ "'::date else shown.as_of_date end"
         ) }}

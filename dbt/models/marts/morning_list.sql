@@ -53,6 +53,14 @@ listed as (
 
 select
     {{ responsible_agency_of_now('listed') }} as agency_code,
+    -- What lies with a code that no list knows, or with nobody, is looked after one level above: by the province of the
+    -- code, or the one that took that province over.
+    case
+        when holder.is_known then holder.agency_code
+        else coalesce(
+            above.successor_agency_code, above.agency_code, {{ responsible_agency_of_now('listed') }}
+        )
+    end as addressed_agency_code,
     as_of.as_of_date,
     listed.list_kind,
     listed.list_no,
@@ -72,4 +80,12 @@ from listed
 cross join as_of
 {{ join_officer_unit_of_now('listed') }}
 left join {{ ref('dim_procedure') }} as known_procedure on listed.procedure_code = known_procedure.procedure_code
+left join {{ ref('dim_agency') }} as holder on {{ responsible_agency_of_now('listed') }} = holder.agency_code
+left join {{ ref('dim_agency') }} as above
+    on
+        above.is_known
+        and above.agency_code = {{ province_root_of_agency(
+            "coalesce(nullif(" ~ responsible_agency_of_now('listed') ~ ", '" ~ var('unknown_code')
+            ~ "'), listed.responsible_agency_code)"
+        ) }}
 left join {{ ref('dim_agency') }} as unit on {{ officer_unit_of_now('listed') }} = unit.agency_code
