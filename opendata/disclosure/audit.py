@@ -49,8 +49,10 @@ class Audit:
     failed: dict[int, Bounds]
     lowest: np.ndarray
     highest: np.ndarray
-    #: Cells that may hold 0 or 1, the presence of rows left aside.
+    #: Cells that may hold 0 or 1, the presence of rows left aside; changes may with all that is known.
     low_enough: np.ndarray
+    #: Changes that could be 0 or 1 but for the rows that are there.
+    by_presence: set[int] = field(default_factory=set)
     solves: int = 0
     worlds: int = 0
     groups: int = 0
@@ -273,6 +275,10 @@ class _Group:
         self.far = int(system.values[self.cells].sum()) + 4 * int(system.threshold[self.cells].max()) + 10
         self.solver = self._solver()
         self.bare: highspy.Highs | None = None
+        # Of a count, that its row is there tells no more than 1; of a change it may tell more.
+        self.is_change = np.array(
+            [system.keys[c][0][0].startswith(CHANGE) for c in self.cells.tolist()], dtype=bool
+        )
 
     def _solver(self) -> highspy.Highs:
         solver = highspy.Highs()
@@ -343,7 +349,9 @@ class _Group:
         there = self.source == ROW_IS_THERE
         possible_world = np.abs(values - rounded).max(initial=0.0) <= 1e-6 and rounded.min(initial=0) >= 0
         if possible_world and bool(np.all(((sums >= self.low) & (sums <= self.high)) | there)):
-            self.done.low_enough[self.cells] |= rounded <= 1
+            self.done.low_enough[self.cells] |= (rounded <= 1) & ~self.is_change
+            if self.is_change[self.at[cell]] and rounded[self.at[cell]] <= 1:
+                self.done.by_presence.add(cell)
 
     def _end(self, cell: int, goal: float) -> tuple[int, tuple[int, ...]]:
         """Return the whole-number end of a cell's interval and the sums that hold it there."""

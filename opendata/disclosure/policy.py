@@ -23,8 +23,8 @@ dimension is a column of the table, or fixed for one count (`outcome.outcome: on
 
 `coarsen` are the steps by which the table is divided more coarsely while too much of it would be withheld, each on top
 of those before: `put` a value into all rows (`all`: the column divides no more), `take` another column's values,
-leave out rows (`without`: {column: value}). `judged_by` names a column of whose values each is judged alone
-(months, quarters and years of an index), `counted_for_each` one for each of whose codes a dossier is counted again.
+leave out rows (`without`: {column: value}). `counted_for_each` names the columns for whose codes a
+dossier is counted again (the indicators of an index, its months and years).
 """
 
 from __future__ import annotations
@@ -109,8 +109,7 @@ class TablePolicy:
     #: Made anew when a period closes; else with each release.
     is_renewed_monthly: bool = True
     coarsen: tuple[Step, ...] = ()
-    judged_by: str | None = None
-    counted_for_each: str | None = None
+    counted_for_each: tuple[str, ...] = ()
 
     @property
     def count_columns(self) -> tuple[str, ...]:
@@ -246,7 +245,7 @@ def _table(declared: object, shape: Shape, threshold: int, most: int, gaps: list
     if not isinstance(declared, Mapping):
         gaps.append("must be a mapping with dimensions and counts, or `none`")
         return None
-    known = {"dimensions", "counts", "derived", "safe", "exempt", "coarsen", "judged_by", "counted_for_each"}
+    known = {"dimensions", "counts", "derived", "safe", "exempt", "coarsen", "counted_for_each"}
     if unknown := set(declared) - known:
         gaps.append(f"unknown {_list(unknown)}")
     dimensions = {}
@@ -303,12 +302,9 @@ def _table(declared: object, shape: Shape, threshold: int, most: int, gaps: list
     derived |= {name: tuple(c.column for c in counts) for name in shape.numbers if name not in told}
     if stray := set(safe) - set(shape.columns):
         gaps.append(f"safe: {_list(stray)} is no published column")
-    judged_by, counted_for_each = (
-        str(declared[name]) if declared.get(name) else None for name in ("judged_by", "counted_for_each")
-    )
-    for name, column in (("judged_by", judged_by), ("counted_for_each", counted_for_each)):
-        if column and column not in shape.columns:
-            gaps.append(f"{name}: {column!r} is no published column")
+    again = tuple(map(str, declared.get("counted_for_each") or ()))
+    if strangers := set(again) - set(shape.columns):
+        gaps.append(f"counted_for_each: {_list(strangers)} is no published column")
     steps = tuple(
         step for item in declared.get("coarsen") or [] if (step := _step(item, shape, gaps)) is not None
     )
@@ -321,8 +317,7 @@ def _table(declared: object, shape: Shape, threshold: int, most: int, gaps: list
         safe,
         most,
         coarsen=steps,
-        judged_by=judged_by,
-        counted_for_each=counted_for_each,
+        counted_for_each=again,
     )
 
 

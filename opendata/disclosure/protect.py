@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import reduce
@@ -37,7 +36,7 @@ class Withheld:
     """What was withheld from one table. Exact numbers are for the run summary, not for the public.
 
     `dossiers` and `dossiers_of` are of the first count of the policy: in withheld cells, and in all. `share` is that
-    of the count of which most is withheld, from 0 to 1; of rows that are judged apart, of those with most.
+    of the count of which most is withheld, from 0 to 1.
     """
 
     rows: int = 0
@@ -180,12 +179,11 @@ def _judge_all(system: System, told_before: bool) -> None:
 
 @dataclass(frozen=True)
 class _Share:
-    """What of a count lies in some cells: `held` of `total` dossiers, in the rows of the table that `where` names."""
+    """What of a count lies in some cells: `held` of `total` dossiers."""
 
     column: str
-    where: str
-    held: int
-    total: int
+    held: float
+    total: float
 
     @property
     def share(self) -> float:
@@ -204,8 +202,8 @@ def _judge(system: System, hidden: np.ndarray) -> None:
         )
         if worst and 100 * worst.held > most * worst.total:
             told[number] = (
-                f"{table.dataset}, table {table.table}: {100 * worst.share:.0f} % of what {worst.column} counts"
-                f"{worst.where} lies in withheld cells, more than the {most} % of its policy. Coarsen it: "
+                f"{table.dataset}, table {table.table}: {100 * worst.share:.0f} % of what {worst.column} counts "
+                f"lies in withheld cells, more than the {most} % of its policy. Coarsen it: "
                 f"{_advice(table, worst.column)}"
             )
     if told:
@@ -216,24 +214,20 @@ def _shares(system: System, number: int, hidden: np.ndarray) -> list[_Share]:
     """Return what of each count lies in the cells of `hidden`; each is judged alone.
 
     Were they added up, many dossiers in time would hide that hardly one of the late ones can be seen. Dossiers that
-    stand in a table again for each code of a column, or in its months and its years, are counted once.
+    stand in a table again for each code of some columns are counted once.
     """
     table, policy = system.tables[number], system.tables[number].policy
-    apart = table.rows[policy.judged_by].to_pylist() if policy.judged_by else None
-    again = table.rows[policy.counted_for_each].to_pylist() if policy.counted_for_each else None
+    again = list(policy.counted_for_each)
     shares = []
     for column in policy.count_columns:
         at, cells = system.places[number, column]
         at, first = np.unique(at, return_index=True)  # a row may be a cell of several kinds
         cells = cells[first]
-        groups: dict[str, list[int]] = defaultdict(list)
-        for place, row in enumerate(at.tolist()):
-            groups[f" where {policy.judged_by} is {apart[row]}" if apart else ""].append(place)
-        for where, places in groups.items():
-            mine = cells[places]
-            times = len({again[row] for row in at[places].tolist()}) if again else 1
-            held, total = int(system.values[mine[hidden[mine]]].sum()), int(system.values[mine].sum())
-            shares.append(_Share(column, where, held // times, total // times))
+        times = (
+            max(table.rows.select(again).take(at).group_by(again).aggregate([]).num_rows, 1) if again else 1
+        )
+        held, total = int(system.values[cells[hidden[cells]]].sum()), int(system.values[cells].sum())
+        shares.append(_Share(column, held / times, total / times))
     return shares
 
 

@@ -63,8 +63,14 @@ def suppress(system: System) -> Audit:
             inherent = follows_from_exempt(system, {cell: before.failed[cell] for cell in stuck})
             excused |= inherent
             left = [cell for cell in stuck if cell not in inherent]
-            if left and not [cell for cell in left if work.repair(cell, before.failed[cell], zeros=True)]:
+            if not left or [cell for cell in left if work.repair(cell, before.failed[cell], zeros=True)]:
+                continue
+            # That a row is there cannot be taken back: by it alone a change may be held away from 0 and 1.
+            spans = before.highest - before.lowest
+            by_presence = {c for c in before.by_presence & set(left) if spans[c] >= system.threshold[c]}
+            if not by_presence:
                 raise DisclosureError(_refusal(system, left))
+            excused |= by_presence
     raise DisclosureError(_refusal(system, list(before.failed) if before else []))
 
 

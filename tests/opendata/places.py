@@ -98,7 +98,8 @@ def _rows() -> dict[str, list[dict[str, Any]]]:
     """Return the rows of each table; all counts follow from small rules, so that tables agree where they meet."""
     with (PROJECT / "dbt" / "seeds" / "commune_new.csv").open(encoding="utf-8") as file:
         communes = [row for row in csv.DictReader(file) if row["province_code"] == "82"]
-    results, quarters, people = [], {}, []
+    results, people = [], []
+    quarters: dict[tuple[str, str], dict[str, Any]] = {}
     for number, commune in enumerate(communes):
         code, name = commune["unit_code"], commune["unit_name"]
         area = {"area_code": code, "area_name": name}
@@ -137,6 +138,7 @@ def _rows() -> dict[str, list[dict[str, Any]]]:
                     if quarter == "2025-Q2"
                     else f"Các xã thuộc Huyện {place[1]} (đến 30/6/2025)",
                     "district_code": str(815 + number % 12),
+                    "district_name": f"Các xã thuộc Huyện {815 + number % 12} (đến 30/6/2025)",
                     "is_provisional": quarter == "2025-Q3",
                     "origin": "simulated",
                     "resolved_on_time": 0,

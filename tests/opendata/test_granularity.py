@@ -107,12 +107,12 @@ def index(months: list[int], year: int, **more: Any) -> Counted:
         "period": {"level": "time.month", "level_column": "level"},
         "indicator": "indicator.indicator",
     }
-    more = {"judged_by": "level", "counted_for_each": "indicator", "coarsen": [without]} | more
+    more = {"counted_for_each": ["indicator", "level"], "coarsen": [without]} | more
     return table("t", dimensions, rows, {"n": {"of": "dossiers looked at"}}, threshold=100, **more)
 
 
-def test_of_an_index_months_and_years_are_judged_apart_and_each_dossier_once() -> None:
-    """The year would hide that no month can be seen; twice 240 dossiers are still 240."""
+def test_of_an_index_dossiers_are_judged_and_not_counts() -> None:
+    """Where no month can be seen, months are left out; 240 dossiers of two indicators, and a year, are 240."""
     few = [60] * 6
     done = protect_as_finely_as_allowed([index(few, 360)])
     rows, _ = done.tables[KEY]
@@ -121,7 +121,7 @@ def test_of_an_index_months_and_years_are_judged_apart_and_each_dossier_once() -
     assert done.report["tables"][0]["steps"] == 1
     kept = protect_as_finely_as_allowed([index([60] * 4, 240)])
     assert kept.report["tables"][0]["steps"] == 0, "240 dossiers, not 480"
-    once = protect_as_finely_as_allowed([index([60] * 4, 240, counted_for_each=None)])
+    once = protect_as_finely_as_allowed([index([60] * 4, 240, counted_for_each=[])])
     assert once.report["tables"][0]["steps"] == 1
 
 
