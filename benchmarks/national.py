@@ -19,6 +19,7 @@ import yaml
 
 from benchmarks.world import CLIENT_ID, CLIENT_SECRET, Line, World
 from connectors.contract import contract
+from national import reconcile
 from national.exchange import Budget, Exchange
 from national.push import Policy, plan, push
 from national.reconcile import COLUMNS
@@ -32,6 +33,8 @@ from vault.client import VaultClient
 YEAR = 184_457
 #: Seconds a call takes at the least, dossiers of four units that are sent, and calls allowed at once.
 CALL, SENT, WORKERS = 0.02, 3_000, 2
+#: Dossiers looked up.
+LOOKED_UP = 1_000
 _COMPARE = """
 import datetime as dt, pathlib, resource, sys, time
 import psycopg
@@ -60,6 +63,7 @@ def run(here: World, _: bool) -> Iterator[Line]:
                 "update marts.fct_dossier set status_code = 9, load_number = 2 where dossier_id like '%7'"
             )
         yield _sent(url, address, vault, "sending changes")
+        yield _looked_up(url, address)
 
     url = here.database()
     bulk.fill(url, YEAR, 0)
@@ -149,6 +153,23 @@ def _sent(url: str, address: str, vault: VaultClient, what: str) -> Line:
         f"planned in {planning:.1f} s"
     )
     return Line(f"national: {what}, of {WORKERS} calls at once, used", value, ">= 0.8", value >= 0.8, behind)
+
+
+def _looked_up(url: str, address: str) -> Line:
+    """The same for the look-ups of a reconciliation."""
+    exchange = Exchange(address, CLIENT_ID, CLIENT_SECRET, "H20", Budget(10_000), at_once=WORKERS)
+    before = _served(address)
+    began = time.perf_counter()
+    with psycopg.connect(url) as connection:
+        reconcile.prepare(connection)
+        counted = reconcile.look_up(connection, exchange, LOOKED_UP, dt.date.min, "simulated")
+    seconds = time.perf_counter() - began
+    calls, taken = (after - b for after, b in zip(_served(address), before, strict=True))
+    value = taken / WORKERS / seconds
+    behind = f"{calls:,} calls of {1000 * taken / calls:.1f} ms in {seconds:.1f} s: {dict(counted)}"
+    return Line(
+        f"national: looking up, of {WORKERS} calls at once, used", value, ">= 0.8", value >= 0.8, behind
+    )
 
 
 def _served(address: str) -> tuple[int, float]:

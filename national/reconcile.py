@@ -109,6 +109,8 @@ create table if not exists national.difference (
 alter table national.difference add column if not exists received_date date;
 alter table national.difference add column if not exists there jsonb;
 create index if not exists difference_of on national.difference (number, agency_code);
+-- How many of each class: they outlive the differences themselves (`forget`).
+alter table national.comparison add column if not exists classes jsonb;
 create table if not exists national.looked (
     dossier_key text primary key, looked_at timestamptz not null, load_number bigint not null,
     class text, fields text[] not null default '{}');
@@ -284,7 +286,8 @@ class Compared:
 def prepare(connection: psycopg.Connection) -> None:
     """Make the tables beside the outbox's (`national.outbox.prepare` first), or those that a version before had not."""
     connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
-    if connection.execute("select to_regclass('national.assumed')").fetchone() == (None,):
+    newest = "select 1 from pg_attribute where attrelid = to_regclass('national.comparison') and attname = 'classes'"
+    if connection.execute(newest).fetchone() is None:
         connection.execute(SCHEMA)
     connection.commit()
 
@@ -382,26 +385,82 @@ def _keep(connection: psycopg.Connection, number: int, writers: Writers) -> None
         """,
         {"number": number, "ours": ours, "others": not_ours, "cures": json.dumps(CURED_BY)},
     )
+    _count_classes(connection)
+
+
+def _count_classes(connection: psycopg.Connection) -> None:
+    """Note beside each comparison that has it not how many of each class it found."""
+    connection.execute(
+        "update national.comparison c set classes = coalesce((select jsonb_object_agg(f.class, f.found) from "
+        "(select d.class, count(*) as found from national.difference d where d.number = c.number group by d.class) f"
+        "), '{}') where c.classes is null"
+    )
+
+
+#: Days after which of a difference that is told again and again only the first and the last telling are kept, and after
+#: which one that is told no more is forgotten: as long as its dossier may be looked up (ops.national.SPAN).
+WHOLE, ENDED = 30, 400
+
+
+def forget(connection: psycopg.Connection, whole: int = WHOLE, ended: int = ENDED) -> int:
+    """Delete what nobody asks for of old comparisons; how many rows. What stands stays, and every count of a class.
+
+    A difference is the same while each comparison of its source tells it (`since_number`); its first and last telling
+    say since when it stood, and until when.
+    """
+    _count_classes(connection)
+    deleted = connection.execute(
+        """
+        with telling as (
+            select d.ctid as at, d.number, d.since_number, c.compared_at,
+                max(c.compared_at) over run as last_at, max(d.number) over run as last_number
+            from national.difference d
+            join national.comparison c on c.number = d.number
+            window run as (partition by d.class, d.code_here, d.code_there, d.since_number)
+        ),
+        stands as (
+            select max(c.number) as number
+            from national.comparison c
+            cross join lateral generate_series(c.first_day, c.last_day, interval '1 day') as d (day)
+            where c.source = 'export'
+            group by d.day
+            union
+            select max(number) from national.comparison where source = 'look_up'
+        )
+        delete from national.difference d using telling t
+        where d.ctid = t.at
+            and t.number not in (select s.number from stands s where s.number is not null)
+            and (
+                t.last_at < now() - make_interval(days => %(ended)s)
+                or (
+                    t.compared_at < now() - make_interval(days => %(whole)s)
+                    and t.number not in (t.since_number, t.last_number)
+                )
+            )
+        """,
+        {"whole": whole, "ended": ended},
+    ).rowcount
+    connection.commit()
+    return deleted
 
 
 def compared(connection: psycopg.Connection, number: int) -> Compared:
     """A stored comparison."""
     row = connection.execute(
-        "select number, source, here, there, unreadable from national.comparison where number = %s", (number,)
+        "select number, source, here, there, unreadable, classes from national.comparison where number = %s",
+        (number,),
     ).fetchone()
     if row is None:
         raise ExportError(f"looked for comparison {number} in national.comparison and found none")
-    classes = connection.execute(
-        "select class, count(*) from national.difference where number = %s group by class", (number,)
-    ).fetchall()
-    return Compared(row[0], row[1], row[2], row[3], row[4], Counter({c: int(n) for c, n in classes}))
+    return Compared(row[0], row[1], row[2], row[3], row[4], Counter(row[5] or {}))
 
 
 def heal(connection: psycopg.Connection, number: int) -> dict[str, int]:
     """Have the outbox look again at what we write and what the comparison found otherwise; how many of each class.
 
-    What is missing there waits to be sent, and its progress after it, also where it was a conflict before. What differs
-    waits too: the look before an update tells whether somebody else changed it (a conflict, not overwritten).
+    What is missing there waits to be sent, and its progress after it, also where it was a conflict before; but not what
+    the operator's file has under another code, which a look-up cannot tell: it would stand there twice. What differs
+    waits, too: the look before an update tells whether somebody else changed it (a conflict, not overwritten).
     """
     done: dict[str, int] = {}
     for name, base, states in (
@@ -411,7 +470,8 @@ def heal(connection: psycopg.Connection, number: int) -> dict[str, int]:
         rows = connection.execute(
             f"update national.dossier o set state = 'waiting', next_try_at = null, attempts = 0{base} "  # noqa: S608
             "from national.difference d where d.number = %s and d.class = %s and d.cure = 'self' "
-            "and d.dossier_key = o.dossier_key and o.state = any(%s) returning o.dossier_key",
+            "and d.dossier_key = o.dossier_key and o.state = any(%s) and o.dossier_key not in "
+            "(select dossier_key from national.standing where class = 'code_differs') returning o.dossier_key",
             (number, name, states),
         ).fetchall()
         done[name] = len(rows)

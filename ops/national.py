@@ -198,6 +198,8 @@ def reconcile(
             _say("looked up: " + (", ".join(f"{n:,} {w}" for w, n in sorted(looked.items())) or "nobody"))
             if found := comparing.compare_looked(connection, declared):
                 outcome.details["look_ups"] = _told(connection, found)
+        if forgotten := comparing.forget(connection):
+            outcome.details["forgotten"] = forgotten
         told = "comparison" in outcome.details or "look_ups" in outcome.details
         if told or outbox.set_aside(connection):
             outcome.details["folder"] = str(_write(settings, connection))

@@ -467,7 +467,8 @@ def create_app(username: str, password: str, path: str = ":memory:") -> FastAPI:
                 found = {"items": copy.find(code), "progress": copy.progress(code)}
                 return reply(orjson.dumps(found))
             served = {"calls": services.calls, "answered": faults.answered, "seconds": faults.seconds,
-                      "most_at_once": faults.most_at_once, "met": +faults.met}  # fmt: skip
+                      "under_way": faults.under_way, "most_at_once": faults.most_at_once,
+                      "met": +faults.met}  # fmt: skip
             return reply(orjson.dumps(copy.numbers() | served))
         wanted = orjson.loads(await request.body())
         if wanted.get("clear"):

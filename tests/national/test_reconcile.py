@@ -172,6 +172,47 @@ def test_what_we_write_heals_and_what_others_changed_is_told(copies, tmp_path):
     assert len(gate.copy.progress(code(1))) == 1, "progress follows its dossier again"
 
 
+def test_old_tellings_are_forgotten_but_for_the_first_and_last_and_what_stands(copies, tmp_path):
+    """Six comparisons, 500, 450, 300, 60, 10 and 0 days old: of each difference what is kept of its tellings."""
+    world, gate = copies
+    ago = (500, 450, 300, 60, 10, 0)
+    #: Dossier -> the comparisons (0 to 5) that tell it.
+    told = {1: (0, 1), 2: (0, 1, 2, 3, 4), 3: (0, 1, 2, 3, 4, 5), 4: (1, 2, 4), 5: (3,), 6: (0, 1, 2)}
+    numbers = []
+    whole = {item["MaHoSo"]: item for item in gate.copy.received()}
+    for at in range(len(ago)):
+        lacking = {code(n) for n, of in told.items() if at in of}
+        gate.copy.clear()
+        gate.copy.insert(item for known, item in whole.items() if known not in lacking)
+        numbers.append(
+            compare(world, export(gate, tmp_path / "e.csv"), taken=DAY + dt.timedelta(days=5)).number
+        )
+    before = [reconcile_counts(world, n) for n in numbers]
+    assert before == [{"missing_there": sum(1 for of in told.values() if at in of)} for at in range(6)]
+    with world.connect() as c:
+        for number, days in zip(numbers, ago, strict=True):
+            c.execute(
+                "update national.comparison set compared_at = now() - make_interval(days => %s) where number = %s",
+                (days, number),
+            )
+    standing = world.rows("select * from national.standing")
+    with world.connect() as c:
+        assert reconcile.forget(c) == 2 + 3 + 3 + 1
+        assert reconcile.forget(c) == 0
+    kept: dict[str, list[int]] = {}
+    for name, number in world.rows("select code_here, number from national.difference order by number"):
+        kept.setdefault(name, []).append(numbers.index(number))
+    # 4 was told by two comparisons, then not, then again: two differences.
+    assert kept == {code(2): [0, 4], code(3): [0, 4, 5], code(4): [1, 2, 4], code(5): [3], code(6): [0, 2]}
+    assert world.rows("select * from national.standing") == standing
+    assert [reconcile_counts(world, n) for n in numbers] == before
+
+
+def reconcile_counts(world: World, number: int) -> dict[str, int]:
+    with world.connect() as c:
+        return dict(reconcile.compared(c, number).classes)
+
+
 def test_an_operators_file_that_is_none_is_told(world, tmp_path):
     world.put(1)
     with pytest.raises(reconcile.ExportError, match="looked for the portal's export"):
@@ -365,6 +406,20 @@ def test_a_later_look_up_takes_away_what_the_file_told_and_heals_what_is_ours(co
     assert dict(again.classes) == {}, "what was sent since is not told by an older look-up"
     assert look_up(world, gate).here == 20
     assert standing(world) == {}
+
+
+def test_what_stands_there_under_another_code_is_not_sent_a_second_time(copies, tmp_path):
+    world, gate = copies
+    gate.copy.replace(code(3), gate.copy.find(code(3))[0] | {"MaHoSo": "H20.19-250702-99999"})
+    gate.copy.delete(code(4))
+    compare(world, export(gate, tmp_path / "e.csv"), taken=DAY + dt.timedelta(days=5))
+    found = look_up(world, gate)
+    assert found.classes["missing_there"] == 2, "a look-up cannot tell them apart"
+    with world.connect() as c:
+        assert reconcile.heal(c, found.number)["missing_there"] == 1
+    sync(world, gate)
+    assert gate.copy.find(code(3)) == []
+    assert len(gate.copy.find(code(4))) == 1
 
 
 def test_what_differed_is_looked_at_again_before_what_is_done(copies):
