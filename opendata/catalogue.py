@@ -203,10 +203,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class ApprovedChange:
-    """The word of an office that a change beyond the limits, against one release, is right."""
+    """The word of an office, and of whom there, that a change beyond the limits, against one release, is right."""
 
     against_release: int
     decided_by: str
+    role: str
     decided_on: date
     reason: Text
 
@@ -594,21 +595,21 @@ def _approval(
     changes = []
     for item in record.get("approved_changes") or []:
         number, decided, reason = (item.get(name) for name in ("against_release", "decided_on", "reason"))
-        office = str(item.get("decided_by") or "").strip()
+        office, role = (str(item.get(name) or "").strip() for name in ("decided_by", "role"))
         if (
             not isinstance(number, int)
-            or not office
+            or not (office and role)
             or not isinstance(decided, date)
             or not isinstance(reason, Mapping)
         ):
             found.append(
-                "approved_changes need against_release (number), decided_by (the office), decided_on (date) and "
-                "reason (vi, en)"
+                "approved_changes need against_release (number), decided_by (the office), role (who there), decided_on "
+                "(date) and reason (vi, en)"
             )
         elif decided > on_day:
             found.append(f"approved_changes: decided_on {decided} is in the future")
         else:
-            changes.append(ApprovedChange(number, office, decided, pair("reason", item)))
+            changes.append(ApprovedChange(number, office, role, decided, pair("reason", item)))
     pairs = {
         name: pair(name)
         for name in ("update_frequency", "spatial", "temporal", "contact", "disclosure_policy", "owner")

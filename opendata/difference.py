@@ -145,7 +145,7 @@ def objections(found: Difference, approval: Approval, where: str) -> list[str]:
     return [
         f"{where}, against release {found.against:06d}: {'; '.join(told)}. If that is right, record it in "
         f"opendata/approvals/{approval.dataset}.yml as approved_changes: [{{against_release: {found.against}, "
-        "decided_by: <office>, decided_on: <day>, reason: {vi: ..., en: ...}}]"
+        "decided_by: <office>, role: <who there>, decided_on: <day>, reason: {vi: ..., en: ...}}]"
     ]
 
 

@@ -937,7 +937,12 @@ def _entry(build: Build, number: int, created_at: datetime) -> dict[str, Any]:
         "created_at": created_at.isoformat(),
         "period": [day and day.isoformat() for day in build.period],
         "approved": [
-            {"decided_by": c.decided_by, "decided_on": c.decided_on.isoformat(), **asdict(c.reason)}
+            {
+                "decided_by": c.decided_by,
+                "role": c.role,
+                "decided_on": c.decided_on.isoformat(),
+                **asdict(c.reason),
+            }
             for c in agreed
         ],
         "tables": [

@@ -306,7 +306,7 @@ class Shown:
             reasons=tuple(
                 (
                     Text(item["vi"], item["en"]),
-                    item.get("decided_by", ""),
+                    ", ".join(filter(None, (item.get("role"), item.get("decided_by")))),
                     date.fromisoformat(item["decided_on"]) if "decided_on" in item else None,
                 )
                 for item in entry["approved"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from opendata.disclosure.renewal import keep
 from opendata.disclosure.system import Counted
 from opendata.release import ReleaseError
 from tests.opendata.conftest import Warehouse
-from tests.opendata.test_disclosure import COMMUNE, MONTH, table, write_release
+from tests.opendata.test_disclosure import COMMUNE, MONTH, repository_policies, table, write_release
 
 CHANNEL = {"channel": "channel.group"}
 CHANNELS = {"put": {"channel": "all"}, "vi": "Gộp kênh", "en": "Channels together"}
@@ -167,6 +168,36 @@ def test_what_was_published_coarsely_is_kept_and_what_was_left_out_waits(tmp_pat
     other = {"put": {"commune": "all"}, "vi": "Gộp", "en": "Together"}
     mended = table("fine", COMMUNE, communes, {"n": {"of": "residents"}}, threshold=10, coarsen=[other])
     assert keep([more, mended], previous) is None, "another policy is looked at at once"
+
+
+def test_the_steps_of_every_approval_fit_its_model_and_leave_one_row_of_its_period() -> None:
+    """Two rows of one period that differ in all that the steps name are one after the last step."""
+    taken = 0
+    for policy, types, keys in repository_policies([]):
+        named = {column for step in policy.coarsen for column, _ in (*step.put, *step.take)}
+        left_out = {column for step in policy.coarsen for column, _ in step.without}
+        kinds = {"text": pa.string(), "integer": pa.int32(), "bigint": pa.int64(), "boolean": pa.bool_(),
+                 "date": pa.date32()}  # fmt: skip
+        columns: dict[str, pa.Array] = {}
+        for name, kind in types.items():
+            values: list[Any] = [None, None]
+            if kind == "text":
+                values = ["month", "year"] if name in left_out else ["a", "b" if name in named else "a"]
+            elif kind in ("integer", "bigint"):
+                values = [40, 2]
+            elif kind == "boolean":
+                values = [False, True]
+            elif kind == "date":
+                values = [date(2025, 7, 1)] * 2
+            columns[name] = pa.array(values, kinds.get(kind.lower(), pa.decimal128(12, 4)))
+        one = Counted(policy.table, policy.table, "simulated", pa.table(columns), policy, keys)
+        done = coarsened(one, len(policy.coarsen))
+        assert done.rows.schema.types == one.rows.schema.types
+        assert done.rows.num_rows == (1 if policy.coarsen else 2), policy.table
+        for count in {count.column for count in done.policy.counts} if named else ():
+            assert done.rows[count].to_pylist() == [42], policy.table
+        taken += len(policy.coarsen)
+    assert taken >= 10
 
 
 STEP = {

@@ -25,6 +25,7 @@ from tests.opendata.conftest import Warehouse
 
 REASON = Text("Có thể nhận ra người nộp", "Applicants could be recognised")
 OFFICE = "Sở Khoa học và Công nghệ"
+ROLE = "Phó Giám đốc phụ trách dữ liệu"
 MANY = (
     "insert into open_data.procedures select '3.' || n, 'Thủ tục ' || n, 0, '', 'real' "
     "from generate_series(1001, 1040) n"
@@ -136,6 +137,7 @@ def test_a_change_beyond_the_limits_needs_somebodys_word(
         {
             "against_release": 1,
             "decided_by": OFFICE,
+            "role": ROLE,
             "decided_on": date(2026, 11, 19),
             "reason": {"vi": "Rà soát", "en": "Reviewed"},
         }
@@ -144,23 +146,24 @@ def test_a_change_beyond_the_limits_needs_somebodys_word(
         warehouse.change_approval(name, approved_changes=agreed)
     assert warehouse.publish().number == 2
     assert changelog(warehouse, "procedures")[0]["approved"] == [
-        {"decided_by": OFFICE, "decided_on": "2026-11-19", "vi": "Rà soát", "en": "Reviewed"}
+        {"decided_by": OFFICE, "role": ROLE, "decided_on": "2026-11-19", "vi": "Rà soát", "en": "Reviewed"}
     ]
     page = warehouse.files()["procedures/index.html"].decode()
-    assert f'Lý do: Rà soát (quyết định của <span lang="vi">{OFFICE}</span>, 19/11/2026)' in page
+    assert f'Lý do: Rà soát (quyết định của <span lang="vi">{ROLE}, {OFFICE}</span>, 19/11/2026)' in page
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
         ({"decided_by": " "}, "need .*decided_by"),
+        ({"role": None}, "need .*role"),
         ({"decided_on": date(2027, 1, 1)}, "2027-01-01 is in the future"),
     ],
 )
 def test_a_word_without_its_office_or_from_the_future_is_a_gap(
     warehouse: Warehouse, change: dict[str, object], told: str
 ) -> None:
-    word = {"against_release": 1, "decided_by": OFFICE, "decided_on": date(2026, 11, 19),
+    word = {"against_release": 1, "decided_by": OFFICE, "role": ROLE, "decided_on": date(2026, 11, 19),
             "reason": {"vi": "a", "en": "b"}} | change  # fmt: skip
     warehouse.change_approval("procedures", approved_changes=[word])
     with pytest.raises(CatalogueError, match=f"approved_changes.* {told}"):
@@ -168,7 +171,7 @@ def test_a_word_without_its_office_or_from_the_future_is_a_gap(
 
 
 def test_another_release_is_not_covered_by_an_old_word(warehouse: Warehouse) -> None:
-    agreed = [{"against_release": 7, "decided_by": OFFICE, "decided_on": date(2026, 11, 19),
+    agreed = [{"against_release": 7, "decided_by": OFFICE, "role": ROLE, "decided_on": date(2026, 11, 19),
                "reason": {"vi": "a", "en": "b"}}]  # fmt: skip
     warehouse.change_approval("procedures", approved_changes=agreed)
     warehouse.sql(MANY)
@@ -392,7 +395,7 @@ def test_what_is_restored_is_judged_against_what_was_withdrawn(warehouse: Wareho
     )
     with pytest.raises(ReleaseError, match=r"procedures, against release 000001: 30 rows were revised, 68"):
         warehouse.publish()
-    word = {"against_release": 1, "decided_by": OFFICE, "decided_on": date(2026, 11, 19),
+    word = {"against_release": 1, "decided_by": OFFICE, "role": ROLE, "decided_on": date(2026, 11, 19),
             "reason": {"vi": "Sửa tên", "en": "Names mended"}}  # fmt: skip
     warehouse.change_approval("procedures", approved_changes=[word])
     assert warehouse.publish().number == 3

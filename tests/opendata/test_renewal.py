@@ -58,7 +58,7 @@ def test_somebodys_word_makes_them_anew_at_once(warehouse: Warehouse) -> None:
     warehouse.publish()
     shown = received(warehouse)
     warehouse.sql(MORE)
-    agreed = {"against_release": 1, "decided_by": "Sở", "decided_on": date(2026, 11, 19),
+    agreed = {"against_release": 1, "decided_by": "Sở", "role": "Giám đốc", "decided_on": date(2026, 11, 19),
               "reason": {"vi": "Sửa", "en": "Mended"}}  # fmt: skip
     warehouse.change_approval("dossier-results-monthly", approved_changes=[agreed])
     assert warehouse.publish().number == 2
