@@ -283,8 +283,8 @@ def read_catalogue(manifest: Path, approvals: Path = APPROVALS, today: date | No
         resources = [
             _resource(model, accepted, where, gaps) for model in models if model.get("schema") == SCHEMA
         ]
-        # The model that carries the dataset's name stands first and lends it title and description.
-        resources.sort(key=lambda resource: (resource.name != dataset_id, resource.name))
+        # The model that carries the dataset's name stands first and lends it title and description; lists stand last.
+        resources.sort(key=lambda one: (one.name != dataset_id, one.period_column is None, one.name))
         approval = _approval(approvals / f"{dataset_id}.yml", dataset_id, on_day, resources, gaps)
         meta = _meta(exposure)
         first = resources[0]
@@ -434,10 +434,10 @@ def _resource(
     if period is not None and period not in published:
         found.append(f"meta.period_column {period!r} is not published")
     covered = str(meta.get("covered_until") or "").split(".") if "covered_until" in meta else None
-    if covered is not None and not (len(covered) == 3 and all(covered) and period):
+    if covered is not None and not (len(covered) == 3 and all(covered)):
         found.append(
             "meta.covered_until names the schema, table and column of the last day the warehouse has data of "
-            "(marts.as_of_day.last_covered_date), beside a meta.period_column"
+            "(marts.as_of_day.last_covered_date)"
         )
         covered = None
     gaps += [f"{place}: {gap}" for gap in found]

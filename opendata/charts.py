@@ -14,6 +14,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from html import escape
 from itertools import pairwise
 from pathlib import Path
@@ -46,6 +47,8 @@ TOP = 10
 PLACES = ("commune_code", "area_code")
 #: Units of columns that are never added up.
 COMPARED = ("rank", "point")
+#: The key of bars whose labels are names of columns.
+NAMES = ""
 ROWS = Text("Số dòng", "Rows")
 ADDED_UP = Text("Cộng các ô được công bố.", "Sums of the published cells.")
 OPEN = Text(
@@ -96,18 +99,24 @@ def choose(table: Table, folder: Path) -> list[Chart]:
     words = {column.name: clause(column) for column in table.columns}
     kinds = {column.name: frictionless_type(column.data_type) for column in table.columns}
     units = {column.name: column.unit for column in table.columns}
-    keys, policy = table.resource.keys, table.resource.small_cell
+    keys, policy, period = table.resource.keys, table.resource.small_cell, table.resource.period_column
     if policy is None:
         if compared := next((name for name in kinds if units[name] in COMPARED), None):
             codes = {c.name: {code.value: code.label for code in c.codes} for c in table.columns}
             return _ranking(pq.read_table(path), compared, units[compared], keys, words[compared], codes)
+        asked = [name for name, kind in kinds.items() if kind == "boolean"]
+        if period and kinds[period] == "date" and asked:
+            return _by_year(pq.read_table(path, columns=[period, asked[0]]), period, asked[0], words)
         texts = [name for name, kind in kinds.items() if kind in ("string", "boolean") and name != "origin"]
+        # Units of other columns are no kinds of rows.
+        texts = [name for name in texts if name not in units.values()]
         coded = {column.name for column in table.columns if column.codes}
         return _by_kind(pq.read_table(path, columns=texts), coded, words) if texts else []
-    period = table.resource.period_column
     levels = {name: one.level_column for name, one in policy.dimensions.items() if one.level_column}
     if period in levels:
-        return []  # months beside the quarters that hold them: their sum would count the same twice
+        # Months beside the quarters that hold them: their sum would count the same twice. Points are never added up.
+        compared = next((name for name in kinds if units[name] in COMPARED), None)
+        return _points(pq.read_table(path), compared, table) if compared else []
     # As declared, also those that are exempt: the first is what the table is about.
     declared = tuple(dict.fromkeys(count.column for count in policy.counts))
     first, *others = declared
@@ -141,7 +150,8 @@ def choose(table: Table, folder: Path) -> list[Chart]:
     tiles = (
         _tiles(data, place, counts, units[first], words, at) for place in PLACES if place in data.column_names
     )
-    return charts + next(filter(None, tiles), [])
+    charts += next(filter(None, tiles), [])
+    return charts or _side_by_side(data, counts, units[first], at)
 
 
 def _one_level(data: pa.Table, period: str | None, level: str) -> pa.Table:
@@ -310,7 +320,8 @@ def _by_group(
     suited = [key for key in keys if 2 <= number[key] <= (MOST_BANDS if key in banded else MOST_BARS)]
     if not suited:
         return []
-    by = max(suited, key=lambda key: (key in banded, number[key]))
+    # Of two keys that tell as many apart, the last: where it is comes before what it is.
+    by = max(suited, key=lambda key: (key in banded, number[key], keys.index(key)))
     sums = _sums(data, by, [count])
     if by in banded:
         rows = sorted(sums.rows, key=lambda row: int(re.match(r"\d+", row[0])[0]))  # type: ignore[index]
@@ -376,13 +387,82 @@ def _by_kind(data: pa.Table, coded: set[str], words: Words) -> list[Chart]:
     suited = [name for name, number in kinds.items() if 2 <= number <= MOST_BARS and number < data.num_rows]
     if not suited:
         return []
-    by = max(suited, key=lambda name: (name in coded, kinds[name]))
+    by = max(suited, key=lambda name: (kinds[name] > 2, name in coded, kinds[name]))
     counted = sorted(pc.value_counts(data[by].drop_null()).to_pylist(), key=lambda row: -row["counts"])
     rows = tuple((str(row["values"]), (float(row["counts"]),)) for row in counted)
     title = _by(ROWS, words[by])
     if pa.types.is_boolean(data.schema.field(by).type):
         title = Text(f"{ROWS.vi}: {words[by].vi}", f"{ROWS.en}: {words[by].en}")
     return [Chart("bars", title, None, (ROWS,), rows, by=by)]
+
+
+def _by_year(data: pa.Table, period: str, asked: str, words: Words) -> list[Chart]:
+    """Return the days of each year for which something holds."""
+    years = pc.strftime(data.filter(pc.fill_null(data[asked], False))[period], "%Y")
+    counted = sorted(pc.value_counts(years).to_pylist(), key=lambda row: row["values"])
+    if not 1 < len(counted) <= MOST_BANDS:
+        return []
+    title = Text(f"{words[asked].vi}: số ngày mỗi năm", f"{words[asked].en}: days of each year")
+    rows = tuple((row["values"], (float(row["counts"]),)) for row in counted)
+    return [Chart("bars", title, None, (Text("Số ngày", "Days"),), rows, by=period)]
+
+
+def _side_by_side(data: pa.Table, counts: Sequence[str], unit: str | None, at: _At | None) -> list[Chart]:
+    """Return the counts themselves as bars, where nothing divides them; their names are their labels."""
+    rows = []
+    for name in counts:
+        if data[name].null_count:
+            return []  # what is withheld is no sum
+        rows.append((name, (float(pc.sum(data[name]).as_py() or 0),)))
+    if len(rows) < 2:
+        return []
+    title = Text(at.label, at.label) if at else Text("Tổng số", "Total")
+    note = _together(ADDED_UP, at.note if at else None)
+    return [Chart("bars", title, note, (Text("Số lượng", "Number"),), tuple(rows), unit, NAMES)]
+
+
+def _points(data: pa.Table, value: str, table: Table) -> list[Chart]:
+    """Return the points by the key with most codes, in the newest whole period (the longest of those that end then)."""
+    keys, period = table.resource.keys, str(table.resource.period_column)
+    labels = {c.name: {code.value: code.label for code in c.codes} for c in table.columns}
+    number = {key: len(pc.unique(data[key])) for key in keys if labels[key] and key not in (period, "origin")}
+    if not number:
+        return []
+    by = max(number, key=lambda key: number[key])
+    others = [key for key in keys if key not in (by, "origin")]
+    slices: dict[tuple[object, ...], list[dict[str, Any]]] = {}
+    for row in data.to_pylist():
+        # Where nothing can be said there is nothing to draw; what is withheld is there and says so.
+        if row[value] is not None or row.get("withheld"):
+            slices.setdefault(tuple(row[key] for key in others), []).append(row)
+
+    def order(item: tuple[tuple[object, ...], list[dict[str, Any]]]) -> tuple[Any, ...]:
+        rows = item[1]
+        span = days_of(rows[0][period])
+        shown = sum(row[value] is not None for row in rows)
+        return (not rows[0].get("is_provisional"), span[1] if span else date.min,
+                -span[0].toordinal() if span else 0, shown, tuple(map(str, item[0])))  # fmt: skip
+
+    if not slices:
+        return []
+    chosen, rows = max(slices.items(), key=order)
+    rows.sort(key=lambda row: -float(row[value] if row[value] is not None else -1))
+    clauses = {column.name: clause(column) for column in table.columns}
+    units = {column.name: column.unit for column in table.columns}
+    said = [
+        labels[key].get(str(code), Text(str(code), str(code)))
+        for key, code in zip(others, chosen, strict=True)
+    ]
+    title = _by(clauses[value], clauses[by])
+    title = Text(
+        ", ".join([title.vi, *(one.vi for one in said)]), ", ".join([title.en, *(one.en for one in said)])
+    )
+    hidden = Text("–: không công bố.", "–: withheld.") if any(row[value] is None for row in rows) else None
+    note = _together(hidden, _At("", True).note if rows[0].get("is_provisional") else None)
+    drawn = tuple(
+        (str(row[by]), (None if row[value] is None else float(row[value]),)) for row in rows[:MOST_BANDS]
+    )
+    return [Chart("bars", title, note, (clauses[value],), drawn, units[value], by)]
 
 
 def _tiles(
@@ -411,11 +491,13 @@ def _tiles(
             f"{words[count].vi}: {len(highest)} địa bàn cao nhất{when}",
             f"{words[count].en}: the {len(highest)} highest places{when}",
         )
+        among = Text("Chỉ kể địa bàn được công bố.", "Of the places whose figures are published.")
+        hidden = any(value is None for _, (value,) in rows)
         bars = [
             Chart(
                 "bars",
                 top,
-                at.note if at else None,
+                _together(among if hidden else None, at.note if at else None),
                 (words[count],),
                 tuple(highest),
                 unit,
@@ -545,7 +627,7 @@ def _bars(chart: Chart, language: Language) -> tuple[int, str]:
         length = (WIDTH - 90) * (value or 0) / most
         kind = "bar hollow" if chart.is_hollow(label, 0) else "bar"
         parts.append(
-            _text(0, y + 15, _short(label, 58))
+            _text(0, y + 15, _short(label, 52))
             + f'<rect class="{kind}" x="1" y="{y + 21}" width="{length:.1f}" height="14"/>'
         )
         parts.append(_text(length + 7, y + 33, chart.written(label, 0, value, language)))

@@ -765,7 +765,10 @@ def _write(rows: Rows, folder: Path, dataset: Dataset) -> Table:
     table.period = seen.period(f"{SCHEMA}.{resource.table}")
     table.is_provisional, table.whole_until = seen.ends_provisional(), seen.whole_until()
     last = min((day for day in (rows.covered_until, seen.captured and seen.captured[1]) if day), default=None)
-    if table.period and last and last < table.period[1]:
+    if resource.period_column is None and rows.covered_until:
+        # No column tells, but all there is up to that day is in it.
+        table.period = (min(dataset.approval.starts_on, rows.covered_until), rows.covered_until)
+    elif table.period and last and last < table.period[1]:
         table.period = (min(table.period[0], last), last)
         table.is_provisional = True
     return table

@@ -255,7 +255,10 @@ class Shown:
         """Return the pictures chosen for its tables, with codes in words."""
         told = [
             charts.labelled(
-                chart, {c.name: {code.value: code.label for code in c.codes} for c in table.columns}, language
+                chart,
+                {c.name: {code.value: code.label for code in c.codes} for c in table.columns}
+                | {charts.NAMES: {c.name: charts.clause(c) for c in table.columns}},
+                language,
             )
             for table, chart in self._charts
         ]

@@ -98,7 +98,8 @@ def _rows() -> dict[str, list[dict[str, Any]]]:
     """Return the rows of each table; all counts follow from small rules, so that tables agree where they meet."""
     with (PROJECT / "dbt" / "seeds" / "commune_new.csv").open(encoding="utf-8") as file:
         communes = [row for row in csv.DictReader(file) if row["province_code"] == "82"]
-    results, people = [], []
+    results: list[dict[str, Any]] = []
+    people: list[dict[str, Any]] = []
     quarters: dict[tuple[str, str], dict[str, Any]] = {}
     for number, commune in enumerate(communes):
         code, name = commune["unit_code"], commune["unit_name"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from opendata.catalogue import Column, Text
-from opendata.charts import Chart, choose, draw, labelled, nice_steps
+from opendata.catalogue import Code, Column, Text
+from opendata.charts import NAMES, Chart, choose, draw, labelled, nice_steps
 from opendata.words import ENGLISH, VIETNAMESE
 
 
@@ -28,7 +29,7 @@ def table(
     (folder / "x").mkdir()
     written = pa.table(data)
     pq.write_table(written, folder / "x/x.real.parquet")
-    kinds = {"string": "text", "int64": "bigint", "bool": "boolean"}
+    kinds = {"string": "text", "int64": "bigint", "bool": "boolean", "date32[day]": "date"}
     columns = [
         Column(f.name, kinds[str(f.type)], Text("", ""), "dossier" if f.name in counts else None)
         for f in written.schema
@@ -248,6 +249,69 @@ def test_yes_and_no_are_words(tmp_path: Path) -> None:
     assert chart.title.vi == "Số dòng: is_working_day"
     assert labelled(chart, {}, VIETNAMESE).rows == (("có", (2,)), ("không", (1,)))
     assert labelled(chart, {}, ENGLISH).rows == (("yes", (2,)), ("no", (1,)))
+
+
+def test_days_of_which_something_holds_are_counted_by_year(tmp_path: Path) -> None:
+    days = [date(2026, 1, 1), date(2026, 1, 2), date(2027, 1, 1), date(2027, 1, 4), date(2027, 1, 5)]
+    data = {"day": days, "is_working_day": [False, True, False, True, True]}
+    made = table(tmp_path, data, (), ("day",), "day")
+    (chart,) = choose(made, tmp_path)
+    assert (chart.kind, chart.rows) == ("bars", (("2026", (1,)), ("2027", (2,))))
+    assert chart.title.vi == "is_working_day: số ngày mỗi năm"
+
+
+def test_counts_that_nothing_divides_stand_side_by_side_by_their_names(tmp_path: Path) -> None:
+    data = {"month": ["2026-01", "2026-02"], "online": [7, 40], "otherwise": [9, 10]}
+    made = table(tmp_path, data, ("online", "otherwise"), ("month",), "month")
+    (chart,) = choose(made, tmp_path)
+    assert chart.title.vi == "2026-02"
+    names = {"online": Text("Trực tuyến", "Online"), "otherwise": Text("Cách khác", "Otherwise")}
+    assert labelled(chart, {NAMES: names}, VIETNAMESE).rows == (("Trực tuyến", (40,)), ("Cách khác", (10,)))
+    assert labelled(chart, {NAMES: names}, ENGLISH).rows == (("Online", (40,)), ("Otherwise", (10,)))
+    (tmp_path / "withheld").mkdir()
+    data["otherwise"] = [9, None]
+    made = table(tmp_path / "withheld", data, ("online", "otherwise"), ("month",), "month")
+    assert choose(made, tmp_path / "withheld") == []
+
+
+def test_points_of_many_periods_are_drawn_of_the_newest_whole_one_and_never_added_up(tmp_path: Path) -> None:
+    """Q2 is whole and ends with June, the longer of the two; the year is open; what is withheld is said, not nought."""
+    periods = ["2026-06"] * 3 + ["2026-Q2"] * 4 + ["2026"] * 3
+    data = {
+        "period": periods,
+        "level": ["month"] * 3 + ["quarter"] * 4 + ["year"] * 3,
+        "code": [*"abc", *"abcd", *"abc"],
+        "n": [20] * 10,
+        "score": [1, 2, 3, 4, 6, None, None, 7, 8, 9],
+        "withheld": [False] * 5 + [True] + [False] * 4,
+        "is_provisional": [False] * 7 + [True] * 3,
+    }
+    made = table(tmp_path, data, ("n",), ("period", "code"), "period")
+    made.resource.small_cell.dimensions = {"period": SimpleNamespace(total=None, level_column="level")}
+    codes = tuple(Code(value, Text(f"mã {value}", f"code {value}")) for value in "abcd")
+    made.columns[2] = Column("code", "text", Text("Chỉ tiêu", "Indicator"), codes=codes)
+    made.columns[4] = Column("score", "bigint", Text("Điểm", "Points"), "point")
+    (chart,) = choose(made, tmp_path)
+    assert (chart.kind, chart.title.vi, chart.unit) == ("bars", "Điểm theo chỉ tiêu, 2026-Q2", "point")
+    assert chart.rows == (("b", (6,)), ("a", (4,)), ("c", (None,))), "d has no points and is not withheld"
+    assert chart.note == Text("–: không công bố.", "–: withheld.")
+    data["is_provisional"] = [True] * 10
+    (tmp_path / "open").mkdir()
+    made.files[0].path = "open/x/x.real.parquet"
+    table(tmp_path / "open", data, ("n",), ("period", "code"), "period")
+    (chart,) = choose(made, tmp_path)
+    assert chart.title.vi == "Điểm theo chỉ tiêu, 2026"
+    assert chart.note is not None
+    assert "số tạm tính" in chart.note.vi
+
+
+def test_of_places_that_are_partly_withheld_the_highest_are_said_to_be_of_the_published_ones(
+    tmp_path: Path,
+) -> None:
+    codes = [f"{28000 + n}" for n in range(13)]
+    data = {"area_code": codes, "area_name": [f"Xã {n}" for n in range(13)], "n": [None, *range(10, 22)]}
+    bars, _ = choose(table(tmp_path, data, ("n",), ("area_code",)), tmp_path)
+    assert bars.note == Text("Chỉ kể địa bàn được công bố.", "Of the places whose figures are published.")
 
 
 def test_names_in_a_picture_are_text(tmp_path: Path) -> None:

@@ -115,6 +115,16 @@ def test_a_calendar_of_days_to_come_is_whole(warehouse: Warehouse) -> None:
     )
 
 
+def test_a_table_without_periods_says_up_to_which_day_it_has_data(half_july: Warehouse) -> None:
+    """It has counts of all that was loaded, and no column that tells until when."""
+    meta = half_july.model("procedures")["config"]["meta"]
+    meta["covered_until"] = "open_data.as_of_day.last_covered_date"
+    half_july.publish()
+    assert told(half_july.current, "procedures") == days(
+        "2025-07-15", "Số liệu đến 15/7/2025", "Figures up to 15 July 2025"
+    )
+
+
 def test_open_periods_without_a_word_on_their_last_day_are_a_gap(half_july: Warehouse) -> None:
     del half_july.model("dossier_results_monthly")["config"]["meta"]["covered_until"]
     with pytest.raises(

@@ -10,6 +10,18 @@ with score as (
     from {{ ref('fct_service_index_score') }}
     where counted_by = 'warehouse' and department_id = root_department_id
 
+),
+
+-- A month is whole when each system that loaded any of it loaded all; a longer period when all its months are.
+whole_month as (
+
+    select
+        year_month,
+        to_char((year_month || '-01')::date, 'YYYY-"Q"Q') as year_quarter
+    from {{ ref('dossier_results_monthly') }}
+    group by year_month
+    having not bool_or(is_provisional)
+
 )
 
 select
@@ -26,9 +38,10 @@ select
     null_reason,
     indicator_code = 'PROGRESS_ON_TIME' as is_judged_at_period_end,
     origin,
-    period = any(array[
-        (select max(to_char(covered_date, 'YYYY')) from {{ ref('int_loads__covered_day') }}),
-        (select max(to_char(covered_date, 'YYYY-"Q"Q')) from {{ ref('int_loads__covered_day') }}),
-        (select max(to_char(covered_date, 'YYYY-MM')) from {{ ref('int_loads__covered_day') }})
-    ]) as is_provisional
+    whole.month_count < case when period ~ '^[0-9]{4}$' then 12 when period ~ 'Q' then 3 else 1 end as is_provisional
 from score
+cross join lateral (
+    select count(*) as month_count
+    from whole_month
+    where score.period in (whole_month.year_month, whole_month.year_quarter, left(whole_month.year_month, 4))
+) as whole
