@@ -489,17 +489,24 @@ def to_look_up(
 ) -> list[dict[str, Any]]:
     """The `most` dossiers, received from `first` to `last`, that are to be looked up first, and why each is.
 
-    Changed since it was looked at; then open, or found to differ; then the longest unseen.
+    Said to be corrected by its agency since it was looked at; changed since; then open, or found to differ; then the
+    longest unseen.
     """
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
+            "with corrected as (select code, max(answered_at) as answered_at from national.answer "
+            "where answer = 'Đã sửa' group by code) "
             "select f.dossier_key, coalesce(nullif(f.national_code, ''), f.dossier_code) as code, f.load_number, "
             "f.responsible_agency_code as agency_code, f.status_code, f.channel, f.received_at, f.due_at, "
-            "f.completed_at, f.returned_at, case when coalesce(l.load_number, -1) < f.load_number then 'changed' "
+            "f.completed_at, f.returned_at, case "
+            "when a.answered_at > coalesce(l.looked_at, '-infinity') then 'said to be corrected' "
+            "when coalesce(l.load_number, -1) < f.load_number then 'changed' "
             "when l.class is not null then 'differed' when not f.is_resolved then 'open' else 'longest unseen' end "
             "as why from marts.fct_dossier f left join national.looked l using (dossier_key) "
+            "left join corrected a on a.code = coalesce(nullif(f.national_code, ''), f.dossier_code) "
             "where f.received_date between %s and %s and f.origin = any(%s) "
-            "order by coalesce(l.load_number, -1) >= f.load_number, f.is_resolved and l.class is null, "
+            "order by coalesce(a.answered_at > coalesce(l.looked_at, '-infinity'), false) desc, "
+            "coalesce(l.load_number, -1) >= f.load_number, f.is_resolved and l.class is null, "
             "l.looked_at nulls first, f.dossier_key "
             "limit %s",
             (first, last, list(origins), most),
@@ -643,16 +650,21 @@ def alerts(
         "select max(number) from national.comparison where source = %s and number < %s", (now.source, number)
     ).fetchone()
     before = compared(connection, row[0]) if row and row[0] else None
-    said = []
+    told = []
     if now.share < least:
-        said.append(f"Tỷ lệ đồng bộ {now.share:.2f} % dưới mức {least:g} %")
+        told.append(f"Tỷ lệ đồng bộ {said(now.share, 2)} % dưới mức {least:g} %")
     for name, count in sorted(now.classes.items()) if before else ():
         was = before.classes[name] if before else 0
         if not was:
-            said.append(f"Loại sai lệch mới: {CLASSES[name]} ({count:,})")
+            told.append(f"Loại sai lệch mới: {CLASSES[name]} ({said(count)})")
         elif count > was * growth and count - was >= 10:
-            said.append(f"{CLASSES[name]}: tăng từ {was:,} lên {count:,}")
-    return [f"{SOURCES[now.source]}: {each}" for each in said]
+            told.append(f"{CLASSES[name]}: tăng từ {said(was)} lên {said(count)}")
+    return [f"{SOURCES[now.source]}: {each}" for each in told]
+
+
+def said(number: Any, decimals: int = 0) -> str:
+    """A number as Vietnamese write it: 1.234,50."""
+    return f"{number:,.{decimals}f}".translate(str.maketrans(",.", ".,"))
 
 
 def counts(connection: psycopg.Connection, unit: str | None = None) -> list[dict[str, Any]]:
@@ -682,7 +694,7 @@ def is_beyond(ours: int, theirs: int, bound: float = COUNT_BOUND, least: int = C
 
 def count_alerts(connection: psycopg.Connection) -> list[str]:
     """Sentences where the portal's own counts are beyond the bound: each count of a province, of agencies how many."""
-    said: list[str] = []
+    told: list[str] = []
     agencies: set[str] = set()
     for row in counts(connection):
         ours, theirs = int(row["count_here"]), int(row["count_there"])
@@ -696,13 +708,13 @@ def count_alerts(connection: psycopg.Connection) -> list[str]:
             if row["is_explained_by_dossiers"]
             else "chưa có hồ sơ nào giải thích"
         )
-        said.append(
-            f"{COUNTS[row['count_name']]}, {row['unit_name']}, kỳ {row['period']}: Cổng {theirs:,}, kho {ours:,} "
-            f"(lệch {theirs - ours:+,}, quá {100 * COUNT_BOUND:g} %); {why}"
+        told.append(
+            f"{COUNTS[row['count_name']]}, {row['unit_name']}, kỳ {row['period']}: Cổng {said(theirs)}, "
+            f"kho {said(ours)} (lệch {said(theirs - ours)}, quá {100 * COUNT_BOUND:g} %); {why}"
         )
     if agencies:
-        said.append(f"{len(agencies):,} cơ quan lệch số liệu quá {100 * COUNT_BOUND:g} %")
-    return [f"{SOURCES['statistics']}: {each}" for each in said]
+        told.append(f"{said(len(agencies))} cơ quan lệch số liệu quá {100 * COUNT_BOUND:g} %")
+    return [f"{SOURCES['statistics']}: {each}" for each in told]
 
 
 # --- the file ----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import zipfile
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from national.reconcile import (
     compared,
     counts,
     is_beyond,
+    said,
 )
 
 #: What an agency may answer.
@@ -56,6 +58,9 @@ _SCORE_HEAD = (
 _ANSWERED = 9
 _FIRST_ROW = 6
 _COUNT_HEAD = ("Số liệu", "Trong kho", "Theo bản Cổng giữ", "Cổng công bố", "Cổng trừ kho", "Nhận xét")
+_HEAD_HEALED = (
+    "STT", "Mã hồ sơ", "Mã trên Cổng DVCQG", "Sai lệch", "Trường khác nhau", "Từ ngày", "Hết ngày", "Đã trả lời",
+)  # fmt: skip
 _HEAD_ASIDE = ("STT", "Mã hồ sơ", "Bước", "Tình trạng", "Lý do", "Việc cần làm")
 #: State in the outbox -> what it means, and what is to be done.
 _ASIDE = {
@@ -130,6 +135,7 @@ def write_agency(connection: psycopg.Connection, agency: str, path: Path) -> int
     _score_sheet(connection, agency, book)
     _set_aside(book.create_sheet("Chưa gửi"), agency, aside)
     _count_sheet(connection, agency, book)
+    _healed_sheet(connection, agency, book)
     path.parent.mkdir(parents=True, exist_ok=True)
     book.save(path)
     return len(rows)
@@ -250,6 +256,31 @@ def _count_sheet(connection: psycopg.Connection, agency: str, book: Workbook) ->
         _filled(sheet, _FIRST_ROW + at, cells)
 
 
+def _healed_sheet(connection: psycopg.Connection, agency: str, book: Workbook) -> None:
+    """The sheet of what was healed in the last thirty days, and what had been answered; none before the marts."""
+    if connection.execute("select to_regclass('marts.fct_national_difference')").fetchone() == (None,):
+        return
+    rows = _rows(
+        connection,
+        "select code_here, code_there, difference_class, field_name, first_seen_at, healed_at, answer "
+        "from marts.fct_national_difference where healed_at > now() - interval '30 days' "
+        "and (responsible_agency_code = %s or starts_with(responsible_agency_code, %s)) "
+        "order by healed_at desc, code_here, code_there, field_name",
+        (agency, f"{agency}."),
+    )
+    sheet = book.create_sheet("Đã khắc phục")
+    sheet["A1"] = f"SAI LỆCH ĐÃ KHẮC PHỤC TRONG 30 NGÀY QUA - {agency}"
+    sheet["A1"].font = Font(bold=True)
+    sheet["A2"] = None if rows else "Không có."
+    _headed(sheet, _HEAD_HEALED, (6, 28, 28, 30, 30, 12, 14, 16))
+    for at, row in enumerate(rows):
+        cells = (
+            at + 1, row["code_here"] or "", row["code_there"] or "", CLASSES[row["difference_class"]],
+            row["field_name"] or "", _day(row["first_seen_at"]), _day(row["healed_at"]), row["answer"] or "",
+        )  # fmt: skip
+        _filled(sheet, _FIRST_ROW + at, cells)
+
+
 def _set_aside(sheet: Worksheet, agency: str, rows: Sequence[dict[str, Any]]) -> None:
     sheet["A1"] = f"HỒ SƠ KHO DỮ LIỆU CHƯA GỬI ĐƯỢC LÊN CỔNG DỊCH VỤ CÔNG QUỐC GIA - {agency}"
     sheet["A1"].font = Font(bold=True)
@@ -330,23 +361,40 @@ def read_answers(connection: psycopg.Connection, agency: str, path: Path) -> int
     return len(given)
 
 
-_PAGE = """<!doctype html>
+_PAGE = """{% macro head() %}<tr><th scope="col">Cơ quan</th>
+{% for c in classes.values() %}<th scope="col">{{ c }}</th>{% endfor %}
+<th scope="col">Cộng</th>{% if month %}<th scope="col">Điểm tăng nếu khắc phục hết
+(tháng {{ month[5:] }}/{{ month[:4] }})</th>{% endif %}</tr>{% endmacro -%}
+{% macro line(agency, row) %}<tr>
+<td class="name">{{ agency }}{% if names[agency] %}<br>{{ names[agency] }}{% endif %}</td>
+{% for c in classes %}<td>{{ n(row[c]) if row[c] }}</td>{% endfor %}
+<td>{{ n(row.total) }}</td>{% if month %}<td>{{ p(gains.get(agency)) }}</td>{% endif %}</tr>{% endmacro -%}
+<!doctype html>
 <html lang="vi"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Đối soát với Cổng Dịch vụ công quốc gia</title>
 <style>
 body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:1.5rem auto;padding:0 1rem;color:#1b1b1b}
 table{border-collapse:collapse;width:100%}th,td{border-bottom:1px solid #ccc;padding:.3rem .5rem;text-align:right}
 th:first-child,td:first-child{text-align:left}caption{text-align:left;font-weight:600;padding:.5rem 0}
-.note{background:#fff3cd;padding:.5rem .8rem}.alert{background:#f8d7da;padding:.5rem .8rem}
-.wide{overflow-x:auto}svg{width:100%;min-width:30rem}rect{fill:#1f5f99}text{font:12px system-ui,sans-serif}
+td{vertical-align:top}thead th,tr:first-child th{vertical-align:bottom}.words td,.words th{text-align:left}
+.note{background:#fff3cd;padding:.5rem .8rem}.alerts{background:#f8d7da;padding:.5rem .8rem .5rem 2rem;margin:1rem 0}
+.wide{overflow-x:auto}.wide table{min-width:40rem}.name{min-width:15rem}
+summary{cursor:pointer;padding:.5rem 0;font-weight:600}
+svg{width:100%;min-width:40rem}rect{fill:#1f5f99}text{font:12px system-ui,sans-serif}
 </style>
 <h1>Đối soát với Cổng Dịch vụ công quốc gia</h1>
 {% if simulated %}<p class="note"><strong>SỐ LIỆU MÔ PHỎNG</strong> / simulated data</p>{% endif %}
-{% for it in latest %}<p>{{ sources[it.source] }} (lần đối soát số {{ it.number }}). Trong kho: {{ n(it.here) }} hồ sơ;
+{% for it in latest %}<p>{{ sources[it.source] }}
+(lần đối soát số {{ it.number }}{{ ", " ~ times[it.number] if it.number in times }}).
+Trong kho: {{ n(it.here) }} hồ sơ;
 trên Cổng: {{ n(it.there) }}{% if it.unreadable %} ({{ n(it.unreadable) }} dòng không đọc được){% endif %}.
 Tỷ lệ đồng bộ: <strong>{{ p(it.share) }} %</strong>.</p>
 {% endfor -%}
-{% for said in alerts %}<p class="alert">{{ said }}</p>{% endfor %}
+{% if alerts %}<ul class="alerts">{% for said in alerts %}<li>{{ said }}</li>{% endfor %}</ul>{% endif %}
+{% if answers %}<p>Cơ quan đã trả lời về sai lệch còn đứng:
+{% for a in answers %}{{ a.answer }} <strong>{{ n(a.count) }}</strong>{{ "; " if not loop.last else "." }}{% endfor %}
+</p>{% endif %}
+{% if healed %}<p>Trong 30 ngày qua <strong>{{ n(healed) }}</strong> hồ sơ đã hết sai lệch.</p>{% endif %}
 {% if month %}<h2>Điểm Bộ chỉ số 766 tháng {{ month[5:] }}/{{ month[:4] }}</h2>
 {% for unit in units %}<div class="wide"><table><caption>{{ unit.name }} ({{ unit.code }})</caption>
 <tr><th scope="col">Chỉ tiêu</th><th scope="col">Theo hồ sơ trong kho</th><th scope="col">Theo bản Cổng giữ</th>
@@ -357,7 +405,8 @@ Tỷ lệ đồng bộ: <strong>{{ p(it.share) }} %</strong>.</p>
 <table><caption>Nguyên nhân chênh lệch, khắc phục được nhiều điểm nhất trước / causes, what gains most first</caption>
 <tr><th scope="col">Nguyên nhân</th><th scope="col">Số hồ sơ</th><th scope="col">Chênh lệch (điểm)</th>
 <th scope="col">Điểm tăng nếu khắc phục</th></tr>
-{% for r in unit.causes %}<tr><td>{{ r.name }}</td><td>{{ n(r.dossiers) if r.dossiers is not none }}</td>
+{% for r in unit.causes if r.dossiers or r.points or r.cured %}
+<tr><td>{{ r.name }}</td><td>{{ n(r.dossiers) if r.dossiers is not none }}</td>
 <td>{{ p(r.points) }}</td><td>{{ p(r.cured, 4) }}</td></tr>
 {% else %}<tr><td colspan="4">Không có chênh lệch.</td></tr>{% endfor %}</table></div>
 {% endfor %}{% endif -%}
@@ -370,22 +419,26 @@ Tỷ lệ đồng bộ: <strong>{{ p(it.share) }} %</strong>.</p>
 <td>{{ "+" if r.difference > 0 }}{{ n(r.difference) }}</td><td>{{ r.said }}</td></tr>
 {% endfor %}</table></div>
 {% endfor -%}
+{% if not_covered %}<p>Thống kê của Cổng kỳ {{ not_covered }} chưa đối chiếu được: dữ liệu trong kho chưa đủ các ngày
+của kỳ.</p>{% endif -%}
 {% if verdicts %}<p>Điểm Cổng công bố tính lại từ số liệu Cổng công bố: {% for v in verdicts %}{{ v.name }}
 <strong>{{ n(v.count) }}</strong>{{ "; " if not loop.last else "." }}{% endfor %}</p>{% endif %}
 <h2>Sai lệch theo cơ quan</h2>
 <div class="wide"><table><caption>Số hồ sơ sai lệch / differences by agency</caption>
-<tr><th scope="col">Cơ quan</th>{% for c in classes.values() %}<th scope="col">{{ c }}</th>{% endfor %}
-<th scope="col">Cộng</th>{% if month %}<th scope="col">Điểm tăng nếu khắc phục hết
-(tháng {{ month[5:] }}/{{ month[:4] }})</th>{% endif %}</tr>
-{% for agency, row in agencies %}<tr><td>{{ agency }}</td>{% for c in classes %}<td>{{ n(row[c]) }}</td>{% endfor %}
-<td>{{ n(row.total) }}</td>{% if month %}<td>{{ p(gains.get(agency), 4) }}</td>{% endif %}</tr>
+{{ head() }}
+{% for agency, row in agencies[:20] %}{{ line(agency, row) }}
 {% else %}<tr><td colspan="{{ classes|length + 3 }}">Không có sai lệch.</td></tr>{% endfor %}</table></div>
+{% if agencies[20:] %}<details><summary>{{ n(agencies[20:]|length) }} cơ quan còn lại / the others</summary>
+<div class="wide"><table>{{ head() }}
+{% for agency, row in agencies[20:] %}{{ line(agency, row) }}
+{% endfor %}</table></div></details>{% endif %}
 {% if agencies %}<h2>Mười cơ quan có nhiều sai lệch nhất</h2>
-<div class="wide"><svg role="img" viewBox="0 0 640 {{ agencies[:10]|length * 24 }}">
+<div class="wide"><svg role="img" viewBox="0 0 720 {{ agencies[:10]|length * 24 }}">
 <title>Số sai lệch theo cơ quan</title>
-{% for agency, row in agencies[:10] %}<text x="0" y="{{ loop.index0 * 24 + 15 }}">{{ agency }}</text>
-<rect x="110" y="{{ loop.index0 * 24 + 3 }}" width="{{ 440 * row.total / agencies[0][1].total }}" height="16"></rect>
-<text x="{{ 116 + 440 * row.total / agencies[0][1].total }}" y="{{ loop.index0 * 24 + 15 }}">{{ n(row.total) }}</text>
+{% for agency, row in agencies[:10] %}{% set width = 360 * row.total / agencies[0][1].total -%}
+<text x="0" y="{{ loop.index0 * 24 + 15 }}">{{ (agency ~ " " ~ names.get(agency, ""))|truncate(44, True, "…") }}</text>
+<rect x="300" y="{{ loop.index0 * 24 + 3 }}" width="{{ width }}" height="16"></rect>
+<text x="{{ 306 + width }}" y="{{ loop.index0 * 24 + 15 }}">{{ n(row.total) }}</text>
 {% endfor %}</svg></div>{% endif %}
 {% if aside %}<h2>Kho chưa gửi lên Cổng</h2>
 <div class="wide"><table><caption>Hồ sơ và bước xử lý của đơn vị giao cho kho gửi; từng hồ sơ và lý do ở trang
@@ -402,7 +455,14 @@ Tỷ lệ đồng bộ: <strong>{{ p(it.share) }} %</strong>.</p>
 {% for name, told, cured in legend %}<tr><td>{{ name }}</td><td>{{ told }}</td><td>{{ cured }}</td></tr>
 {% endfor %}</table></div>
 <h2>Diễn biến</h2>
-<div class="wide"><table><caption>Các lần đối soát / trend</caption>
+{% for source, points in lines if points|length > 1 %}<div class="wide"><svg role="img" viewBox="0 0 720 130">
+<title>Số sai lệch qua các lần đối soát: {{ sources[source] }}</title>
+<text x="0" y="12">{{ sources[source] }}: số hồ sơ sai lệch, cao nhất {{ n(points|map(attribute="total")|max) }}</text>
+<polyline fill="none" stroke="#1f5f99" stroke-width="2" points="{% for t in points %}{{ t.x }},{{ t.y }} {% endfor %}"/>
+{% for t in points %}<circle cx="{{ t.x }}" cy="{{ t.y }}" r="3" fill="#1f5f99"></circle>{% endfor %}
+<text x="0" y="126">{{ points[0].at }}</text>
+<text x="720" y="126" text-anchor="end">{{ points[-1].at }}</text></svg></div>
+{% endfor %}<div class="wide"><table><caption>Các lần đối soát / trend</caption>
 <tr><th scope="col">Lần</th><th scope="col">Nguồn</th><th scope="col">Thời điểm</th>
 <th scope="col">Hồ sơ</th><th scope="col">Sai lệch</th>
 <th scope="col">Tỷ lệ đồng bộ</th></tr>
@@ -443,15 +503,22 @@ def summary(connection: psycopg.Connection, alerts: Sequence[str] = ()) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(_PAGE).render(
         latest=_latest(connection), alerts=alerts, classes=CLASSES, sources=SOURCES, trend=trend, simulated=simulated,
-        agencies=sorted(counted.items(), key=lambda kv: (-kv[1]["total"], kv[0])),
+        agencies=sorted(counted.items(), key=lambda kv: (-kv[1]["total"], kv[0])), names=_names(connection),
+        answers=_rows(
+            connection,
+            "select a.answer, count(*) as count from national.standing d join lateral (select answer from "
+            "national.answer where class = d.class and code = coalesce(d.code_here, d.code_there) "
+            "order by answered_at desc limit 1) as a on true group by 1 order by 1",
+        ),
+        times={t["number"]: t["at"] for t in trend}, healed=_healed_count(connection), lines=_lines(trend),
         month=month, units=_provinces(connection, month), gains=_gains(connection, month),
-        verdicts=_verdicts(connection), counted=_counts_of_provinces(connection), aside=_aside_by_agency(connection),
+        verdicts=_verdicts(connection), counted=_counts_of_provinces(connection),
+        not_covered=_not_covered(connection), aside=_aside_by_agency(connection),
         legend=[
             (name, ", ".join(SOURCES[s] for s in TOLD_BY[c]), "; ".join(dict.fromkeys(CURES[w] for w in CURED_BY[c])))
             for c, name in CLASSES.items()
         ],
-        n=lambda value: f"{value:,}".replace(",", "."),
-        p=lambda value, most=2: "" if value is None else f"{value:.{most}f}".replace(".", ","),
+        n=said, p=lambda value, most=2: "" if value is None else said(value, most),
     )  # fmt: skip
 
 
@@ -488,6 +555,38 @@ def _provinces(connection: psycopg.Connection, month: str | None) -> list[dict[s
     return found
 
 
+def _names(connection: psycopg.Connection) -> defaultdict[str, str]:
+    """{code of an agency: its newest name}; empty for what no list names."""
+    found: defaultdict[str, str] = defaultdict(str)
+    if connection.execute("select to_regclass('marts.dim_agency')").fetchone() != (None,):
+        found.update(connection.execute("select agency_code, agency_name from marts.dim_agency").fetchall())
+    return found
+
+
+def _healed_count(connection: psycopg.Connection) -> int:
+    """Dossiers of which a difference was healed in the last thirty days."""
+    if connection.execute("select to_regclass('marts.fct_national_difference')").fetchone() == (None,):
+        return 0
+    row = connection.execute(
+        "select count(distinct coalesce(code_here, code_there)) from marts.fct_national_difference "
+        "where healed_at > now() - interval '30 days'"
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _lines(trend: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Each source with its comparisons, oldest first, at places of a drawing 720 wide and 110 high."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for one in reversed(trend):
+        found.setdefault(one["source"], []).append(dict(one))
+    for points in found.values():
+        most = max(1, *(t["total"] for t in points))
+        for at, t in enumerate(points):
+            t["x"] = round(4 + 712 * at / max(1, len(points) - 1), 1)
+            t["y"] = round(108 - 84 * t["total"] / most, 1)
+    return sorted(found.items())
+
+
 def _counts_of_provinces(connection: psycopg.Connection) -> list[dict[str, Any]]:
     """Each province of which the portal's own counts can be judged."""
     codes = dict.fromkeys(r["unit_code"] for r in counts(connection) if "." not in r["unit_code"])
@@ -498,6 +597,19 @@ def _counts_of_provinces(connection: psycopg.Connection) -> list[dict[str, Any]]
             "code": code, "name": rows[0]["unit_name"], "period": _period(rows[0]["period"]), "rows": rows,
         })  # fmt: skip
     return found
+
+
+def _not_covered(connection: psycopg.Connection) -> str:
+    """The newest month of which the portal gave counts, if our data do not cover all its days; else nothing."""
+    if connection.execute("select to_regclass('marts.fct_national_count')").fetchone() == (None,):
+        return ""
+    row = connection.execute(
+        "select period from marts.fct_national_count where period ~ '^[0-9]{4}-[0-9]{2}$' "
+        "and difference_class <> 'not_here' group by period "
+        "order by period desc limit 1"
+    ).fetchone()
+    judged = {r["period"] for r in counts(connection)}
+    return _period(row[0]) if row and row[0] not in judged else ""
 
 
 def _aside_by_agency(connection: psycopg.Connection) -> list[tuple[str, dict[str, int]]]:

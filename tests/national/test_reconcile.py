@@ -310,9 +310,17 @@ def test_alerts_tell_a_low_share_a_new_class_and_growth(copies, tmp_path):
         assert reconcile.alerts(c, first) == []
         said = reconcile.alerts(c, second)
     assert said == [
-        "Tệp kết xuất: Tỷ lệ đồng bộ 40.00 % dưới mức 99 %",
+        "Tệp kết xuất: Tỷ lệ đồng bộ 40,00 % dưới mức 99 %",
         "Tệp kết xuất: Loại sai lệch mới: Chưa có trên Cổng DVCQG (12)",
     ]
+    # Grown by a fifth and by ten; by a fifth and not by ten it is not told.
+    gate.copy.delete(code(13))
+    third = compare(world, export(gate, path), taken=DAY + dt.timedelta(days=5)).number
+    with world.connect() as c:
+        assert reconcile.alerts(c, third) == ["Tệp kết xuất: Tỷ lệ đồng bộ 35,00 % dưới mức 99 %"]
+        c.execute("delete from national.difference where number = %s and code_here > %s", (third, code(3)))
+        fourth = compare(world, path, taken=DAY + dt.timedelta(days=5)).number
+        assert reconcile.alerts(c, fourth)[1:] == ["Tệp kết xuất: Chưa có trên Cổng DVCQG: tăng từ 3 lên 13"]
 
 
 def test_an_agency_reads_its_differences_and_answers(copies, tmp_path):
@@ -350,6 +358,42 @@ def test_an_agency_reads_its_differences_and_answers(copies, tmp_path):
         reports.write_agency(c, "H20.19", path)
     said = {r[10] for r in load_workbook(path).active.iter_rows(min_row=6, values_only=True) if r[10]}
     assert {s.partition(" (")[0] for s in said} == {"Đã sửa", "Không đồng ý"}, "still here, whatever was said"
+    with world.connect() as c:
+        page = reports.summary(c)
+    assert "Không đồng ý <strong>1</strong>; Đã sửa <strong>1</strong>." in page
+
+
+def test_what_an_agency_says_it_corrected_is_looked_up_first_and_goes_if_it_is_so(copies, tmp_path):
+    world, gate = copies
+    kept = [gate.copy.find(code(n))[0] for n in (17, 18)]
+    for n in (17, 18, 19):
+        gate.copy.delete(code(n))
+    compare(world, export(gate, tmp_path / "e.csv"), taken=DAY + dt.timedelta(days=5))
+    look_up(world, gate)
+    path = tmp_path / "a.xlsx"
+    with world.connect() as c:
+        assert reports.write_agency(c, "H20.19", path) == 3
+    book = load_workbook(path)
+    by_code = {row[1].value: row[7] for row in book.active.iter_rows(min_row=6)}
+    # Two are said to be corrected, one truly; another was, and nobody says so.
+    by_code[code(18)].value, by_code[code(19)].value = "Đã sửa", "Đã sửa"
+    book.save(path)
+    for item in kept:
+        gate.copy.insert([item])
+    with world.connect() as c:
+        assert reports.read_answers(c, "H20.19", path) == 2
+        first = reconcile.to_look_up(c, 2, DAY, DAY, ["simulated"])
+        assert {(r["code"], r["why"]) for r in first} == {
+            (code(18), "said to be corrected"),
+            (code(19), "said to be corrected"),
+        }
+        assert reconcile.look_up(c, gate.exchange(), 2, DAY, "simulated") == {"same": 1, "missing_there": 1}
+        reconcile.compare_looked(c, OURS)
+    assert {k[1] for k in standing(world)} == {code(17), code(19)}
+    with world.connect() as c:
+        assert "said to be corrected" not in {
+            r["why"] for r in reconcile.to_look_up(c, 9, DAY, DAY, ["simulated"])
+        }
 
 
 def look_up(world: World, gate: Portal) -> reconcile.Compared:
@@ -382,7 +426,7 @@ def test_what_a_look_up_found_stands_beside_what_the_file_told(copies, tmp_path)
     }  # fmt: skip
     with world.connect() as c:
         assert reports.write_agency(c, "H20.19", tmp_path / "a.xlsx") == 8
-        assert any("Tra cứu: Tỷ lệ đồng bộ 85.00 %" in a for a in reconcile.alerts(c, found.number))
+        assert any("Tra cứu: Tỷ lệ đồng bộ 85,00 %" in a for a in reconcile.alerts(c, found.number))
     rows = list(load_workbook(tmp_path / "a.xlsx").active.iter_rows(min_row=6, values_only=True))
     assert {r[9] for r in rows if r[1] == code(8)} == {"Tra cứu"}
     assert {r[9] for r in rows if r[1] == code(6)} == {"Tệp kết xuất, Tra cứu"}
@@ -494,7 +538,7 @@ def test_the_portals_own_counts_are_alerted_beyond_the_bound_and_shown(copies, t
     )
     with world.connect() as c:
         assert reconcile.count_alerts(c) == [
-            "Thống kê của Cổng: Hồ sơ tiếp nhận, Đơn vị H20, kỳ 2025-07: Cổng 979, kho 1,000 (lệch -21, quá 2 %); "
+            "Thống kê của Cổng: Hồ sơ tiếp nhận, Đơn vị H20, kỳ 2025-07: Cổng 979, kho 1.000 (lệch -21, quá 2 %); "
             "các hồ sơ sai lệch đã nêu tên giải thích được",
             "Thống kê của Cổng: 1 cơ quan lệch số liệu quá 2 %",
         ]

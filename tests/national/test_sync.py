@@ -232,7 +232,7 @@ def test_a_morning_names_what_differs_and_the_next_sync_heals_it(place):
     assert found["classes"] == {"late": 1, "content_differs": 1}
     assert (Path(found["folder"]) / "H20.19.xlsx").exists()
     page = (Path(found["folder"]) / "index.html").read_text()
-    assert "83.33 %" in page
+    assert "83,33 %" in page
     assert not any(name in page for name in NAMES)
     assert "comparison" not in national.reconcile(place.settings, address), "the same file is compared once"
     assert place.sync()["done"]["conflict"] == 1
@@ -252,7 +252,7 @@ def test_a_morning_without_a_file_tells_what_look_ups_found_and_has_it_sent_agai
     found = national.reconcile(place.settings, address)
     assert found["looked_up"] == {"same": 5, "missing_there": 1}
     assert found["look_ups"]["healed"] == {"missing_there": 1, "content_differs": 0}
-    assert found["look_ups"]["alerts"] == ["Tra cứu: Tỷ lệ đồng bộ 83.33 % dưới mức 99 %"]
+    assert found["look_ups"]["alerts"] == ["Tra cứu: Tỷ lệ đồng bộ 83,33 % dưới mức 99 %"]
     assert (Path(found["folder"]) / "H20.19.xlsx").exists()
     assert "Tra cứu: Tỷ lệ đồng bộ" in (Path(found["folder"]) / "index.html").read_text()
     (path,) = national.command(place.settings, "dry-run")

@@ -302,6 +302,47 @@ def test_an_agency_sees_its_own_rows_and_those_above_it_see_them_too(place: Plac
     assert place.rows("justice", f"select distinct responsible_agency_code from {table}") == [(JUSTICE,)]
 
 
+def test_an_agency_recomputes_its_index_with_its_own_dossiers_alone(place: Place):
+    """The same question by two persons: each reckons with what he sees, by numbers checked here without the macro."""
+    period = place.rows(
+        "owner",
+        "select period from marts.fct_service_index_cause_dossier where period_kind = 'month' "
+        f"and responsible_agency_code = '{JUSTICE}' order by 1 limit 1",
+    )[0][0]
+    codes = place.rows(
+        "owner",
+        "select responsible_agency_code, array_agg(distinct dossier_code), count(distinct version_key) "
+        f"from marts.fct_service_index_cause_dossier where period = '{period}' and dossier_code is not null "
+        f"and responsible_agency_code in ('{JUSTICE}', '{TRADE}') group by 1",
+    )
+    both = sorted({code for _, own, _ in codes for code in own})
+    asked = f"select * from service_index_if_cured('{period}', array{both})"
+    for person, agency in (("justice", JUSTICE), ("trade", TRADE)):
+        told = {(unit, i): rest for unit, i, *rest in place.rows(person, asked)}
+        assert {unit for unit, _ in told} == {agency, OLD_PROVINCE}
+        (seen,) = (number for of_agency, _, number in codes if of_agency == agency)
+        assert all(0 < count <= seen for count, *_ in told.values())
+        of = place.rows(
+            "owner",
+            "select s.department_code, s.indicator_code, s.numerator, s.denominator, s.max_score, "
+            "sum(c.numerator_cure), sum(c.denominator_cure) from marts.fct_service_index_score s "
+            "join marts.fct_service_index_cause_dossier c using (period, indicator_code) "
+            f"where s.counted_by = 'portal_copy' and period = '{period}' "
+            f"and c.responsible_agency_code = '{agency}' and c.dossier_code is not null "
+            "and s.department_code in (c.department_code, c.root_department_code) "
+            "and indicator_code in ('PROGRESS_ON_TIME', 'ORIGINAL_RESULT_AVAILABLE', 'DOSSIER_SYNC') "
+            "group by 1, 2, 3, 4, 5",
+        )
+        assert of
+        for unit, indicator, met, counted, most, more_met, more_counted in of:
+            above, below = met + more_met, counted + more_counted
+            below = max(above, below) if indicator == "DOSSIER_SYNC" else below
+            wanted = round(float(most * above / below), 2) if below else 0
+            assert float(told[unit, indicator][2]) == pytest.approx(wanted, abs=0.006), (unit, indicator)
+    assert place.rows("nobody", asked) == []
+    assert "permission denied" in place.said("centre", asked), "figures, and no dossier"
+
+
 def test_a_pseudonym_is_seen_by_its_agency_alone(place: Place):
     """The same person at two agencies; who received the dossier for another sees neither dossier nor pseudonym."""
     query = (

@@ -99,6 +99,8 @@ scored as (
         total.*,
         indicator.group_code,
         indicator.max_score,
+        indicator.full_at,
+        indicator.score_without_cases,
         indicator.note_disagreement,
         round(total.numerator / nullif(total.denominator, 0), 6) as ratio,
         {{ service_index_score(
@@ -134,6 +136,8 @@ select
     score_by_note::numeric(6, 2) as score_by_note,
     note_disagreement,
     max_score::numeric(6, 2) as max_score,
+    full_at::numeric(4, 2) as full_at,
+    score_without_cases::numeric(6, 2) as score_without_cases,
     case
         when score is not null then null
         when not_counted_because is not null then not_counted_because
