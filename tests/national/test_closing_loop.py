@@ -28,6 +28,7 @@ from ops.pseudonyms import renew
 from ops.settings import VIETNAM, Settings
 from sandbox.exchange import H20
 from tests.conftest import CLIENT_ID, CLIENT_SECRET, Sandbox, Server, start_sandbox, start_vault, stop
+from tests.vault.test_purposes import RECORD
 
 # Minutes: a day's dossiers, and four times some models.
 pytestmark = [pytest.mark.prove, pytest.mark.timeout(3600)]
@@ -55,9 +56,13 @@ class Place:
     def held(self, **body: Any) -> None:
         requests.post(f"{self.exchange.base_url}/__sandbox__/held", json=body, timeout=60).raise_for_status()
 
-    def item(self, code: str) -> dict[str, Any]:
+    def items(self, code: str) -> list[dict[str, Any]]:
+        """What the portal holds under a code."""
         found = requests.get(f"{self.exchange.base_url}/__sandbox__/held", params={"code": code}, timeout=60)
-        (item,) = found.json()["items"]
+        return list(found.json()["items"])
+
+    def item(self, code: str) -> dict[str, Any]:
+        (item,) = self.items(code)
         return dict(item)
 
     def compare(self) -> reconcile.Compared:
@@ -143,7 +148,7 @@ def place(server: Server) -> Iterator[Place]:
         national.prepare(settings)
         tasks._dbt(settings, [["seed"], [
             "build", "--exclude-resource-type", "seed", "test", "unit_test", "--select", "+tag:national",
-            "+service_index_trace",
+            "+service_index_trace", "+service_index_if_cured",
         ]])  # fmt: skip
         yield made
     finally:
@@ -231,6 +236,16 @@ def test_what_is_broken_is_named_and_its_cure_raises_the_score_as_predicted(plac
                 assert row["denominator_then"] == row["denominator"] + below
     assert {"PROGRESS_ON_TIME", "DOSSIER_SYNC"} <= {r["indicator_code"] for r in assumed}
     assert place.rows("select count(*) from national.assumed") == [(0,)]
+    # With all that differs taken back the portal would score what we score, each unit and indicator; of 1.4 alone it
+    # has more, for it holds what our systems do not say they synchronised.
+    cured = place.rows(
+        "select c.unit_code, c.indicator_code, c.score_if_cured - w.score from marts.service_index_if_cured(%s) as c "
+        "join marts.fct_service_index_score w on w.counted_by = 'warehouse' and w.department_code = c.unit_code "
+        "and w.period = %s and w.indicator_code = c.indicator_code where c.indicator_code <> 'DOSSIER_SYNC'",
+        MONTH, MONTH,
+    )  # fmt: skip
+    assert len(cured) > 100
+    assert {row for row in cured if row[2]} == set()
     # Each agency reads which, and what it costs.
     (folder,) = (place.settings.home / "national").glob("reconciliation-*")
     costs = [
@@ -266,3 +281,107 @@ def test_what_is_broken_is_named_and_its_cure_raises_the_score_as_predicted(plac
         score = after
     assert score["PROGRESS_ON_TIME"][2] > first["PROGRESS_ON_TIME"][2] + 0.5
     assert score["DOSSIER_SYNC"][2] > first["DOSSIER_SYNC"][2]
+
+
+def test_each_morning_an_agency_reads_which_differ_why_what_that_costs_and_what_was_healed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two mornings: the warehouse writes for one small agency, another one has to mend its own."""
+    suitable = dict(place.rows(
+        "select d.responsible_agency_code, array_agg(coalesce(nullif(d.national_code, ''), d.dossier_code) "
+        "order by d.dossier_key desc) from marts.fct_dossier d join marts.fct_service_index_dossier i "
+        "using (dossier_key) where d.received_date = %s and i.progress_on_time = 'met:processed' "
+        "and d.due_at is not null and d.supplement_count = 0 and d.status_code in (9, 10) "
+        "and d.dossier_key not in (select dossier_key from national.difference where dossier_key is not null) "
+        "group by 1 having count(*) between 5 and 30 order by 1", DAY,
+    ))  # fmt: skip
+    (ours, sent), (theirs, own) = list(suitable.items())[:2]
+    home = place.settings.home
+    (home / "writers.yml").write_text(yaml.safe_dump({"default": {"writer": "dossier_system"}, "units": {
+        ours: {"writer": "warehouse", "since": DAY, "decision": "Công văn thử 1", "adopt": True},
+    }}, allow_unicode=True))  # fmt: skip
+    agreement = RECORD | {"purpose": national.PURPOSE, "daily_quota": 5000}
+    (home / "own" / "agreements").mkdir(exist_ok=True)
+    (home / "own" / "agreements" / "national_sync.yml").write_text(
+        yaml.safe_dump(agreement, allow_unicode=True)
+    )
+    settings = Settings(
+        {
+            **place.settings._given, "KHOCHUNG_NATIONAL_WRITERS": str(home / "writers.yml"),
+            "KHOCHUNG_AGREEMENTS": str(home / "own" / "agreements"),
+        },
+        dotenv=home / "no.env",
+    )  # fmt: skip
+    settings.national_exports.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr(national, "LOOKUPS", 20)
+    monkeypatch.setattr(national, "SPAN", 4000)
+    address = lambda: tasks.Address(place.exchange.base_url, CLIENT_ID, CLIENT_SECRET)  # noqa: E731
+
+    def morning(name: str) -> dict[str, Any]:
+        """The operator's file of the night, compared."""
+        asked = {"from": f"{DAY}", "to": f"{DAY + dt.timedelta(days=2)}"}
+        found = requests.get(f"{place.exchange.base_url}/__sandbox__/export", params=asked, timeout=60)
+        (settings.national_exports / name).write_bytes(found.content)
+        return national.reconcile(settings, address)
+
+    def sheet(agency: str, folder: str, name: str) -> list[tuple[Any, ...]]:
+        rows = load_workbook(Path(folder) / f"{agency}.xlsx")[name].iter_rows(min_row=6, values_only=True)
+        return [r for r in rows if r[0]]
+
+    place.held(
+        delete=[*sent[:3], *own[:2]],
+        change={own[2]: {"NgayKetThucXuLy": "20251231170000"}},
+        # A later day is in the file, so what lacks of this one is not just late.
+        items=[place.item(own[3]) | {"MaHoSo": "la-sau", "NgayTiepNhan": "20250703080000"}],
+    )
+    first = morning("2025-07-20.csv")
+    assert first["healed"]["missing_there"] == 0, "never sent by us, they are planned as what is new"
+    assert {
+        r[1] for r in sheet(ours, first["folder"], "Sai lệch") if r[3] == "Chưa có trên Cổng DVCQG"
+    } >= set(sent[:3])
+    assert national.sync(settings, address)["done"]["dossier accepted"] >= 3
+
+    second = morning("2025-07-21.csv")
+    folder = national.explain(settings)["folder"]
+    assert folder == second["folder"]
+    # Which, and why.
+    told = {r[1] or r[2]: r for r in sheet(theirs, folder, "Sai lệch")}
+    assert {code: (r[3], r[4], r[5]) for code, r in told.items() if code in {*own, "la-sau"}} == {
+        own[0]: ("Chưa có trên Cổng DVCQG", None, "Cơ quan xử lý"),
+        own[1]: ("Chưa có trên Cổng DVCQG", None, "Cơ quan xử lý"),
+        own[2]: ("Nội dung khác nhau", "NgayKetThucXuLy", "Cơ quan xử lý"),
+        "la-sau": ("Có trên Cổng, không có trong kho", None, "Cơ quan xử lý"),
+    }
+    # What it costs: of 2.1, as of all, the share that there would be less the share that is, times its points.
+    for code in own[:3]:
+        rows = place.rows(
+            "select s.max_score, s.full_at, s.numerator, s.denominator, sum(c.numerator_cure), "
+            "sum(c.denominator_cure), s.indicator_code from marts.fct_service_index_cause_dossier c "
+            "join marts.fct_dossier d using (dossier_key) join marts.fct_service_index_score s "
+            "on s.counted_by = 'portal_copy' and s.department_code = c.department_code and s.period = c.period "
+            "and s.indicator_code = c.indicator_code where c.period_kind = 'month' "
+            "and coalesce(nullif(d.national_code, ''), d.dossier_code) = %s group by 1, 2, 3, 4, 7", code,
+        )  # fmt: skip
+        gains = {
+            indicator: float(most * (min(1, (met + a) / (below * full)) - min(1, met / (n * full))))
+            for most, full, met, n, a, b, indicator in rows
+            # 1.4 divides by the greater of what was received here and there.
+            for below in [max(met + a, n + b) if indicator == "DOSSIER_SYNC" else n + b]
+        }
+        assert gains["PROGRESS_ON_TIME"] != 0
+        assert told[code][11] == pytest.approx(sum(gains.values()), abs=2e-5)
+    assert next(r[1] for r in sheet(theirs, folder, "Sai lệch")) in own[:3], "what costs most comes first"
+    assert any(r[5] == "Chưa có trên Cổng DVCQG" for r in load_workbook(Path(folder) / f"{theirs}.xlsx")[
+        "Điểm 766"].iter_rows(min_row=5, values_only=True))  # fmt: skip
+    # And what may be healed has been: they stand there, and the agency reads so.
+    left = place.rows("select code_here from national.standing where class = 'missing_there'")
+    assert not {code for (code,) in left} & set(sent[:3])
+    assert {(code, 1) for code in sent[:3]} == {(c, len(place.items(c))) for c in sent[:3]}
+    healed = place.rows(
+        "select code_here from marts.fct_national_difference where not is_standing and healed_at is not null "
+        "and responsible_agency_code = %s", ours,
+    )  # fmt: skip
+    assert {code for (code,) in healed} >= set(sent[:3])
+    page = (Path(folder) / "index.html").read_text(encoding="utf-8")
+    assert "hồ sơ đã hết sai lệch" in page
+    assert not any(code in page for code in (*sent, *own))
