@@ -13,8 +13,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import frictionless
 import openpyxl
@@ -22,8 +24,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from opendata import release
 from opendata.catalogue import CatalogueError, Text
 from opendata.disclosure.earlier import remember
+from opendata.files import FileRecord, record
 from opendata.release import ReleaseError, Seen, publish, withdraw
 from tests.opendata.conftest import TODAY, Warehouse
 
@@ -323,6 +327,52 @@ def test_the_same_rows_give_the_same_bytes_in_every_format(warehouse: Warehouse)
     time.sleep(1.1)  # a workbook and its archive keep whole seconds
     warehouse.publish()
     assert {name: data for name, data in warehouse.files().items() if name.endswith(ENDINGS)} == first
+
+
+@pytest.mark.parametrize(
+    ("damage", "recorded", "told"),
+    [
+        (lambda data: data + b" ", False, r"procedures.real.jsonl: size or checksum differs from the record"),
+        (lambda data: data[: data[:-1].rfind(b"\n") + 1], True, r"procedures.real.jsonl: 3 rows, 4 recorded"),
+        (
+            lambda data: data.replace(b'"procedure_name"', b'"name"'),
+            True,
+            r"procedures.real.jsonl: columns procedure_code, name, fee_vnd",
+        ),
+        (
+            lambda data: data.replace(b'"fee_vnd":15000', b'"fee_vnd":null'),
+            True,
+            r"procedures.real.jsonl: column\(s\) fee_vnd hold more or fewer values than Parquet",
+        ),
+    ],
+    ids=["a byte more", "a row is lost", "a column is named otherwise", "a value is lost"],
+)
+def test_a_file_that_is_not_what_was_to_be_written_stops_the_release(
+    warehouse: Warehouse,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[bytes], bytes],
+    recorded: bool,
+    told: str,
+) -> None:
+    """The disk gives back something else, or the writer wrote it so: readers keep what they had."""
+    warehouse.publish()
+    before = warehouse.files()
+    warehouse.sql("update open_data.procedures set procedure_name = 'Mới' where procedure_code = '1.001193'")
+    write = release.write_files
+
+    def damaged(*given: Any) -> list[FileRecord]:
+        written = write(*given)
+        for at, file in enumerate(written):
+            if file.path == "procedures/procedures.real.jsonl":
+                path = given[2].parent / file.path
+                path.write_bytes(damage(path.read_bytes()))
+                written[at] = record(path, given[2].parent, "jsonl") if recorded else file
+        return written
+
+    monkeypatch.setattr(release, "write_files", damaged)
+    with pytest.raises(ReleaseError, match=told):
+        warehouse.publish()
+    assert warehouse.files() == before
 
 
 def test_a_gate_that_says_no_without_raising_stops_the_release(warehouse: Warehouse) -> None:
