@@ -1,9 +1,11 @@
 """A picture chosen for the data, drawn once as SVG when the page is made; the numbers stand in a table beside it.
 
-Chosen by what a table is, never by hand: counts by period give lines, counts without periods bars, counts by commune a
-grid of tiles too; points and ranks, which are never added up, tiles from the best; a list the number of its rows by
-kind. Tiles of communes stand in the order of the statistical codes: no boundaries are drawn. A period that lacks days
-and a sum that lacks withheld cells are drawn hollow and said; a sum that lacks most of its cells is not drawn.
+Chosen by what a table is, never by hand: counts by period give lines (one that would lie flat beside the others has a
+picture of its own), counts by group bars, counts that nothing divides bars side by side, counts by commune the
+highest places and a grid of tiles. Points and ranks are never added up: tiles from the best, or bars by indicator
+where there are no units to rank. A list gives the number of its rows by kind, a calendar the days of each year. Tiles
+of communes stand in the order of the statistical codes: no boundaries are drawn. A period that lacks days and a sum
+that lacks withheld cells are drawn hollow and said; a sum that lacks most of its cells is not drawn.
 """
 
 from __future__ import annotations

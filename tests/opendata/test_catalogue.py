@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Any
 
 import pytest
+import yaml
 
 from opendata.catalogue import APPROVALS, CatalogueError, read_catalogue
 from tests.opendata.conftest import TODAY, Warehouse
@@ -176,3 +178,54 @@ def test_the_approvals_of_the_repository_name_offices_and_are_in_force(warehouse
     catalogue = read_catalogue(warehouse.write_manifest(), warehouse.approvals)
     assert {item.id for item in catalogue} <= {path.stem for path in APPROVALS.glob("*.yml")}
     assert all("bản ghi mẫu" in item.approval.approved_by for item in catalogue)
+
+
+def test_the_promised_datasets_are_declared_approved_comparable_and_mark_open_periods() -> None:
+    """Read from the project's own declarations: what the public was told it would find."""
+    project = APPROVALS.parent.parent / "dbt" / "models"
+    read = [
+        yaml.safe_load(path.read_text(encoding="utf-8")) for path in (project / "open_data").glob("_*.yml")
+    ]
+    models = {model["name"]: model for document in read for model in document.get("models", ())}
+    exposures = yaml.safe_load((project / "exposures.yml").read_text(encoding="utf-8"))["exposures"]
+    datasets = {
+        item["label"]: [re.findall(r"ref\('(\w+)'\)", one)[0] for one in item["depends_on"]]
+        for item in exposures
+        if all(re.findall(r"ref\('(\w+)'\)", one)[0] in models for one in item["depends_on"])
+    }
+    assert set(datasets) == {path.stem for path in APPROVALS.glob("*.yml")}
+
+    def columns(dataset: str) -> set[str]:
+        return {column["name"] for name in datasets[dataset] for column in models[name]["columns"]}
+
+    #: Dataset: what its rows are divided by, and what makes them comparable over 1/7/2025.
+    promised = {
+        "administrative-units": {"unit_code", "valid_from", "valid_to", "old_commune_code", "new_commune_code"},
+        "procedures": {"procedure_code", "sector_name"},
+        "dossier-results-monthly": {"year_month", "agency_code", "sector_group", "channel_group", "area_code",
+                                    "successor_agency_code", "parent_agency_code"},
+        "timeliness-by-commune-monthly": {"year_month", "commune_code", "resolved_overdue", "area_code"},
+        "timeliness-by-commune-quarterly": {"year_quarter", "area_code", "resolved_overdue"},
+        "online-payment-monthly": {"year_month", "paid_online"},
+        "digitisation-monthly": {"year_month", "digitised"},
+        "service-index-766": {"period", "department_id", "metric_code", "score"},
+        "service-index-766-counted": {"period", "indicator_code", "score"},
+        "processing-time-by-procedure": {"year_quarter", "procedure_code", "working_days"},
+        "population-by-commune": {"commune_code", "age_band", "sex", "area_code"},
+        "citizen-check-coverage": {"outcome", "citizens"},
+        "dti-2022": {"province_code", "new_province_code", "dti_rank"},
+        "working-day-calendar": {"date_day", "is_working_day"},
+    }  # fmt: skip
+    for dataset, wanted in promised.items():
+        assert wanted <= columns(dataset), dataset
+    # What is counted by month, quarter or year can still change; what is counted on one day cannot.
+    for name, model in models.items():
+        named = [column["name"] for column in model["columns"]]
+        if model["config"]["meta"].get("period_column", "").startswith(("year_", "period")):
+            assert "is_provisional" in named, name
+        codes = [
+            column
+            for column in model["columns"]
+            if column["name"] in ("system_code", "agency_level", "outcome")
+        ]
+        assert all(column["config"]["meta"]["codes"] for column in codes), name
