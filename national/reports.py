@@ -515,7 +515,7 @@ def summary(connection: psycopg.Connection, alerts: Sequence[str] = ()) -> str:
         verdicts=_verdicts(connection), counted=_counts_of_provinces(connection),
         not_covered=_not_covered(connection), aside=_aside_by_agency(connection),
         legend=[
-            (name, ", ".join(SOURCES[s] for s in TOLD_BY[c]), "; ".join(dict.fromkeys(CURES[w] for w in CURED_BY[c])))
+            (name, ", ".join(SOURCES[s] for s in TOLD_BY[c]), _cured_by(c))
             for c, name in CLASSES.items()
         ],
         n=said, p=lambda value, most=2: "" if value is None else said(value, most),
@@ -553,6 +553,11 @@ def _provinces(connection: psycopg.Connection, month: str | None) -> list[dict[s
             cause["name"] = CAUSES[cause["name"]]
         found.append({"code": unit["code"], "name": unit["name"], "indicators": indicators, "causes": causes})
     return found
+
+
+def _cured_by(name: str) -> str:
+    ours, theirs = (CURES[who] for who in CURED_BY[name])
+    return ours if ours == theirs else f"{ours} (đơn vị giao cho kho gửi); {theirs} (đơn vị khác)"
 
 
 def _names(connection: psycopg.Connection) -> defaultdict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from pathlib import Path
 from typing import Any
 
@@ -493,8 +494,14 @@ def test_a_stop_ends_looking_up_too(copies):
 
 def test_the_page_shows_figures_and_no_dossier(copies, tmp_path):
     world, gate = copies
+    # One dossier is another agency's here than there.
+    for n, unit in ((1, "H20.19"), (2, "H20.43"), (4, "H20.19"), (5, "H20.19")):
+        world.put(n, steps=1, received_at=MOMENT + dt.timedelta(minutes=n), responsible_agency_code=unit)
+    path = tmp_path / "e.csv"
+    taken = {"taken": DAY + dt.timedelta(days=5)}
+    compare(world, export(gate, path), **taken)
     broken(world, gate)
-    number = compare(world, export(gate, tmp_path / "e.csv"), taken=DAY + dt.timedelta(days=5)).number
+    number = compare(world, export(gate, path), **taken).number
     world.put(30, applicant_name=None)
     sync(world, gate)
     with world.connect() as c:
@@ -504,7 +511,14 @@ def test_the_page_shows_figures_and_no_dossier(copies, tmp_path):
     for name in (*reconcile.CLASSES.values(), *reconcile.SOURCES.values(), *reconcile.CURES.values()):
         assert name in page or name == "Thống kê của Cổng", name
     assert "SỐ LIỆU MÔ PHỎNG" in page
-    assert "<td>H20.19</td>" in page
+    # Table by agency, the most first; their bars; both comparisons, and the line between them.
+    rows = re.findall(r'<td class="name">(.*?)</td>.*?<td>(\d+)</td></tr>', page, re.DOTALL)
+    assert rows == [("H20.19", "6"), ("H20.43", "1")]
+    bars = re.findall(r'<text x="0" y="\d+">(H20\S*) *</text>\s*<rect [^>]*width="([\d.]+)"', page)
+    assert [(a, round(float(w))) for a, w in bars] == [("H20.19", 360), ("H20.43", 60)]
+    assert re.findall(r"<td>(\d)</td><td>Tệp kết xuất</td>", page) == ["2", "1"]
+    (line,) = re.findall(r'points="(.*?)"', page)
+    assert line.split() == ["4.0,96.0", "716.0,24.0"], "one differed, then seven: from left to right, upwards"
     assert "250702" not in page
 
 
