@@ -41,6 +41,7 @@ KEPT = (
     "marts.fct_dossier_status_history", "marts.fct_handover", "marts.fct_service_index_dossier",
     "marts.fct_form_06a", "marts.fct_open_dossier_monthly", "marts.fct_received_by_area_monthly",
     "intermediate.int_dossiers__record", "intermediate.int_dossiers__holding", "intermediate.int_form_06a__daily",
+    "intermediate.int_form_06a__transfer",
     "intermediate.int_dossiers__happened",
     "intermediate.int_service_index__clause_month", "intermediate.int_service_index__counted_total",
 )  # fmt: skip

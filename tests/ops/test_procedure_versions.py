@@ -1,4 +1,4 @@
-"""What the catalogue said of a procedure on a day, from the first snapshot on, as dbt builds it."""
+"""What the lists said of a procedure or an agency on a day, from the first snapshot on, as dbt builds it."""
 
 from __future__ import annotations
 
@@ -43,9 +43,15 @@ def read(settings: Settings, number: int, at: dt.datetime, *changes: str, again:
             "pulled_at, counts) values (%s, %s, 'national_portal', 'real', %s, %s, %s, '{}')",
             (number, f"b{number}", at - dt.timedelta(days=1), at, at),
         )
+        connection.execute(
+            "insert into ops.load_log select load_number + 100, 'of ' || batch_id, 'igate_tien_giang', 'simulated', "
+            "interval_start, interval_end, pulled_at, now(), counts from ops.load_log where load_number = %s",
+            (number,),
+        )
         for change in changes:
             connection.execute(change)  # type: ignore[call-overload]
-    words = ["build", "--select", "+dim_procedure_version", "--indirect-selection", "cautious"]
+    models = ["+dim_procedure_version", "+dim_agency_version"]
+    words = ["build", "--select", *models, "--indirect-selection", "cautious"]
     # A second build changes nothing, and a full refresh keeps the history: nothing else holds it.
     tasks._dbt(settings, [words, [*words, "--full-refresh"]] if again else [words])
 
@@ -55,6 +61,14 @@ def entry(code: str, number: str, sector: str = "G15-TP03") -> str:
         "insert into raw.procedure (source_code, procedure_id, procedure_code, procedure_name, state, sector_code, "
         "_origin, _batch_id, _load_number, _pulled_at) values ('national_portal', "
         f"'{number}', '{code}', 'Thủ tục {code}', 'UPDATED', '{sector}', 'real', 'b', 1, now())"
+    )
+
+
+def agency(code: str) -> str:
+    return (
+        "insert into raw.agency (source_code, agency_code, agency_name, agency_level, parent_agency_code, _origin, "
+        f"_batch_id, _load_number, _pulled_at) values ('igate_tien_giang', '{code}', 'Sở Văn hóa và Thể thao', "
+        "'DEPARTMENT', 'H58', 'simulated', 'b', 1, now())"
     )
 
 
@@ -75,7 +89,15 @@ def test_history_begins_with_the_first_snapshot_and_a_changed_procedure_gets_a_v
     warehouse: Settings,
 ) -> None:
     of_portal, made = "019d2bfd-8e22-77ef-819f-e49460350904", "7c1de3a0-11f2-8a07-b3c4-0123456789ab"
-    read(warehouse, 1, FIRST, entry(CHANGED, of_portal), entry(SAME, made, "G15-SIM1A2B"))
+    read(
+        warehouse,
+        1,
+        FIRST,
+        entry(CHANGED, of_portal),
+        entry(SAME, made, "G15-SIM1A2B"),
+        agency("H58.1"),
+        agency("H58.2"),
+    )
     read(
         warehouse,
         2,
@@ -84,6 +106,9 @@ def test_history_begins_with_the_first_snapshot_and_a_changed_procedure_gets_a_v
         # Says nothing of the procedure: no version.
         f"update raw.procedure set source_updated_at = now() where procedure_code = '{SAME}'",
         entry(LATER, "later"),
+        "update raw.agency set agency_name = 'Sở Văn hóa', parent_agency_code = 'H20' where agency_code = 'H58.1'",
+        # The same name in the other style of tone marks.
+        "update raw.agency set agency_name = 'Sở Văn hoá và Thể thao' where agency_code = 'H58.2'",
         again=True,
     )
 
@@ -102,6 +127,19 @@ def test_history_begins_with_the_first_snapshot_and_a_changed_procedure_gets_a_v
     assert as_of(warehouse, CHANGED, days[0]) == as_of(warehouse, CHANGED, days[1] - dt.timedelta(days=1))
     assert as_of(warehouse, CHANGED, days[1]) == [("Tên mới",)]
     assert as_of(warehouse, LATER, days[0]) == []
+
+
+def test_a_changed_name_or_parent_of_an_agency_gives_it_a_version(warehouse: Settings) -> None:
+    first, second = (m.date() for m in (FIRST, SECOND))
+    assert rows(
+        warehouse,
+        "select agency_code, version_no, agency_name, parent_agency_code, valid_from, valid_to, is_valid_from_exact "
+        "from marts.dim_agency_version order by 1, 2",
+    ) == [
+        ("H58.1", 1, "Sở Văn hóa và Thể thao", "H58", first, second, False),
+        ("H58.1", 2, "Sở Văn hóa", "H20", second, None, True),
+        ("H58.2", 1, "Sở Văn hóa và Thể thao", "H58", first, None, False),
+    ]
 
 
 def test_what_the_generator_assigned_is_marked(warehouse: Settings) -> None:

@@ -97,7 +97,15 @@ select
     dated.agency_level,
     dated.parent_agency_code,
     dated.unit_code,
-    coalesce(dated.founded_date, dated.valid_from, dated.known_from) as valid_from,
+    coalesce(
+        dated.founded_date,
+        dated.valid_from,
+        -- Of a body that was gone by then the list knows no day.
+        case
+            when dated.known_from < coalesce(least(dated.valid_to, succession.effective_date), 'infinity'::date)
+                then dated.known_from
+        end
+    ) as valid_from,
     least(dated.valid_to, succession.effective_date) as valid_to,
     dated.known_from,
     coalesce(dated.founded_date, dated.valid_from) is not null as is_valid_from_exact,
