@@ -143,6 +143,26 @@ def test_the_cookbook_answers_an_analyst(up: Installation) -> None:
             assert rows or number in may_be_empty, f"question {number} has no answer"
 
 
+def test_agencies_have_their_forms_after_the_build(up: Installation) -> None:
+    known = {
+        code for (code,) in up.rows(
+            "select distinct agency_code from marts.fct_form_06a join marts.dim_agency using (agency_code) "
+            "where is_known"
+        )
+    }  # fmt: skip
+    assert len(known) > 1
+
+    def written() -> bool:
+        files = (up.home / "forms").glob("*/*.xlsx")
+        return known <= {f.parent.name for f in files if f.name.startswith("morning-list")}
+
+    wait_for(written, 300)
+    assert not failures(up), failures(up)
+    forms = [f.name for f in (up.home / "forms").glob("*/II.06a_*.xlsx")]
+    assert any(name.endswith("_14.xlsx") for name in forms), "closed on the 14th"
+    assert any(name.endswith("_with-subordinates.xlsx") for name in forms), "the province with its units"
+
+
 def test_every_unit_test_of_the_rules_holds(up: Installation) -> None:
     (done,) = tasks._dbt(up.settings, [["test", "--select", "test_type:unit"]])
     # The two hooks that run after them are told as "success", a unit test never is.

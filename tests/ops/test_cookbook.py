@@ -196,3 +196,32 @@ def test_dossiers_of_applicants_whose_check_failed(marts: str):
         ("differs", "A", DAY, "mismatch", "birth_year", DAY),
         ("nobody", "A", DAY, "not_found", None, DAY),
     ]
+
+
+def test_the_three_places_are_what_they_were_on_the_day_of_receipt(marts: str):
+    """The same code before and since the merger, an agency named after its end, and a day before the lists begin."""
+    (recipe,) = re.findall(r"## The three places.*?```sql\n(.*?);\n```", TEXT, re.DOTALL)
+    merger, list_begins = dt.date(2025, 7, 1), dt.date(2025, 6, 30)
+    for code, name, begins, ends in (
+        ("OLD", "Sở cũ", dt.date(2024, 1, 1), merger),
+        ("NEW", "Sở mới", merger, None),
+        ("DESK", "Trung tâm", dt.date(2024, 1, 1), None),
+    ):
+        put(marts, "dim_agency", agency_code=code, agency_name=name, valid_from=begins, valid_to=ends)
+    for name, begins, ends in (("Phường cũ", list_begins, merger), ("Phường mới", merger, None)):
+        put(marts, "dim_administrative_unit", unit_code="28249", unit_level="commune", unit_name=name,
+            valid_from=begins, valid_to=ends)  # fmt: skip
+    for key, day, agency in (
+        ("too_early", dt.date(2025, 6, 29), "OLD"),
+        ("before", list_begins, "OLD"),
+        ("since", merger, "NEW"),
+        ("named_after_its_end", merger, "OLD"),
+    ):
+        dossier(marts, key, received_date=day, receiving_agency_code="DESK", responsible_agency_code=agency,
+                applicant_commune_code="28249")  # fmt: skip
+    assert sorted(asked(marts, recipe), key=str) == sorted(
+        [
+            ("Trung tâm", "Sở cũ", "not known", 1), ("Trung tâm", "Sở cũ", "Phường cũ", 1),
+            ("Trung tâm", "Sở mới", "Phường mới", 1), ("Trung tâm", None, "Phường mới", 1),
+        ], key=str,
+    )  # fmt: skip

@@ -21,6 +21,7 @@ import psycopg
 import pytest
 import yaml
 
+from connectors.base import Interval
 from ops import access, docs, logins, national, persons, postgres, tasks
 from ops.forms import COUNTS
 from ops.outcomes import read_outcomes
@@ -50,6 +51,8 @@ SUCCESSOR = "H20.19"
 #: Models that say who took over from whom, with the views that go with a table when it is made anew.
 _AGENCIES = ("int_agencies__succession", "dim_agency", "int_agencies__succession+,config.materialized:view")
 NUMBER = "003099000077"
+#: What persons may read.
+BUILT = "('marts'::regnamespace, 'ioc'::regnamespace)"
 
 
 @dataclass
@@ -153,15 +156,15 @@ class Place:
                     )  # type: ignore[call-overload]
 
     def state(self) -> dict[str, Any]:
-        """{table: row security, grants, policies} of marts."""
+        """{table: row security, grants, policies} of marts and ioc."""
         return {
             name: rest
             for name, *rest in self.rows(
                 "owner",
-                "select relname, relrowsecurity, (select array_agg(a::text order by a::text) from unnest(relacl) a), "
+                "select relnamespace::regnamespace || '.' || relname, relrowsecurity, "
+                "(select array_agg(a::text order by a::text) from unnest(relacl) a), "
                 "(select array_agg(polname || ' ' || pg_get_expr(polqual, polrelid) order by polname) from pg_policy "
-                "where polrelid = c.oid) from pg_class c where relnamespace = 'marts'::regnamespace "
-                "and relkind in ('r', 'v')",
+                f"where polrelid = c.oid) from pg_class c where relnamespace in {BUILT} and relkind in ('r', 'v')",
             )
         }
 
@@ -481,6 +484,35 @@ def test_codes_to_repair_are_those_of_the_readers_dossiers(place: Place):
     assert "permission denied" in place.said("centre", "select from unknown_code")
 
 
+def test_every_code_of_a_dossier_has_a_member_in_its_dimension(place: Place):
+    """Known or not: no join by code loses a dossier, and those that are not known are the ones listed for repair."""
+    found = 0
+    for kind, dimension, code in (
+        ("procedure", "procedure", "procedure_code"),
+        ("receiving_agency", "agency", "agency_code"),
+        ("responsible_agency", "agency", "agency_code"),
+        ("applicant_commune", "administrative_unit", "unit_code"),
+    ):
+        used = f"select {kind}_code from fct_dossier"
+        without = (
+            f"select count(*) from fct_dossier where {kind}_code not in (select {code} from dim_{dimension})"
+        )
+        assert place.rows("reader", without) == [(0,)], kind
+        unknown = place.rows(
+            "reader",
+            f"select {code}, member_code from dim_{dimension} where not is_known and {code} in ({used}) order by 1",
+        )
+        assert {member for _, member in unknown} <= {"unknown"}
+        listed = place.rows(
+            "reader", f"select distinct code from unknown_code where code_kind = '{kind}' order by 1"
+        )
+        assert [(c,) for c, _ in unknown] == listed, kind
+        found += len(unknown)
+    assert found
+    lost = "select count(*) from bridge_dossier_commune where new_commune_code not in "
+    assert place.rows("reader", lost + "(select unit_code from dim_administrative_unit)") == [(0,)]
+
+
 def test_facts_and_form_call_the_same_dossiers_overdue(place: Place):
     """Dossier by dossier on the as-of day, of those whose state a source did not change after it."""
     rows = place.rows(
@@ -669,17 +701,15 @@ def test_the_catalogue_is_written_and_opens_offline(place: Place):
 
 def test_rights_survive_that_dbt_makes_every_table_anew(place: Place):
     before = place.state()
-    oids = dict(
-        place.rows("owner", "select relname, oid from pg_class where relnamespace = 'marts'::regnamespace")
-    )
+    assert {name.partition(".")[0] for name in before} == {"marts", "ioc"}
+    named = "select relnamespace::regnamespace || '.' || relname, oid::bigint from pg_class"
+    numbered = f"{named} where relnamespace in {BUILT}"
+    oids = dict(place.rows("owner", numbered))
     place.dbt("intermediate", "marts", "ioc")
-    after = dict(
-        place.rows("owner", "select relname, oid from pg_class where relnamespace = 'marts'::regnamespace")
-    )
+    after = dict(place.rows("owner", numbered))
     assert all(after[t] != oids[t] for t in before), "all were made anew"
-    assert not place.rows(
-        "owner", "select from pg_class where relrowsecurity and relnamespace = 'marts'::regnamespace"
-    )
+    assert not place.rows("owner", f"select from pg_class where relrowsecurity and relnamespace in {BUILT}")
+    assert "permission denied" in place.said("centre", "select from ioc.dossier_service")
     for table in (*FACTS, "dim_agency"):
         for person in ("justice", "province", "reader", "centre"):
             assert "permission denied" in place.said(person, f"select from marts.{table}"), (
@@ -694,6 +724,17 @@ def test_rights_survive_that_dbt_makes_every_table_anew(place: Place):
     )
     assert flags == [(t, True, False) for t in sorted(FACTS)], "owners see everything, and no person is one"
     assert place.rows("justice", "select count(*) from fct_dossier") == [(of(place, "fct_dossier", JUSTICE),)]
+    assert "permission denied" in place.said("justice", "select from ioc.dossier_service")
+    # What was made anew is attacked as what stood before is by the tests of these names.
+    for table in ("fct_dossier", "fct_handover"):
+        test_every_way_to_read_gives_the_same_rows(place, table)
+    for view in VIEWS:
+        test_a_view_of_the_marts_shows_what_its_reader_sees_of_dossiers(place, view)
+    test_a_policy_cannot_be_put_off(place)
+    test_no_message_tells_of_a_row_that_is_hidden(place)
+    test_statistics_tell_an_agency_nothing(place)
+    for statement in FORBIDDEN:
+        test_what_an_officer_may_not_do(place, statement)
 
 
 def test_a_build_gives_the_rights_and_tells(place: Place):
@@ -845,42 +886,43 @@ def test_whatever_holds_a_person_or_a_dossier_is_given_to_agencies_by_rows(place
 # --- attacks --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "set role {dbt}", "set role {trade}", "set session authorization {dbt}", "set local role postgres",
-        "select * from raw.dossier", "select * from staging.stg_dossiers__dossier", "select * from seeds.channel",
-        "select * from intermediate.int_dossiers__record", "select * from open_data.dossier_results_monthly",
-        "select * from ops.load_log", "select * from access.watch()",
-        "create temp table t (x int)", "create table marts.t (x int)", "create table public.t (x int)",
-        "create schema mine", "create view marts.v as select 1", "create temp view v as select 1",
-        "create function marts.f(text) returns boolean language plpgsql cost 0.0000001 as 'begin return true; end'",
-        "create function public.f() returns int language sql as 'select 1'",
-        "select * into temp t from marts.fct_dossier", "insert into marts.fct_dossier (dossier_key) values ('x')",
-        "update marts.fct_dossier set dossier_key = dossier_key", "delete from marts.fct_dossier",
-        "truncate marts.fct_dossier", "begin; lock table marts.fct_dossier in access exclusive mode",
-        "select * from marts.fct_dossier for update",
-        "alter table marts.fct_dossier disable row level security", "drop policy whole on marts.fct_dossier",
-        "alter policy whole on marts.fct_dossier to public", "create policy mine on marts.fct_dossier using (true)",
-        "alter table marts.fct_dossier owner to current_user",
-        "create statistics s on origin, channel from marts.fct_dossier",
-        "create index on marts.fct_dossier (dossier_key)", "comment on table marts.fct_dossier is 'x'",
-        "copy marts.fct_dossier from stdin", "copy marts.fct_dossier to program 'cat'", "copy (select 1) to '/tmp/x'",
-        "copy marts.fct_dossier to '/tmp/x'", "select pg_read_file('PG_VERSION')", "select lo_create(0)",
-        "select lo_from_bytea(0, 'x')", "select pg_advisory_lock(hashtextextended('kho-chung/build', 0))",
-        "select pg_try_advisory_xact_lock(1)", "select * from pg_statistic", "select * from pg_statistic_ext_data",
-        "select * from pg_authid", "select * from pg_largeobject", "select * from pg_user_mapping",
-        "select pg_terminate_backend(pid) from pg_stat_activity where usename <> current_user and usename is not null",
-        "set temp_file_limit = -1", "set session_replication_role = replica", "load 'auto_explain'",
-        "alter role current_user valid until 'infinity'", "alter role current_user connection limit -1",
-        "alter role current_user bypassrls", "alter role {trade} password 'x'", "create role another",
-        "grant {trade} to current_user", "create extension dblink", "create extension file_fdw",
-        "create server s foreign data wrapper x", "listen x; select pg_logical_emit_message(false, 'x', 'y')",
-        "create publication p for table marts.fct_dossier",
-        "create event trigger e on ddl_command_end execute function f()",
-        "alter system set row_security = off", "alter database {database} set row_security = off",
-    ],
+#: What an officer is refused.
+FORBIDDEN = (
+    "set role {dbt}", "set role {trade}", "set session authorization {dbt}", "set local role postgres",
+    "select * from raw.dossier", "select * from staging.stg_dossiers__dossier", "select * from seeds.channel",
+    "select * from intermediate.int_dossiers__record", "select * from open_data.dossier_results_monthly",
+    "select * from ops.load_log", "select * from access.watch()",
+    "create temp table t (x int)", "create table marts.t (x int)", "create table public.t (x int)",
+    "create schema mine", "create view marts.v as select 1", "create temp view v as select 1",
+    "create function marts.f(text) returns boolean language plpgsql cost 0.0000001 as 'begin return true; end'",
+    "create function public.f() returns int language sql as 'select 1'",
+    "select * into temp t from marts.fct_dossier", "insert into marts.fct_dossier (dossier_key) values ('x')",
+    "update marts.fct_dossier set dossier_key = dossier_key", "delete from marts.fct_dossier",
+    "truncate marts.fct_dossier", "begin; lock table marts.fct_dossier in access exclusive mode",
+    "select * from marts.fct_dossier for update",
+    "alter table marts.fct_dossier disable row level security", "drop policy whole on marts.fct_dossier",
+    "alter policy whole on marts.fct_dossier to public", "create policy mine on marts.fct_dossier using (true)",
+    "alter table marts.fct_dossier owner to current_user",
+    "create statistics s on origin, channel from marts.fct_dossier",
+    "create index on marts.fct_dossier (dossier_key)", "comment on table marts.fct_dossier is 'x'",
+    "copy marts.fct_dossier from stdin", "copy marts.fct_dossier to program 'cat'", "copy (select 1) to '/tmp/x'",
+    "copy marts.fct_dossier to '/tmp/x'", "select pg_read_file('PG_VERSION')", "select lo_create(0)",
+    "select lo_from_bytea(0, 'x')", "select pg_advisory_lock(hashtextextended('kho-chung/build', 0))",
+    "select pg_try_advisory_xact_lock(1)", "select * from pg_statistic", "select * from pg_statistic_ext_data",
+    "select * from pg_authid", "select * from pg_largeobject", "select * from pg_user_mapping",
+    "select pg_terminate_backend(pid) from pg_stat_activity where usename <> current_user and usename is not null",
+    "set temp_file_limit = -1", "set session_replication_role = replica", "load 'auto_explain'",
+    "alter role current_user valid until 'infinity'", "alter role current_user connection limit -1",
+    "alter role current_user bypassrls", "alter role {trade} password 'x'", "create role another",
+    "grant {trade} to current_user", "create extension dblink", "create extension file_fdw",
+    "create server s foreign data wrapper x", "listen x; select pg_logical_emit_message(false, 'x', 'y')",
+    "create publication p for table marts.fct_dossier",
+    "create event trigger e on ddl_command_end execute function f()",
+    "alter system set row_security = off", "alter database {database} set row_security = off",
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("statement", FORBIDDEN)
 def test_what_an_officer_may_not_do(place: Place, statement: str):
     text = statement.replace("{dbt}", f'"{urlsplit(place.settings.login_url("dbt")).username}"')
     text = text.replace("{trade}", f'"{names_of(place.settings).agency(TRADE)}"').replace(
@@ -1297,3 +1339,61 @@ def test_a_wrong_list_is_refused_and_the_entry_named(tmp_path: Path, change: Any
 
 def test_a_build_gives_the_rights_by_the_login_of_its_step():
     assert logins.OF_STEP["build"] == {"loader", "dbt", "national"}, "the last makes its empty tables"
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(1800)
+def test_heavy_queries_and_idle_transactions_do_not_stop_the_nightly_load(place: Place, tien_giang: Sandbox):
+    """Two readers who lifted their own limits hold what the build replaces, and come again when they are ended."""
+    before, held = place.state(), everything(place, "fct_dossier")
+    over = threading.Event()
+    heavy: list[str] = []
+    idle: list[str] = []
+
+    def ask() -> None:
+        while not over.wait(0.2):
+            heavy.append(
+                place.said(
+                    "justice",
+                    "set statement_timeout = 0",
+                    "select count(*) from (select generate_series(1, 100000000000) from marts.dim_agency) as s",
+                )
+            )
+
+    def sit() -> None:
+        while not over.wait(0.2):
+            try:
+                with psycopg.connect(place.url("trade")) as connection:
+                    connection.execute("set idle_in_transaction_session_timeout = 0")
+                    connection.execute("select count(*) from marts.dim_procedure")
+                    over.wait(6)
+                    connection.execute("select 1")
+            except psycopg.Error as e:
+                idle.append(str(e))
+
+    readers = [threading.Thread(target=ask), threading.Thread(target=sit)]
+    for reader in readers:
+        reader.start()
+    try:
+        later = Interval(MORNING.end, MORNING.end + dt.timedelta(minutes=5))
+        folder = tasks.pull(
+            place.settings, "igate_tien_giang", later, tasks.Address(tien_giang.base_url, CLIENT_ID, CLIENT_SECRET)
+        )  # fmt: skip
+        tasks.stage(place.settings, "igate_tien_giang", folder)
+        assert tasks.load(place.settings, "igate_tien_giang", folder)["written"]
+        ended = len([*heavy, *idle])
+        tasks.build(place.settings)
+        ended = len([*heavy, *idle]) - ended
+    finally:
+        over.set()
+        for _ in range(60):  # who asks now is ended, too
+            if not any(reader.is_alive() for reader in readers):
+                break
+            persons.watch(place.settings)
+            time.sleep(0.5)
+    assert ended > 0, "the build met them"
+    assert any("terminat" in told for told in heavy)
+    assert any("terminat" in told for told in idle)
+    assert everything(place, "fct_dossier") > held
+    assert place.state() == before
+    assert place.rows("trade", "select count(*) from fct_dossier") == [(of(place, "fct_dossier", TRADE),)]
