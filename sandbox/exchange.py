@@ -9,6 +9,7 @@ province H20, so that what is sent changes the score that is read.
 """
 
 import asyncio
+import functools
 import os
 import re
 import secrets
@@ -221,7 +222,7 @@ class Services:
             return [{"MADONVI": a.code, "TENDONVI": a.name, "CAPDONVI": a.level} for a in agencies_new()]
         if name == "LayDanhMucLinhVuc":
             sectors = sorted({(r["sector"], r["ministry_dir"]) for r in rows})
-            return [{"MALINHVUC": made_id(s)[:8].upper(), "TENLINHVUC": s, "MANGANH": m} for s, m in sectors]
+            return [{"MALINHVUC": _sector(s, m), "TENLINHVUC": s, "MANGANH": m} for s, m in sectors]
         if name == "LayDanhMucTinhThanh":
             return [{"MATINHTHANH": "82", "TENTINHTHANH": "Tỉnh Đồng Tháp"}]
         if name == "LayDanhMucPhuongXa":
@@ -259,13 +260,20 @@ class Services:
             })  # fmt: skip
         return {
             "MATTHC": code, "TENTTHC": row["name"], "MACOQUANCONGBO": row["ministry_dir"], "TRANGTHAI": 1,
-            "LINHVUCTHUCHIEN": [{"MALINHVUC": made_id(row["sector"])[:8].upper(), "TENLINHVUC": row["sector"]}],
+            "LINHVUCTHUCHIEN": [
+                {"MALINHVUC": _sector(row["sector"], row["ministry_dir"]), "TENLINHVUC": row["sector"]}
+            ],
             "TRINHTUTHUCHIEN": [], "CACHTHUCTHUCHIEN": ways, "YEUCAU": "", "DOITUONGTHUCHIEN":
             [{"TENDOITUONG": s.strip()} for s in row["subjects"].split(",") if s.strip()],
             "MOTADOITUONGTHUCHIEN": "", "KETQUATHUCHIEN": [{"MAKETQUA": "", "TENKETQUA": row["result"]}],
             "CANCUPHAPLY": [], "COQUANTHUCHIEN": [{"MADONVI": "", "TENDONVI": row["executing_agency"]}],
             "THANHPHANHOSO": [],
         }  # fmt: skip
+
+
+def _sector(name: str, ministry: str) -> str:
+    """Return the made-up code of a ministry's sector: two ministries have sectors of one name."""
+    return made_id(f"{ministry}/{name}")[:8].upper()
 
 
 # --- the score of what is held ---------------------------------------------------------------------------------------
@@ -286,14 +294,17 @@ def days_of(body: Item) -> tuple[date, date]:
 
 
 def procedures_of(catalogue: Catalogue) -> dict[str, Procedure]:
-    """Return what the catalogue says of each procedure: whether it gives a result, and takes a fee on any channel."""
-    return {
-        r["code"]: Procedure(
-            bool(r["result"].strip()),
-            any(int(t["fee_vnd"] or 0) > 0 for t in catalogue.terms.get(r["code"], ())),
+    """Return what the catalogue's details say of each procedure: whether it gives a result, and takes a fee."""
+    found: dict[str, Procedure] = {}
+    for identifier, row in zip(catalogue.ids, catalogue.rows, strict=True):
+        detail = orjson.loads(catalogue.detail(identifier) or b"{}")
+        detail = detail.get("data", detail)
+        fees = [f for way in detail.get("executionMethods") or () for f in way.get("fees") or ()]
+        found[row["code"]] = Procedure(
+            any(r.get("name") for r in detail.get("resultsDetails") or ()),
+            any((f.get("value") or 0) > 0 for f in fees),
         )
-        for r in catalogue.rows
-    }
+    return found
 
 
 def evaluated(
@@ -397,7 +408,7 @@ def create_app(username: str, password: str, path: str = ":memory:") -> FastAPI:
     """Return the application; `path` is the file of its database."""
     copy, faults = Copy(path), Faults()
     services = Services(copy, faults)
-    procedures = procedures_of(services.catalogue)
+    procedures = functools.cache(lambda: procedures_of(services.catalogue))
     lifetime = int(os.environ.get("SANDBOX_TOKEN_SECONDS", "3600"))
     sessions: dict[str, float] = {}
     reported: dict[str, int] = {}
@@ -455,7 +466,7 @@ def create_app(username: str, password: str, path: str = ":memory:") -> FastAPI:
         if body is None:
             return reply(b'{"code":"BAD_REQUEST","data":null,"message":"Body must be a JSON object"}', 400)
         try:
-            data = evaluated(request.url.path.rpartition("/")[2], body, copy, reported, procedures)
+            data = evaluated(request.url.path.rpartition("/")[2], body, copy, reported, procedures())
         except BadRequest as error:
             return reply(orjson.dumps({"code": "BAD_REQUEST", "data": None, "message": str(error)}), 400)
         return reply(envelope(orjson.dumps(data)), 201 if faults.has("created") else 200)

@@ -175,7 +175,11 @@ def test_satisfaction_and_accounts(province: Province) -> None:
         ("LayDanhSachTTHC", {"MATTHC", "TENTTHC"}),
         ("LayDanhMucCoQuan", {"MADONVI", "TENDONVI", "CAPDONVI"}),
         ("LayDanhMucLinhVuc", {"MALINHVUC", "TENLINHVUC", "MANGANH"}),
+        ("LayDanhMucTinhThanh", {"MATINHTHANH", "TENTINHTHANH"}),
+        ("LayDanhMucPhuongXa", {"MAPHUONGXA", "TENPHUONGXA", "MATINHTHANH"}),
         ("LayDanhMucGioiTinh", {"MAGIOITINH", "TENGIOITINH"}),
+        ("LayDanhMucDoiTuong", {"MADOITUONG", "TENDOITUONG"}),
+        ("LayDanhMucCapThucHien", {"MACAPTHUCHIEN", "TENCAPTHUCHIEN"}),
     ],
 )
 def test_catalogues_come_whole_and_in_capitals(province: Province, service: str, keys: set[str]) -> None:
