@@ -479,17 +479,27 @@ def collect(settings: Settings, dry_run: bool = False) -> dict[str, Any]:
 # --- raw -> marts -> open_data ----------------------------------------------------------------------
 
 
+#: Of which lists and rules the tables of the last whole build were made.
+_BUILT_FROM = (
+    "create table if not exists ops.built_from (part text primary key, checksum text not null, "
+    "built_at timestamptz not null default now())"
+)
+
+
 def build(settings: Settings) -> dict[str, Any]:
     """Have the vault make the pseudonyms that are lacking, then run dbt over everything new.
 
-    Seeds when they changed, then models with their tests.
+    Models with their tests; all of it, the seeds too, where a rule or a list changed since the last whole build.
     """
     from ops import national
 
     with recorded(settings.home, "build") as outcome, one_at_a_time(settings, "build"):
+        texts = _texts()
         with psycopg.connect(settings.login_url("loader")) as connection:
             # Every raw table exists, also before its first batch: the models read them all.
             loader.prepare(connection, [table_spec(contract(t)) for t in _all_tables()])
+            connection.execute(_BUILT_FROM)
+            built_from: dict[str, str] = dict(connection.execute("select part, checksum from ops.built_from").fetchall())
             vault = VaultClient(settings.vault_socket, settings.vault_token)
             outcome.details["pseudonyms"] = dataclasses.asdict(renew(connection, vault))
         national.prepare(settings)
@@ -500,14 +510,16 @@ def build(settings: Settings) -> dict[str, Any]:
                 f"the vault raised {alerts:,} alerts of unusual volume today; .venv/bin/python -m ops audit-verify "
                 "names them"
             )
-        seeds = _seeds_checksum()
-        marker = settings.home / "dbt" / "seeds.sha256"
         # Freshness last: a stale source is worth a warning, not a refused build.
         # Unit tests judge the rules, not the data: `make test` runs them.
         left_out = ["--exclude-resource-type", "seed", "--exclude-resource-type", "unit_test"]
         commands = [["build", *left_out], ["source", "freshness"]]
-        stale = not marker.exists() or marker.read_text() != seeds or not _seeded(settings)
-        if stale:
+        if built_from != texts:
+            # Rows that are kept were made by other rules or other lists than those of today.
+            commands[0].append("--full-refresh")
+            if built_from:
+                _say("rules or lists changed since the last build, so all is made anew")
+        if built_from.get("seeds") != texts["seeds"]:
             commands.insert(0, ["seed", "--full-refresh"])
         try:
             with watching(settings, lambda: access.protect(settings, tries=1)):
@@ -518,9 +530,12 @@ def build(settings: Settings) -> dict[str, Any]:
                 outcome.details["access"] = _protect(settings)
             raise
         outcome.details["access"] = _protect(settings)
-        if stale:
-            marker.parent.mkdir(parents=True, exist_ok=True)
-            marker.write_text(seeds)
+        with psycopg.connect(settings.login_url("loader")) as connection:
+            connection.cursor().executemany(
+                "insert into ops.built_from values (%s, %s) "
+                "on conflict (part) do update set checksum = excluded.checksum, built_at = excluded.built_at",
+                list(texts.items()),
+            )
         with contextlib.suppress(psycopg.Error):
             store_outcomes(settings.home, settings.login_url("loader"))
         return {"dbt": [c["statuses"] for c in outcome.details["dbt"]]}
@@ -558,19 +573,19 @@ def _all_tables() -> list[str]:
     return contract_names()
 
 
-def _seeds_checksum() -> str:
-    digest = hashlib.sha256()
-    for path in sorted((PROJECT / "dbt" / "seeds").iterdir()):
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()
-
-
-def _seeded(settings: Settings) -> bool:
-    with psycopg.connect(settings.login_url("dbt")) as connection:
-        found = connection.execute(
-            "select exists (select from pg_tables where schemaname = 'seeds')"
-        ).fetchone()
-    return found == (True,)
+def _texts() -> dict[str, str]:
+    """SHA-256 of what a build is made from beside the loads: the lists (``seeds``) and the rules (``models``)."""
+    return {
+        part: hashlib.sha256(
+            b"".join(
+                str(path.relative_to(PROJECT)).encode() + path.read_bytes()
+                for folder in folders
+                for path in sorted((PROJECT / "dbt" / folder).rglob("*"))
+                if path.suffix in {".sql", ".csv"}
+            )
+        ).hexdigest()
+        for part, folders in {"seeds": ["seeds"], "models": ["macros", "models", "functions"]}.items()
+    }
 
 
 def _dbt(settings: Settings, commands: list[list[str]]) -> list[dict[str, Any]]:

@@ -9,11 +9,7 @@
         incremental_strategy='delete+insert',
         unique_key=key,
         on_schema_change='fail',
-        pre_hook=[
-            '{{ add_agency_of_the_dossier() }}',
-            '{{ delete_rows_of_relinked_records() }}',
-        ],
-        post_hook='{{ index_of_this_version(["responsible_agency_code"]) }}',
+        pre_hook='{{ delete_rows_of_relinked_records() }}',
         indexes=[
             {'columns': [key], 'unique': true},
             {'columns': ['dossier_key']},

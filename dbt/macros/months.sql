@@ -5,12 +5,6 @@
 -#}
 
 
-{#- The model, and which text of it: rows that another text made are not what this one would make. -#}
-{% macro name_and_version() -%}
-    {{ this.identifier }}@{{ local_md5(model.raw_code) if model is defined }}
-{%- endmacro %}
-
-
 {#- Months of receipt that differ from what this model was made of; as rows of one column, received_month. -#}
 {% macro changed_months(months) -%}
     (
@@ -21,7 +15,7 @@
                 received_month,
                 month_fingerprint
             from {{ ref('int_dossiers__month_made') }}
-            where model_name = '{{ name_and_version() }}'
+            where model_name = '{{ this.identifier }}'
         ) as month_made on month_now.received_month = month_made.received_month
         where month_now.month_fingerprint is distinct from month_made.month_fingerprint
     )
@@ -52,10 +46,10 @@
 
 {#- In the model's own transaction: of which state of the months the model is made now. -#}
 {% macro remember_months(months) -%}
-    delete from {{ ref('int_dossiers__month_made') }} where split_part(model_name, '@', 1) = '{{ this.identifier }}';
+    delete from {{ ref('int_dossiers__month_made') }} where model_name = '{{ this.identifier }}';
     insert into {{ ref('int_dossiers__month_made') }} (model_name, received_month, month_fingerprint)
     select
-        '{{ name_and_version() }}',
+        '{{ this.identifier }}',
         received_month,
         month_fingerprint
     from {{ ref(months) }}
@@ -73,30 +67,18 @@
 
 {#-
   How a model is kept by months. Its rows name theirs in received_month, or `month_made` says how to read it from
-  them; `key` is what is unique in it, if it has one. `months` is the model with the months' fingerprints, `new_columns`
-  are those, and their types, that a table of an earlier version lacks.
+  them; `key` is what is unique in it, if it has one. `months` is the model with the months' fingerprints.
 -#}
-{% macro kept_by_month(
-    key=none, indexes=[], months='int_dossiers__month', month_made='received_month', new_columns={}
-) -%}
-    {%- set own_column = month_made == 'received_month' -%}
-    {%- set added = [] -%}
-    {%- for name, data_type in dict(new_columns, **({'received_month': 'date'} if own_column else {})).items() -%}
-        {%- do added.append('{{ add_column_of_this_version("' ~ name ~ '", "' ~ data_type ~ '") }}') -%}
-    {%- endfor -%}
+{% macro kept_by_month(key=none, indexes=[], months='int_dossiers__month', month_made='received_month') -%}
 {{
     config(
         materialized='incremental',
         incremental_strategy='append',
         on_schema_change='fail',
-        pre_hook=added + [
-            '{{ delete_rows_of_an_earlier_version() }}',
-            '{{ delete_changed_months("' ~ months ~ '", "' ~ month_made ~ '") }}',
-        ],
-        post_hook=['{{ remember_months("' ~ months ~ '") }}', '{{ analyse_when_new() }}']
-        + (['{{ index_of_this_version(["received_month"]) }}'] if own_column else []),
+        pre_hook='{{ delete_changed_months("' ~ months ~ '", "' ~ month_made ~ '") }}',
+        post_hook=['{{ remember_months("' ~ months ~ '") }}', '{{ analyse_when_new() }}'],
         indexes=([{'columns': [key], 'unique': true}] if key else [])
-        + ([{'columns': ['received_month']}] if own_column else []) + indexes
+        + ([{'columns': ['received_month']}] if month_made == 'received_month' else []) + indexes
     )
 }}
 {%- endmacro %}
@@ -109,10 +91,7 @@
         materialized='incremental',
         incremental_strategy='append',
         on_schema_change='fail',
-        pre_hook=[
-            '{{ delete_rows_of_an_earlier_version() }}',
-            '{{ delete_periods_since_the_first_change("' ~ period_end ~ '") }}',
-        ],
+        pre_hook='{{ delete_periods_since_the_first_change("' ~ period_end ~ '") }}',
         post_hook=['{{ remember_months("int_dossiers__month") }}', '{{ analyse_when_new() }}'],
         indexes=[{'columns': [key], 'unique': true}] + indexes
     )
@@ -123,17 +102,6 @@
 {#- Condition on rows of a month: all months when the model is made anew, else the changed ones. -#}
 {% macro is_of_a_changed_month(received_month, months='int_dossiers__month') -%}
     {% if is_incremental() %}{{ received_month }} in {{ changed_months(months) }}{% else %}true{% endif %}
-{%- endmacro %}
-
-
-{#- What an earlier text of the model made, or one that knew of no months, goes once and is made anew. -#}
-{% macro delete_rows_of_an_earlier_version() -%}
-    {% if is_incremental() %}
-        delete from {{ this }}
-        where not exists (
-            select 1 from {{ ref('int_dossiers__month_made') }} where model_name = '{{ name_and_version() }}'
-        )
-    {% endif %}
 {%- endmacro %}
 
 

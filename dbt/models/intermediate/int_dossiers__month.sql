@@ -2,7 +2,8 @@
 
 -- A month's dossiers in one word, which is another one as soon as any of them, its steps, papers or fees were changed,
 -- joined or taken back: each such change gives the dossier another load, record or number of records. What else
--- decides of a month stands in it, too: days that loads cover, the last of them, decisions on handovers, lists.
+-- decides of a month stands in it, too: days that loads cover, the last of them, decisions on handovers, areas, units
+-- (seeds alone decide of nothing here: when one changed, all is made anew).
 
 with as_of as (
 
@@ -47,15 +48,7 @@ list as (
                     string_agg(concat_ws('|', unit.unit_key, unit.unit_name, unit.valid_to), ',' order by unit.unit_key)
                 )
             from {{ ref('int_administrative_units__listed') }} as unit
-        ) as units,
-        (
-            select md5(string_agg(sector::text, ',' order by sector.sector_name))
-            from {{ ref('reported_sector') }} as sector
-        ) as sectors,
-        (
-            select md5(string_agg(channel::text, ',' order by channel.channel))
-            from {{ ref('channel') }} as channel
-        ) as channels
+        ) as units
 
 ),
 
@@ -73,7 +66,7 @@ select
     md5(concat_ws(
         '|', dossier.dossier_count, dossier.dossier_sum, covered.covered_days,
         case when known_month.received_month = {{ month_of('as_of.as_of_date') }} then as_of.as_of_date end,
-        list.decisions, list.areas, list.units, list.sectors, list.channels
+        list.decisions, list.areas, list.units
     )) as month_fingerprint
 from known_month
 cross join as_of

@@ -1,4 +1,4 @@
-{{ kept_by_month(new_columns={'is_before_known_from': 'boolean'}) }}
+{{ kept_by_month() }}
 
 -- The hooks read these only in incremental runs, which dbt does not see when it parses.
 -- depends_on: {{ ref('int_dossiers__month') }}

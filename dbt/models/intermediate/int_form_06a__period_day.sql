@@ -33,19 +33,26 @@ kind as (
 
 ),
 
+-- Not of the calendar of working days: dossiers may be older than the first day for which holidays are known.
+day as (
+
+    select generate_series(first_dossier.first_date, as_of.as_of_date, interval '1 day')::date as date_day
+    from as_of
+    cross join first_dossier
+
+),
+
 named as (
 
     select
         kind.period_kind,
         kind.closing,
-        dim_date.date_day,
+        day.date_day,
         as_of.as_of_date,
-        {{ nominal_period_start('dim_date.date_day', 'kind.period_kind', 'kind.closing') }} as nominal_start
-    from {{ ref('dim_date') }} as dim_date
+        {{ nominal_period_start('day.date_day', 'kind.period_kind', 'kind.closing') }} as nominal_start
+    from day
     cross join kind
     cross join as_of
-    cross join first_dossier
-    where dim_date.date_day between first_dossier.first_date and as_of.as_of_date
 
 )
 

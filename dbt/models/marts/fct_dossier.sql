@@ -4,11 +4,7 @@
         incremental_strategy='delete+insert',
         unique_key='dossier_key',
         on_schema_change='fail',
-        pre_hook=[
-            '{{ add_column_of_this_version("applicant_pseudonym", "text") }}',
-            '{{ delete_rows_of_relinked_records() }}',
-        ],
-        post_hook='{{ index_of_this_version(["responsible_agency_code", "received_date"]) }}',
+        pre_hook='{{ delete_rows_of_relinked_records() }}',
         indexes=[
             {'columns': ['dossier_key'], 'unique': true},
             {'columns': ['source_code', 'dossier_id'], 'unique': true},

@@ -5,11 +5,9 @@
         unique_key='handover_key',
         on_schema_change='fail',
         pre_hook=[
-            '{{ add_agency_of_the_dossier() }}',
             '{{ delete_rows_of_relinked_records() }}',
             '{{ delete_handovers_of_other_decisions() }}',
         ],
-        post_hook='{{ index_of_this_version(["responsible_agency_code"]) }}',
         indexes=[
             {'columns': ['handover_key'], 'unique': true},
             {'columns': ['dossier_key']},

@@ -22,21 +22,28 @@ holding as (
 
 ),
 
+month_begin as (
+
+    select
+        generate_series(
+            {{ month_of('min(holding.since_date)') }}, max(as_of.as_of_date), interval '1 month'
+        )::date as first_day
+    from holding
+    cross join as_of
+
+),
+
 month_end as (
 
     select
-        dim_date.year_month,
-        least(max(dim_date.date_day), max(as_of.as_of_date)) as judged_date,
-        max(dim_date.date_day) <= max(as_of.as_of_date) as is_month_over
-    from {{ ref('dim_date') }} as dim_date
+        to_char(month_begin.first_day, 'YYYY-MM') as year_month,
+        least((month_begin.first_day + interval '1 month')::date - 1, as_of.as_of_date) as judged_date,
+        (month_begin.first_day + interval '1 month')::date - 1 <= as_of.as_of_date as is_month_over
+    from month_begin
     cross join as_of
-    where
-        dim_date.date_day >= (select date_trunc('month', min(holding.since_date)) from holding)
-        and dim_date.date_day < date_trunc('month', as_of.as_of_date) + interval '1 month'
-    group by dim_date.year_month
     {% if is_incremental() %}
-        having
-            max(dim_date.date_day)
+        where
+            (month_begin.first_day + interval '1 month')::date - 1
             >= (select min(changed.received_month) from {{ changed_months('int_dossiers__month') }} as changed)
     {% endif %}
 

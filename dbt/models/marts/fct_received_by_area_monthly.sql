@@ -1,8 +1,7 @@
 {{
     kept_by_month(
         key='received_by_area_key',
-        month_made="to_date(year_month, 'YYYY-MM')",
-        new_columns={'is_area_known': 'boolean', 'resolved': 'integer', 'resolved_overdue': 'integer'}
+        month_made="to_date(year_month, 'YYYY-MM')"
     )
 }}
 
