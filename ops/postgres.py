@@ -113,6 +113,7 @@ def create_cluster(settings: Settings) -> None:
     with (aside / "postgresql.conf").open("a") as conf:
         conf.write(
             "\n# Kho Chung\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\n"
+            # Compiling (jit) pays for queries of minutes; a build is hundreds of short ones.
             "max_connections = 100\nshared_buffers = '256MB'\nwork_mem = '32MB'\njit = off\n"
             "maintenance_work_mem = '256MB'\nmax_wal_size = '4GB'\n"
             "timezone = 'Asia/Ho_Chi_Minh'\nlog_timezone = 'Asia/Ho_Chi_Minh'\n"
