@@ -5,10 +5,13 @@
 -#}
 
 
-{#- Months of receipt that differ from what this model was made of; as rows of one column, received_month. -#}
+{#-
+  First days of the months that differ from what this model was made of, as a list. Asked for before the model runs: a
+  plan that knows them finds a few months by an index, where it would read all of the table for those of a subquery.
+-#}
 {% macro changed_months(months) -%}
-    (
-        select coalesce(month_now.received_month, month_made.received_month) as received_month
+    {%- set query -%}
+        select coalesce(month_now.received_month, month_made.received_month) as first_day
         from {{ ref(months) }} as month_now
         full join (
             select
@@ -18,14 +21,22 @@
             where model_name = '{{ this.identifier }}'
         ) as month_made on month_now.received_month = month_made.received_month
         where month_now.month_fingerprint is distinct from month_made.month_fingerprint
-    )
+        order by first_day
+    {%- endset -%}
+    {{ return(run_query(query).columns[0].values() | list if execute else []) }}
+{%- endmacro %}
+
+
+{#- The first of them; the end of time where nothing changed. -#}
+{% macro first_changed_month(months='int_dossiers__month') -%}
+    '{{ (changed_months(months) + ['infinity'])[0] }}'::date
 {%- endmacro %}
 
 
 {#- In the model's own transaction: what was made of a changed month goes, the whole of it. -#}
 {% macro delete_changed_months(months, month_made) -%}
     {% if is_incremental() %}
-        delete from {{ this }} where {{ month_made }} in {{ changed_months(months) }}
+        delete from {{ this }} where {{ is_of_a_changed_month(month_made, months) }}
     {% endif %}
 {%- endmacro %}
 
@@ -36,10 +47,7 @@
 -#}
 {% macro delete_periods_since_the_first_change(period_end) -%}
     {% if is_incremental() %}
-        delete from {{ this }}
-        where
-            {{ period_end }}
-            >= (select min(changed.received_month) from {{ changed_months('int_dossiers__month') }} as changed)
+        delete from {{ this }} where {{ period_end }} >= {{ first_changed_month() }}
     {% endif %}
 {%- endmacro %}
 
@@ -100,12 +108,63 @@
 
 
 {#- Condition on rows of a month: all months when the model is made anew, else the changed ones. -#}
-{% macro is_of_a_changed_month(received_month, months='int_dossiers__month') -%}
-    {% if is_incremental() %}{{ received_month }} in {{ changed_months(months) }}{% else %}true{% endif %}
+{% macro is_of_a_changed_month(first_day, months='int_dossiers__month') -%}
+    {%- if not is_incremental() -%}
+        true
+    {%- else -%}
+        {%- set changed = changed_months(months) -%}
+        {%- if changed -%}
+            {{ first_day }} in ({% for month in changed %}'{{ month }}'::date{{ ', ' if not loop.last }}{% endfor %})
+        {%- else -%}
+            false
+        {%- endif -%}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#-
+  The same of a day, as spans of days: PostgreSQL knows how many rows lie in those. `count` is how many months each of
+  them is long, where they are quarters.
+-#}
+{% macro is_in_a_changed_month(day, months='int_dossiers__month', count=1) -%}
+    {%- if not is_incremental() -%}
+        true
+    {%- else -%}
+        {%- set spans = [] -%}
+        {%- for first_day in changed_months(months) -%}
+            {%- set month = first_day.year * 12 + first_day.month - 1 -%}
+            {%- if spans and spans[-1][1] == month -%}
+                {%- do spans.append([spans.pop()[0], month + count]) -%}
+            {%- else -%}
+                {%- do spans.append([month, month + count]) -%}
+            {%- endif -%}
+        {%- endfor -%}
+        (
+            {%- for span in spans %}
+                {{ day }} >= make_date({{ span[0] // 12 }}, {{ span[0] % 12 + 1 }}, 1)
+                and {{ day }} < make_date({{ span[1] // 12 }}, {{ span[1] % 12 + 1 }}, 1)
+                {{ 'or' if not loop.last }}
+            {%- else %}
+                false
+            {%- endfor %}
+        )
+    {%- endif -%}
 {%- endmacro %}
 
 
 {#- First day of a day's month. -#}
 {% macro month_of(day) -%}
     date_trunc('month', {{ day }})::date
+{%- endmacro %}
+
+
+{#- First day of a quarter written as 2025-Q3. -#}
+{% macro first_day_of_quarter(year_quarter) -%}
+    make_date(left({{ year_quarter }}, 4)::integer, right({{ year_quarter }}, 1)::integer * 3 - 2, 1)
+{%- endmacro %}
+
+
+{#- First day of a month written as 2025-07. -#}
+{% macro first_day_of_month(year_month) -%}
+    to_date({{ year_month }}, 'YYYY-MM')
 {%- endmacro %}

@@ -1,4 +1,4 @@
-{{ kept_by_month() }}
+{{ kept_by_month(indexes=[{'columns': ['event_date']}]) }}
 
 -- The hooks read these only in incremental runs, which dbt does not see when it parses.
 -- depends_on: {{ ref('int_dossiers__month') }}
@@ -17,7 +17,7 @@ with dossier as (
     inner join {{ ref('channel') }} as channel on fact.channel = channel.channel::smallint
     left join {{ ref('reported_sector') }} as reported_sector
         on fact.sector_name = {{ in_one_spelling('reported_sector.sector_name') }}
-    where fact.report_group <> 'not_received' and {{ is_of_a_changed_month(month_of('fact.received_date')) }}
+    where fact.report_group <> 'not_received' and {{ is_in_a_changed_month('fact.received_date') }}
 
 ),
 

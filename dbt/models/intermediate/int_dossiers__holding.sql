@@ -12,7 +12,7 @@ with dossier as (
     from {{ ref('fct_dossier') }}
     where
         {{ is_counted_in_form_06a('report_group', 'completed_date') }}
-        and {{ is_of_a_changed_month(month_of('received_date')) }}
+        and {{ is_in_a_changed_month('received_date') }}
 
 ),
 

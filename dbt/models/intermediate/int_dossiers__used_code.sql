@@ -24,7 +24,7 @@ with dossier as (
         on
             unit.unit_level = 'commune'
             and {{ administrative_unit_as_of('unit', 'fact.applicant_commune_code', 'fact.received_date') }}
-    where {{ is_of_a_changed_month(month_of('fact.received_date')) }}
+    where {{ is_in_a_changed_month('fact.received_date') }}
 
 ),
 

@@ -1,7 +1,7 @@
 -- For what counts dossiers of all systems: a quarter is whole when each system that loaded any of it loaded all.
 with system as (
 
-    select distinct source_code from {{ ref('stg_dossiers__dossier') }}
+    select distinct system_code as source_code from {{ ref('int_dossiers__happened_month') }}
 
 ),
 

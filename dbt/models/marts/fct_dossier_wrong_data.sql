@@ -46,7 +46,7 @@ with dossier as (
         *,
         {{ month_of('received_date') }} as received_month
     from {{ ref('fct_dossier') }}
-    where {{ is_of_a_changed_month(month_of('received_date'), 'int_dossiers__wrong_month') }}
+    where {{ is_in_a_changed_month('received_date', 'int_dossiers__wrong_month') }}
 
 ),
 

@@ -17,7 +17,7 @@ with period_day as (
     {% if is_incremental() %}
         where
             period_end
-            >= (select min(changed.received_month) from {{ changed_months('int_dossiers__month') }} as changed)
+            >= {{ first_changed_month() }}
     {% endif %}
 
 ),

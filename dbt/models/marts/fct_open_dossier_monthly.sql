@@ -44,7 +44,7 @@ month_end as (
     {% if is_incremental() %}
         where
             (month_begin.first_day + interval '1 month')::date - 1
-            >= (select min(changed.received_month) from {{ changed_months('int_dossiers__month') }} as changed)
+            >= {{ first_changed_month() }}
     {% endif %}
 
 ),

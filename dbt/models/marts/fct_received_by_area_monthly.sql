@@ -23,7 +23,7 @@ with dossier as (
         origin,
         to_char(received_date, 'YYYY-MM') as year_month
     from {{ ref('fct_dossier') }}
-    where report_group <> 'not_received' and {{ is_of_a_changed_month(month_of('received_date')) }}
+    where report_group <> 'not_received' and {{ is_in_a_changed_month('received_date') }}
 
 ),
 

@@ -1,3 +1,9 @@
+{{ kept_by_month(months='int_dossiers__month', month_made=first_day_of_month('year_month')) }}
+
+-- The hooks read these only in incremental runs, which dbt does not see when it parses.
+-- depends_on: {{ ref('int_dossiers__month') }}
+-- depends_on: {{ ref('int_dossiers__month_made') }}
+
 -- Papers of the dossiers received in a month, by the system that received them, apart for papers handed in and results.
 with paper as (
 
@@ -11,7 +17,10 @@ with paper as (
     inner join {{ ref('fct_dossier') }} as dossier on paper.dossier_key = dossier.dossier_key
     inner join {{ ref('int_loads__covered_day') }} as covered_day
         on dossier.source_code = covered_day.source_code and dossier.received_date = covered_day.covered_date
-    where paper.is_current_record and dossier.report_group <> 'not_received'
+    where
+        paper.is_current_record
+        and dossier.report_group <> 'not_received'
+        and {{ is_in_a_changed_month('dossier.received_date') }}
 
 )
 

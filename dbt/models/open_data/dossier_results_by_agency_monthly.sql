@@ -9,12 +9,12 @@ select
     area.area_code,
     area.area_name,
     agency.province_agency_code,
-    (count(*) filter (where happened.event_kind = 'received'))::integer as received,
-    (count(*) filter (where happened.event_kind = 'resolved_on_time'))::integer as resolved_on_time,
-    (count(*) filter (where happened.event_kind = 'resolved_overdue'))::integer as resolved_overdue,
+    happened.received,
+    happened.resolved_on_time,
+    happened.resolved_overdue,
     covered_month.is_provisional,
     happened.origin
-from {{ ref('int_dossiers__event') }} as happened
+from {{ ref('int_dossiers__agency_month') }} as happened
 inner join {{ ref('dim_agency') }} as agency on happened.responsible_agency_code = agency.agency_code
 inner join {{ ref('int_loads__covered_month') }} as covered_month
     on happened.system_code = covered_month.source_code and happened.year_month = covered_month.year_month
@@ -23,7 +23,3 @@ left join {{ ref('dim_comparable_area') }} as area
         agency.agency_level = 'COMMUNE'
         and agency.unit_code = area.commune_code
         and area.is_old_commune = (agency.code_form = 'old')
-group by
-    happened.year_month, happened.system_code, happened.responsible_agency_code, agency.agency_name,
-    agency.agency_level, area.area_code, area.area_name, agency.province_agency_code, covered_month.is_provisional,
-    happened.origin

@@ -1,3 +1,9 @@
+{{ kept_by_month(months='int_dossiers__event_quarter', month_made=first_day_of_quarter('year_quarter')) }}
+
+-- The hooks read these only in incremental runs, which dbt does not see when it parses.
+-- depends_on: {{ ref('int_dossiers__event_quarter') }}
+-- depends_on: {{ ref('int_dossiers__month_made') }}
+
 -- Working days from receipt to the end, of the dossiers resolved in a quarter. Procedures outside the fixed list are
 -- pooled within their sector, so that a rare one points at nobody.
 with resolved as (
@@ -19,7 +25,9 @@ with resolved as (
         on reported_procedure.procedure_code = catalogue.procedure_code
     left join {{ ref('dim_date') }} as begun on happened.received_date = begun.date_day
     left join {{ ref('dim_date') }} as finished on happened.completed_date = finished.date_day
-    where happened.event_kind <> 'received'
+    where
+        happened.event_kind <> 'received'
+        and {{ is_in_a_changed_month('happened.event_date', 'int_dossiers__event_quarter', 3) }}
 
 ),
 

@@ -1,3 +1,9 @@
+{{ kept_by_month(months='int_dossiers__event_quarter', month_made=first_day_of_quarter('year_quarter')) }}
+
+-- The hooks read these only in incremental runs, which dbt does not see when it parses.
+-- depends_on: {{ ref('int_dossiers__event_quarter') }}
+-- depends_on: {{ ref('int_dossiers__month_made') }}
+
 -- By where the applicant lives, in areas that are the same before and since 1/7/2025, and by the quarter of resolution.
 -- While a quarter lacks days most areas have too few late dossiers to be shown: until then the areas of a former
 -- district stand together. No total stands here: on time and overdue are all there are.
@@ -32,7 +38,9 @@ resolved as (
         on {{ comparable_area_of('area', 'happened.applicant_commune_code', 'happened.received_date') }}
     left join district on area.area_code = district.area_code
     left join {{ ref('district_old') }} as district_name on district.district_code = district_name.unit_code
-    where happened.event_kind <> 'received'
+    where
+        happened.event_kind <> 'received'
+        and {{ is_in_a_changed_month('happened.event_date', 'int_dossiers__event_quarter', 3) }}
 
 ),
 
