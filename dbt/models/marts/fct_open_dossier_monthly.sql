@@ -19,60 +19,75 @@ with as_of as (
 holding as (
 
     select * from {{ ref('int_dossiers__holding') }}
+    {% if is_incremental() %}
+        where left_date is null or left_date >= {{ first_changed_month() }}
+    {% endif %}
 
 ),
 
-month_begin as (
+-- Few dossiers ever wait for papers; only for those is it asked when.
+waited as (
+
+    select distinct dossier_key
+    from {{ ref('fct_dossier_status_history') }}
+    where {{ is_waiting_for_papers('status_code') }}
+
+),
+
+-- Each month from the one in which it came to the one in which it left.
+holding_month as (
 
     select
-        generate_series(
-            {{ month_of('min(holding.since_date)') }}, max(as_of.as_of_date), interval '1 month'
-        )::date as first_day
+        holding.*,
+        begun.first_day::date as first_day,
+        (begun.first_day + interval '1 month')::date - 1 as last_day,
+        as_of.as_of_date
     from holding
     cross join as_of
+    cross join
+        lateral generate_series(
+            {% if is_incremental() %}
+                date_trunc('month', greatest(holding.since_date, {{ first_changed_month() }})::timestamp),
+            {% else %}
+                date_trunc('month', holding.since_date::timestamp),
+            {% endif %}
+            least(holding.left_date, as_of.as_of_date)::timestamp,
+            interval '1 month'
+        ) as begun (first_day)
 
 ),
 
-month_end as (
+judged as (
 
     select
-        to_char(month_begin.first_day, 'YYYY-MM') as year_month,
-        least((month_begin.first_day + interval '1 month')::date - 1, as_of.as_of_date) as judged_date,
-        (month_begin.first_day + interval '1 month')::date - 1 <= as_of.as_of_date as is_month_over
-    from month_begin
-    cross join as_of
-    {% if is_incremental() %}
-        where
-            (month_begin.first_day + interval '1 month')::date - 1
-            >= {{ first_changed_month() }}
-    {% endif %}
+        *,
+        to_char(first_day, 'YYYY-MM') as year_month,
+        least(last_day, as_of_date) as judged_date,
+        last_day <= as_of_date as is_month_over
+    from holding_month
 
 ),
 
 open_then as (
 
     select
-        month_end.year_month,
-        month_end.judged_date,
-        month_end.is_month_over,
-        holding.agency_code,
-        holding.sector_name,
-        holding.origin,
-        holding.since_date,
-        holding.due_date,
-        exists(
-            select 1
-            from {{ ref('fct_dossier_status_history') }} as history
-            where
-                holding.dossier_key = history.dossier_key
-                and {{ is_waiting_for_papers('history.status_code') }}
-                and {{ is_open_at_the_end_of(
-                    'month_end.judged_date', 'history.valid_from_date', 'history.valid_to_date'
-                ) }}
-        ) as is_waiting
-    from holding
-    inner join month_end
-        on {{ is_open_at_the_end_of('month_end.judged_date', 'holding.since_date', 'holding.left_date') }}
+        judged.*,
+        case
+            when waited.dossier_key is null then false
+            else exists (
+                select 1
+                from {{ ref('fct_dossier_status_history') }} as history
+                where
+                    judged.dossier_key = history.dossier_key
+                    and {{ is_waiting_for_papers('history.status_code') }}
+                    and {{ is_open_at_the_end_of(
+                        'judged.judged_date', 'history.valid_from_date', 'history.valid_to_date'
+                    ) }}
+            )
+        end as is_waiting
+    from judged
+    left join waited on judged.dossier_key = waited.dossier_key
+    where {{ is_open_at_the_end_of('judged.judged_date', 'judged.since_date', 'judged.left_date') }}
 
 )
 
