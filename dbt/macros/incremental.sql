@@ -38,14 +38,63 @@
 {%- endmacro %}
 
 
-{#- All handovers, where they were made by other decisions than are known now. -#}
-{% macro delete_handovers_of_other_decisions() -%}
+{#-
+  Of what the handovers were made: fingerprint of the decisions, and the newest link of records. Their own rows do not say
+  it, as most loads bring none.
+-#}
+{% macro state_of_handovers() -%}
+    select
+        'fct_handover' as model_name,
+        {{ fingerprint_of_decisions() }} as month_fingerprint,
+        (select coalesce(max(link.linked_in_load), 0) from {{ ref('int_dossiers__record') }} as link) as linked_in_load
+{%- endmacro %}
+
+
+{#- Load since which records were linked that the handovers do not know; none where other decisions made them. -#}
+{% macro handovers_made_until() -%}
+    {%- set query -%}
+        select split_part(made.month_fingerprint, '@', 2)::bigint as load_number
+        from {{ ref('int_dossiers__month_made') }} as made
+        inner join ({{ state_of_handovers() }}) as state on made.model_name = state.model_name
+        where split_part(made.month_fingerprint, '@', 1) = state.month_fingerprint
+    {%- endset -%}
+    {%- set found = run_query(query).columns[0].values() | list if execute and is_incremental() else [] -%}
+    {{ return(found[0] if found else none) }}
+{%- endmacro %}
+
+
+{#- In the model's own transaction: all handovers, or those of records that were linked anew. -#}
+{% macro delete_handovers_to_make_anew() -%}
     {% if is_incremental() %}
+        {% set since = handovers_made_until() %}
         delete from {{ this }}
-        where
-            exists (
-                select 1 from {{ this }} as made
-                where made.decisions_fingerprint is distinct from {{ fingerprint_of_decisions() }}
+        {% if since is not none %}
+            where (source_code, dossier_id) in (
+                select source_code, dossier_id from {{ ref('int_dossiers__record') }} where linked_in_load > {{ since }}
             )
+        {% endif %}
     {% endif %}
+{%- endmacro %}
+
+
+{#- Condition on dossiers: all of them where all handovers are made anew. -#}
+{% macro is_linked_since_the_handovers(dossier_key) -%}
+    {%- set since = handovers_made_until() -%}
+    {%- if since is none -%}
+        true
+    {%- else -%}
+        {{ dossier_key }} in (
+            select link.dossier_key from {{ ref('int_dossiers__record') }} as link where link.linked_in_load > {{ since }}
+        )
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro remember_handovers() -%}
+    delete from {{ ref('int_dossiers__month_made') }} where model_name = 'fct_handover';
+    insert into {{ ref('int_dossiers__month_made') }} (model_name, month_fingerprint)
+    select
+        model_name,
+        month_fingerprint || '@' || linked_in_load
+    from ({{ state_of_handovers() }}) as state
 {%- endmacro %}

@@ -27,6 +27,46 @@ catalogue as (
 {%- endmacro %}
 
 
+{#-
+  Query of the procedures of which the catalogue says something else than when this model judged their dossiers. Each of
+  them is looked up by the index; comparing each dossier would take longer with each year.
+-#}
+{% macro procedures_judged_otherwise() -%}
+    {%- set of_it = 'select 1 from ' ~ this ~ ' as judged where judged.procedure_code = code.procedure_code' -%}
+    with recursive
+    {{ catalogue_for_the_index() }},
+    code as (
+        select min(procedure_code) as procedure_code
+        from {{ this }}
+        union all
+        select (
+            select min(later.procedure_code) from {{ this }} as later
+            where later.procedure_code > code.procedure_code
+        ) as procedure_code
+        from code
+        where code.procedure_code is not null
+    )
+    select code.procedure_code
+    from code
+    left join catalogue on code.procedure_code = catalogue.procedure_code
+    where
+        exists ({{ of_it }} and judged.procedure_facts < catalogue.procedure_facts)
+        or exists ({{ of_it }} and judged.procedure_facts > catalogue.procedure_facts)
+        or catalogue.procedure_facts is null and exists ({{ of_it }} and judged.procedure_facts is not null)
+        or catalogue.procedure_facts is not null and exists ({{ of_it }} and judged.procedure_facts is null)
+{%- endmacro %}
+
+
+{#- Condition on dossiers; asked for before the model runs, as on most days there is none. -#}
+{% macro is_of_a_procedure_judged_otherwise(procedure_code) -%}
+    {%- if execute and run_query(procedures_judged_otherwise()).rows -%}
+        {{ procedure_code }} in ({{ procedures_judged_otherwise() }})
+    {%- else -%}
+        false
+    {%- endif -%}
+{%- endmacro %}
+
+
 {% macro judged_by_the_index(known='dossier') -%}
 step as (
 

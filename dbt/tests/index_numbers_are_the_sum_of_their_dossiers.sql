@@ -9,10 +9,9 @@ with newest as (
 
 trace as (
 
-    select trace.*
-    from {{ ref('service_index_trace') }} as trace
-    inner join newest on trace.counted_month = newest.counted_month
-    where trace.period_kind = 'month'
+    select *
+    from {{ ref('service_index_trace') }}
+    where period_kind = 'month' and counted_month = (select newest.counted_month from newest)
 
 ),
 

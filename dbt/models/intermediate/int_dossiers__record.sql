@@ -30,7 +30,7 @@ deleted as (
 ),
 
 -- What the source has deleted counts as if it had left raw, until it is listed again.
-record as (
+record as not materialized (
 
     select
         dossier.source_code,
@@ -48,7 +48,7 @@ record as (
 
 ),
 
-change as (
+change as not materialized (
 
     select
         source_code,

@@ -1,10 +1,4 @@
 -- One row for each dossier and indicator, with the clause that counts it or leaves it out: where a number comes from.
-with judged as (
-
-    select * from {{ ref('fct_service_index_dossier') }}
-
-)
-
 select
     judged.dossier_key,
     judged.first_source_code,
@@ -19,7 +13,7 @@ select
     case when clause.indicator_code = 'PROGRESS_ON_TIME' then judged.open_limit_date end as open_limit_date,
     judged.origin,
     judged.load_number
-from judged
+from {{ ref('fct_service_index_dossier') }} as judged
 cross join lateral (
     {{ outcomes_of_the_index('judged') }}
 ) as clause (indicator_code, counts_procedures, decided)

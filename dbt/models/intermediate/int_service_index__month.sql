@@ -1,3 +1,5 @@
+{{ config(materialized='table') }}
+
 -- A month's checksum over its dossiers: where it differs from what was counted, the month is counted anew.
 select
     counted_month,

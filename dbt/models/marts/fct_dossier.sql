@@ -55,18 +55,36 @@ as_of as (
 
     ),
 
-    -- An applicant was erased, or the vault's key was changed, and no dossier with it.
+    -- An applicant was erased, or the vault's key was changed, and no dossier with it: a name that is none any more, or
+    -- one that nobody bears yet.
     named_otherwise as (
 
         select fact.dossier_key
         from {{ this }} as fact
-        inner join {{ ref('stg_dossiers__dossier') }} as record
-            on fact.source_code = record.source_code and fact.dossier_id = record.dossier_id
-        left join {{ ref('stg_dossiers__pseudonym') }} as pseudonym
+        where
+            fact.applicant_pseudonym is not null
+            and not exists (
+                select 1 from {{ ref('stg_dossiers__pseudonym') }} as pseudonym
+                where
+                    pseudonym.agency_code = fact.responsible_agency_code
+                    and pseudonym.pseudonym = fact.applicant_pseudonym
+            )
+        union all
+        select fact.dossier_key
+        from {{ ref('stg_dossiers__pseudonym') }} as pseudonym
+        inner join {{ ref('stg_dossiers__dossier') }} as record on pseudonym.person_token = record.applicant_token
+        inner join {{ this }} as fact
             on
-                fact.responsible_agency_code = pseudonym.agency_code
-                and record.applicant_token = pseudonym.person_token
-        where fact.applicant_pseudonym is distinct from pseudonym.pseudonym
+                record.source_code = fact.source_code
+                and record.dossier_id = fact.dossier_id
+                and fact.responsible_agency_code = pseudonym.agency_code
+        where
+            not exists (
+                select 1 from {{ this }} as bearer
+                where
+                    bearer.responsible_agency_code = pseudonym.agency_code
+                    and bearer.applicant_pseudonym = pseudonym.pseudonym
+            )
 
     ),
 

@@ -1,6 +1,7 @@
 {{
     kept_until_the_first_change(
-        key='form_key', period_end='period_end', indexes=[{'columns': ['agency_code', 'closing', 'period']}]
+        key='form_key', period_end='period_end', 
+        indexes=[{'columns': ['agency_code', 'closing', 'period']}, {'columns': ['period_end']}]
     )
 }}
 
@@ -69,6 +70,10 @@ in_half_month as (
     from {{ ref('int_form_06a__daily') }}
     where
         event_date >= (select min(period_day.period_start) from period_day)
+        {% if is_incremental() %}
+            -- No period is longer than a year: said apart, for a plan that knows how few days these are.
+            and event_date >= {{ first_changed_month() }} - interval '1 year'
+        {% endif %}
         and event_date <= (select max(period_day.judged_date) from period_day)
     group by agency_code, sector_name, origin, {{ first_day_of_half_month('event_date') }}
 
@@ -138,7 +143,7 @@ opening as (
             {% if is_incremental() %}
                 kept.period_kind = first_period.period_kind
                 and kept.closing = first_period.closing
-                and kept.period_end + 1 = first_period.period_start
+                and kept.period_end = first_period.period_start - 1
             {% else %}
                 false
             {% endif %}

@@ -4,10 +4,8 @@
         incremental_strategy='delete+insert',
         unique_key='handover_key',
         on_schema_change='fail',
-        pre_hook=[
-            '{{ delete_rows_of_relinked_records() }}',
-            '{{ delete_handovers_of_other_decisions() }}',
-        ],
+        pre_hook='{{ delete_handovers_to_make_anew() }}',
+        post_hook='{{ remember_handovers() }}',
         indexes=[
             {'columns': ['handover_key'], 'unique': true},
             {'columns': ['dossier_key']},
@@ -20,11 +18,11 @@
 
 -- A decision moves what is open at the beginning of its day. Where the dossier's later record names another agency than
 -- the decision, or the decision none, the record says who has it; without one nobody does.
--- Another decision in the seed, or a successor that a system lists only now, makes all handovers anew: rows carry a
--- fingerprint of what was known.
+-- Another decision in the seed, or a successor that a system lists only now, makes all handovers anew.
 
--- The hook reads these only in incremental runs, which dbt does not see when it parses.
+-- The hooks read these only in incremental runs, which dbt does not see when it parses.
 -- depends_on: {{ ref('int_dossiers__record') }}
+-- depends_on: {{ ref('int_dossiers__month_made') }}
 -- depends_on: {{ ref('int_agencies__succession') }}
 -- depends_on: {{ ref('handover_decision') }}
 
@@ -85,16 +83,7 @@ candidate as (
                 end_date_in_form_06a('fact.is_resolved', 'fact.completed_date', 'fact.received_date')
             ) }}
         )
-        {% if is_incremental() %}
-            and (
-                fact.dossier_key in (
-                    select link.dossier_key from {{ ref('int_dossiers__record') }} as link
-                    where link.linked_in_load > {{ newest_load_in(this) }}
-                )
-                -- None left: the hook took them away, or there never was one.
-                or not exists (select 1 from {{ this }})
-            )
-        {% endif %}
+        and {{ is_linked_since_the_handovers('fact.dossier_key') }}
 
 ),
 
@@ -253,7 +242,6 @@ final as (
         told.handover_date,
         told.decision_no,
         told.told_by,
-        {{ fingerprint_of_decisions() }} as decisions_fingerprint,
         candidate.origin,
         candidate.load_number
     from told

@@ -11,6 +11,7 @@
             {'columns': ['responsible_agency_code', 'counted_month']},
             {'columns': ['counted_month', 'content_hash']},
             {'columns': ['open_limit_date']},
+            {'columns': ['procedure_code', 'procedure_facts']},
             {'columns': ['load_number']},
         ]
     )
@@ -39,8 +40,7 @@ with fact as (
         union
         select judged.dossier_key
         from {{ this }} as judged
-        left join catalogue on judged.procedure_code = catalogue.procedure_code
-        where judged.procedure_facts is distinct from catalogue.procedure_facts
+        where {{ is_of_a_procedure_judged_otherwise('judged.procedure_code') }}
 
     ),
 

@@ -8,63 +8,6 @@
 -- Where a number of the index comes from. Rights are those of who asks: an agency sees in it what it may see of the
 -- facts.
 
-with judged as (
-
-    select * from {{ ref('fct_service_index_dossier') }}
-
-),
-
-as_of as (
-
-    select as_of_date from {{ ref('as_of_day') }}
-
-),
-
-decided as (
-
-    select
-        judged.dossier_key,
-        judged.dossier_code,
-        judged.responsible_agency_code,
-        judged.procedure_code,
-        judged.counted_month,
-        judged.open_limit_date,
-        judged.origin,
-        clause.indicator_code,
-        clause.counts_procedures,
-        split_part(clause.decided, ':', 1) as outcome_by_clause,
-        split_part(clause.decided, ':', 2) as clause,
-        period.period_kind,
-        period.period,
-        period.last_day
-    from judged
-    cross join
-        lateral (
-            {{ outcomes_of_the_index('judged') }}
-        ) as clause (indicator_code, counts_procedures, decided)
-    cross join
-        lateral (
-            {{ periods_of_month('judged.counted_month') }}
-        ) as period (period_kind, period, last_day)
-    where judged.counted_month is not null
-
-),
-
-judged_by_period as (
-
-    select
-        decided.*,
-        case
-            when decided.outcome_by_clause <> 'open' then decided.outcome_by_clause
-            when {{ index_is_on_time_without_end('decided.open_limit_date', 'decided.last_day', 'as_of.as_of_date') }}
-                then 'met'
-            else 'missed'
-        end as outcome
-    from decided
-    cross join as_of
-
-)
-
 select
     period_kind,
     period,
@@ -81,4 +24,34 @@ select
     outcome in ('met', 'missed') and not counts_procedures as is_in_denominator,
     counts_procedures,
     origin
-from judged_by_period
+from (
+    select
+        judged.dossier_key,
+        judged.dossier_code,
+        judged.responsible_agency_code,
+        judged.procedure_code,
+        judged.counted_month,
+        judged.origin,
+        clause.indicator_code,
+        clause.counts_procedures,
+        split_part(clause.decided, ':', 2) as clause,
+        period.period_kind,
+        period.period,
+        case
+            when split_part(clause.decided, ':', 1) <> 'open' then split_part(clause.decided, ':', 1)
+            when {{ index_is_on_time_without_end('judged.open_limit_date', 'period.last_day', 'as_of.as_of_date') }}
+                then 'met'
+            else 'missed'
+        end as outcome
+    from {{ ref('fct_service_index_dossier') }} as judged
+    cross join {{ ref('as_of_day') }} as as_of
+    cross join
+        lateral (
+            {{ outcomes_of_the_index('judged') }}
+        ) as clause (indicator_code, counts_procedures, decided)
+    cross join
+        lateral (
+            {{ periods_of_month('judged.counted_month') }}
+        ) as period (period_kind, period, last_day)
+    where judged.counted_month is not null
+) as judged_by_period
