@@ -499,7 +499,9 @@ def build(settings: Settings) -> dict[str, Any]:
             # Every raw table exists, also before its first batch: the models read them all.
             loader.prepare(connection, [table_spec(contract(t)) for t in _all_tables()])
             connection.execute(_BUILT_FROM)
-            built_from: dict[str, str] = dict(connection.execute("select part, checksum from ops.built_from").fetchall())
+            built_from: dict[str, str] = dict(
+                connection.execute("select part, checksum from ops.built_from").fetchall()
+            )
             vault = VaultClient(settings.vault_socket, settings.vault_token)
             outcome.details["pseudonyms"] = dataclasses.asdict(renew(connection, vault))
         national.prepare(settings)
