@@ -313,5 +313,5 @@ def test_a_public_site_is_asked_once_a_second_in_sequence_unless_it_is_ours() ->
 
 def test_the_captures_are_the_ones_the_notice_names() -> None:
     assert {p.name for p in Path(CAPTURES).glob("*H44*")} == {
-        "dvc-progress-tree_H44_2026Q3.json", "transparency_H44_2026Q3.json",
+        "dvc-progress-tree_H44_2026Q3.json", "totals_H44_2026Q3.csv", "transparency_H44_2026Q3.json",
     }  # fmt: skip

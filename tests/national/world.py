@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -160,6 +161,8 @@ class Portal:
         self.services = Services(self.copy, self.faults)
         self.plan: list[str] = []
         self.session = 0
+        # Its server answers one call after the other, however many come at once.
+        self.one_by_one = threading.Lock()
         self.calls: list[tuple[str, Any]] = []
 
     def __call__(self, path: str, body: Mapping[str, Any]) -> Any:
@@ -178,7 +181,8 @@ class Portal:
             raise Killed
         if fault == "busy":
             self.faults.set({"fault": "refuse_items", "calls": 1})
-        answer = self.services.answer(dict(body))
+        with self.one_by_one:
+            answer = self.services.answer(dict(body))
         self.faults.armed.clear()
         if fault == "lost_after":
             raise Uncertain("no answer")

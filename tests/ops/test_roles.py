@@ -811,6 +811,7 @@ def test_what_was_granted_by_hand_is_taken_back(place: Place):
         "grant select on marts.fct_dossier_wrong_data to public",
         f'create policy more on marts.fct_service_index_dossier for select to "{group}" using (true)',
         f'alter policy "{group}" on marts.fct_national_difference using (true)',
+        f'alter policy "{group}" on marts.fct_national_set_aside using (true)',
         f'alter policy "{group}" on marts.fct_service_index_cause_dossier using (true)',
     )
     assert set(access.protect(place.settings).changed) == {f"marts.{t}" for t in (*FACTS, "dim_agency")}
