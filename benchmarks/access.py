@@ -233,7 +233,7 @@ def _make(connection: psycopg.Connection, table: str, declared_in: str, rows: st
     ]
     model = (MARTS / f"{table}.sql").read_text()
     if "recorded_for_dossiers" in model:
-        model = DETAILS.read_text().replace("kind ~ '_key'", f"'{table.rpartition('_')[2]}_key'")
+        model = DETAILS.read_text().replace("[key]", f"['{table.rpartition('_')[2]}_key']")
     for found, unique in re.findall(r"\{'columns': \[([^\]]+)\](, 'unique': true)?\}", model):
         statements.append(
             f"create {'unique' if unique else ''} index on marts.{table} ({found.replace(chr(39), '')})"
