@@ -8,4 +8,4 @@ select
 from {{ ref('stg_dossiers__step') }} as step
 left join {{ ref('stg_dossiers__dossier') }} as dossier
     on step.source_code = dossier.source_code and step.dossier_id = dossier.dossier_id
-where dossier.dossier_id is null and {{ is_written_since_tested('step.load_number') }}
+where dossier.dossier_id is null
