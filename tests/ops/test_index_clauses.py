@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
 
-import psycopg
 import pytest
 
-from connectors.contract import contract, contract_names
-from landing import loader
 from ops import tasks
-from ops.pseudonyms import renew
 from ops.settings import PROJECT, Settings
 from tests.conftest import Server
-from vault.client import VaultClient
+from tests.ops.empty_warehouse import empty_warehouse
 
 # Some twenty dbt processes: a slow proof.
 pytestmark = [pytest.mark.prove, pytest.mark.timeout(3600)]
@@ -89,14 +84,7 @@ print("FOUND " + json.dumps(found))
 @pytest.fixture(scope="module")
 def warehouse(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A warehouse whose tables are all there and empty."""
-    home = tmp_path_factory.mktemp("home")
-    settings = Settings(
-        {"KHOCHUNG_HOME": str(home), "WAREHOUSE_URL": server.new_database(), "PATH": os.environ["PATH"]},
-        dotenv=home / "no.env",
-    )
-    with psycopg.connect(settings.login_url("loader")) as connection:
-        loader.prepare(connection, [tasks.table_spec(contract(t)) for t in contract_names()])
-        renew(connection, VaultClient(home / "no.sock", ""))  # without dossiers no vault is asked
+    settings = empty_warehouse(server, tmp_path_factory)
     tables = [
         "--exclude-resource-type",
         "seed",

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 from typing import Any
 
 import psycopg
 import pytest
 
-from connectors.contract import contract, contract_names
-from landing import loader
 from ops import tasks
-from ops.pseudonyms import renew
 from ops.settings import VIETNAM, Settings
 from tests.conftest import Server
-from vault.client import VaultClient
+from tests.ops.empty_warehouse import empty_warehouse
 
 CHANGED, SAME, LATER = "1.000001", "1.000002", "1.000003"
 #: By the clock of Vietnam; in UTC the first is a day earlier.
@@ -24,15 +20,7 @@ FIRST, SECOND = (dt.datetime(2026, 7, day, 3, 30, tzinfo=VIETNAM) for day in (2,
 
 @pytest.fixture(scope="module")
 def warehouse(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    home = tmp_path_factory.mktemp("home")
-    settings = Settings(
-        {"KHOCHUNG_HOME": str(home), "WAREHOUSE_URL": server.new_database(), "PATH": os.environ["PATH"]},
-        dotenv=home / "no.env",
-    )
-    with psycopg.connect(settings.login_url("loader")) as connection:
-        loader.prepare(connection, [tasks.table_spec(contract(t)) for t in contract_names()])
-        renew(connection, VaultClient(home / "no.sock", ""))  # without dossiers no vault is asked
-    return settings
+    return empty_warehouse(server, tmp_path_factory)
 
 
 def read(settings: Settings, number: int, at: dt.datetime, *changes: str, again: bool = False) -> None:

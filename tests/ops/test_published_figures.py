@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from connectors.contract import contract, contract_names
-from landing import loader
 from ops import national, tasks
-from ops.pseudonyms import renew
 from ops.settings import VIETNAM, Settings
 from tests.conftest import Server
-from vault.client import VaultClient
+from tests.ops.empty_warehouse import empty_warehouse
 
 SOURCE, PROVINCE, JUSTICE = "igate_tien_giang", "000.00.00.H58", "000.00.19.H58"
 #: The 104 days of 2020 of which Tiền Giang's dossiers were published.
@@ -26,14 +22,7 @@ FIRST, LAST = dt.date(2020, 1, 1), dt.date(2020, 4, 13)
 @pytest.fixture(scope="module")
 def warehouse(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A warehouse of three dossiers, and of loads that cover all days of the published period."""
-    home = tmp_path_factory.mktemp("home")
-    settings = Settings(
-        {"KHOCHUNG_HOME": str(home), "WAREHOUSE_URL": server.new_database(), "PATH": os.environ["PATH"]},
-        dotenv=home / "no.env",
-    )
-    with psycopg.connect(settings.login_url("loader")) as connection:
-        loader.prepare(connection, [tasks.table_spec(contract(t)) for t in contract_names()])
-        renew(connection, VaultClient(home / "no.sock", ""))  # without dossiers no vault is asked
+    settings = empty_warehouse(server, tmp_path_factory)
     national.prepare(settings)
     begin, end = (dt.datetime.combine(d, dt.time(), VIETNAM) for d in (FIRST, LAST + dt.timedelta(1)))
     put(settings, "ops.load_log", load_number=1, batch_id="b1", source_code=SOURCE, origin="simulated",

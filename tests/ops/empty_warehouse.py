@@ -1,0 +1,29 @@
+"""A warehouse whose raw tables are all there and empty, for tests that put a few rows of their own."""
+
+from __future__ import annotations
+
+import os
+
+import psycopg
+import pytest
+
+from connectors.contract import contract, contract_names
+from landing import loader
+from ops import tasks
+from ops.pseudonyms import renew
+from ops.settings import Settings
+from tests.conftest import Server
+from vault.client import VaultClient
+
+
+def empty_warehouse(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings of a new home and database; nothing is built."""
+    home = tmp_path_factory.mktemp("home")
+    settings = Settings(
+        {"KHOCHUNG_HOME": str(home), "WAREHOUSE_URL": server.new_database(), "PATH": os.environ["PATH"]},
+        dotenv=home / "no.env",
+    )
+    with psycopg.connect(settings.login_url("loader")) as connection:
+        loader.prepare(connection, [tasks.table_spec(contract(t)) for t in contract_names()])
+        renew(connection, VaultClient(home / "no.sock", ""))  # without dossiers no vault is asked
+    return settings
