@@ -30,6 +30,13 @@ wanted as (
     inner join next_one on wanted.agency_code = next_one.agency_code
     where next_one.next_agency_code is not null
 
+),
+
+results as (
+
+    select max(origin) as origin
+    from {{ ref('dossier_results_by_agency_monthly') }}
+
 )
 
 select
@@ -46,8 +53,10 @@ select
     area.area_code,
     area.area_name,
     agency.is_known,
-    agency.origin
+    -- Names may come from a real list where the results are simulated: what explains those is of their origin.
+    greatest(max(agency.origin) over (), results.origin) as origin
 from wanted
+cross join results
 inner join {{ ref('dim_agency') }} as agency on wanted.agency_code = agency.agency_code
 left join {{ ref('dim_comparable_area') }} as area
     on
