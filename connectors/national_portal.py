@@ -258,12 +258,21 @@ class NationalPortal(Connector):
             owners += [position] * len(listed)
             numbers += range(1, len(listed) + 1)
         flat, paths = flatten(methods, _METHOD)
+        fees = [_fees(m) if isinstance(m, dict) else [] for m in methods]
+        for currency in sorted({str(c or "") for told in fees for _, c in told} - {"VND"}):
+            self._tally(
+                f"ways of submitting a procedure with a fee in {currency or 'no currency named'}, which is no fee_vnd "
+                "but stands in fee_amount and fee_currency",
+                sum(any(c == (currency or None) for _, c in told) for told in fees),
+            )
         flat |= {
             "procedure_id": [ids[o] for o in owners],
             "method_no": numbers,
             # A duration of 0 with unit OTHER means that the text has it.
             "duration": [None if not d or d is MISSING else d for d in flat["duration"]],
-            "fee_vnd": [_fee(m) if isinstance(m, dict) else None for m in methods],
+            "fee_vnd": [next((int(v) for v, c in told if c == "VND"), None) for told in fees],
+            "fee_amount": [told[0][0] if told else None for told in fees],
+            "fee_currency": [told[0][1] if told else None for told in fees],
             "fee_text": [_fee_text(m) if isinstance(m, dict) else None for m in methods],
         }
         refused = {p: "not an object" for p, m in enumerate(methods) if not isinstance(m, dict)}
@@ -393,13 +402,21 @@ def _measures(shape: str, row: dict[str, Any]) -> list[dict[str, Any]]:
 _SCORES = frozenset({"totalScore", "totalMaxScore", "score", "maxScore", "ratio", "scoreDelta", "stt"})
 
 
-def _fee(method: dict[str, Any]) -> int | None:
+#: đồng by identifier and by name [seen]: what the portal calls a currency may change, its identifier does not.
+_VND = frozenset({"019b3fb2-b5b8-70ac-85e2-9409ec1eaffa", "việt nam đồng", "vnd"})
+
+
+def _fees(method: dict[str, Any]) -> list[tuple[int | float, str | None]]:
+    """Amount and currency of each fee; embassies and ministries charge some in USD, beside others in đồng."""
+    found: list[tuple[int | float, str | None]] = []
     for fee in _dicts(method.get("fees")):
         value = fee.get("value")
         # 0 beside a text is a placeholder, not a fee of nothing.
         if isinstance(value, int | float) and (value or not fee.get("description")):
-            return int(value)
-    return None
+            names = [str(fee.get(k) or "").strip() for k in ("currencyId", "currencyName")]
+            ours = any(n.lower() in _VND for n in names)
+            found.append((value, "VND" if ours else names[1].upper() or None))
+    return found
 
 
 def _fee_text(method: dict[str, Any]) -> str | None:

@@ -11,6 +11,8 @@ province counts, by construction.
 """
 
 from collections import Counter
+from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -53,6 +55,47 @@ METRICS = {
                           ("CITIZEN_DATA_CONNECTED_FORMALITY", "TTHC kết nối dân cư", 2),
                           ("ELECTRONIC_CERTIFIED_COPY", "Chứng thực bản sao điện tử", 2)),
 }  # fmt: skip
+
+
+def share(above: int, below: int) -> Fraction:
+    """Return a part of a whole, exactly; 0 of nothing."""
+    return Fraction(above, below) if below else Fraction(0)
+
+
+def half_up(number: Fraction | int) -> float:
+    """Return a number with 2 decimals, a tie away from 0, as the portal writes points [seen: 164 of 164 units]."""
+    exact = Fraction(number)
+    return float((Decimal(exact.numerator) / exact.denominator).quantize(Decimal("0.01"), ROUND_HALF_UP))
+
+
+def cents(points: float) -> Fraction:
+    """Return exactly what was written with 2 decimals."""
+    return Fraction(str(points))
+
+
+def total_of(metrics: list[dict[str, Any]], most: int) -> dict[str, Any]:
+    """Return a group's points, the sum of the rounded points of its metrics, and their ratio to the most."""
+    total = sum((cents(m["score"]) for m in metrics if m["score"] is not None), Fraction(0))
+    return {"totalScore": half_up(total), "ratio": half_up(100 * total / most)}
+
+
+def online_points(
+    services: int, authority: int, used: int, online: int, received: int
+) -> tuple[float, float]:
+    """Return points and ratio of online provision: three terms, added, then rounded."""
+    score = half_up(
+        min(Fraction(2), 2 * share(services, authority) / Fraction(4, 5))
+        + 4 * share(used, max(services, 1))
+        + min(Fraction(6), 6 * share(online, received) / Fraction(1, 2))
+    )
+    return score, half_up(100 * cents(score) / 12)
+
+
+def payment_points(paid: Fraction, on_portal: Fraction, used: Fraction) -> tuple[float, float]:
+    """Return points and ratio of online payment: three terms, each rounded, then added."""
+    terms = (6 * paid, min(Fraction(2), Fraction(5, 2) * on_portal), Fraction(5, 2) * used)
+    score = sum((cents(half_up(t)) for t in terms), Fraction(0))
+    return half_up(score), half_up(10 * score)
 
 
 def provinces() -> dict[str, tuple[str, str]]:
@@ -117,11 +160,10 @@ def metric(code: str, name: str, top: int, draw: Draw) -> dict[str, Any]:
         return {"code": code, "name": name, "numerator": 0, "denominator": 0, "ratio": None, "score": None,
                 "maxScore": top, "dataQualityStatus": "NO_NATIONAL_REPORT_DATA",
                 "dataQualityMessage": "Chưa có số liệu báo cáo quốc gia."}  # fmt: skip
-    ratio = 100 * above / below
-    score = {"DOSSIER_RECEIVING_SATISFACTION": min(top, top * ratio / 90),
-             "REUSED_DIGITIZED_DATA": min(top, top * ratio / 80)}.get(code, top * ratio / 100)  # fmt: skip
-    out = {"code": code, "name": name, "numerator": above, "denominator": below, "ratio": round(ratio, 2),
-           "score": round(score, 2), "maxScore": top}  # fmt: skip
+    ratio = 100 * share(above, below)
+    full = {"DOSSIER_RECEIVING_SATISFACTION": 90, "REUSED_DIGITIZED_DATA": 80}.get(code, 100)
+    out = {"code": code, "name": name, "numerator": above, "denominator": below, "ratio": half_up(ratio),
+           "score": half_up(min(Fraction(top), top * ratio / full)), "maxScore": top}  # fmt: skip
     if code == "DOSSIER_SYNC":
         out |= {
             "numerator": below,
@@ -196,15 +238,15 @@ def simulated(
             a, b = received[code], on_time[code]
             unit |= {
                 "totalReceived": a, "totalOnTime": b, "totalOverdue": a - b,
-                "ratio": round(100 * b / a, 2) if a else 0, "score": round(20 * b / a, 2) if a else 0,
+                "ratio": half_up(100 * share(b, a)), "score": half_up(20 * share(b, a)),
             }  # fmt: skip
     if endpoint == "dvc-progress-tree" and below:
         for key in ("totalReceived", "totalOnTime"):
             parent[key] = sum(c[key] for c in below)
         total = parent["totalReceived"]
         parent["totalCompleted"] = int(total * 0.81)
-        parent["ratio"] = round(100 * parent["totalOnTime"] / total, 2) if total else 0
-        parent["totalScore"] = round(20 * parent["totalOnTime"] / total, 2) if total else 0
+        parent["ratio"] = half_up(100 * share(parent["totalOnTime"], total))
+        parent["totalScore"] = half_up(20 * share(parent["totalOnTime"], total))
     out: dict[str, Any] = {"parent": parent, "children": below}
     if endpoint != "formality-online-payment-tree":
         out["monthlyChart"] = []
@@ -222,12 +264,12 @@ def _ranking(known: dict[str, tuple[str, str]], body: dict[str, Any]) -> dict[st
     for identifier, (code, name) in known.items():
         draw = Draw("service-results", period_of(body), code)
         scores = {g: draw(g, top * 30, top * 100) / 100 for g, top in GROUPS.items()}
-        total = round(sum(scores.values()), 2)
+        total = half_up(sum(map(cents, scores.values()), Fraction(0)))
         listed.append({"departmentId": identifier, "departmentName": name, "departmentCode": code,
                        "totalScore": total, "ratio": total, "scoreDelta": draw("delta", -500, 900) / 100,
                        "groupScores": scores})  # fmt: skip
     listed.sort(key=lambda r: -r["totalScore"])
-    mean = round(sum(r["totalScore"] for r in listed) / len(listed) - 5, 2)
+    mean = half_up(sum((cents(r["totalScore"]) for r in listed), Fraction(0)) / len(listed) - 5)
     return {
         "overview": {"departmentName": "Cả nước", "departmentCode": None, "totalScore": mean,
                      "totalMaxScore": 100, "ratio": mean},
@@ -240,15 +282,14 @@ def _metrics(endpoint: str, body: dict[str, Any], identifier: str, root: tuple[s
              under: list[tuple[str, str, str]], draws: list[Draw], with_codes: bool) -> dict[str, Any]:  # fmt: skip
     def row(n: int, own: str, unit: tuple[str, str, str], draw: Draw, top: bool) -> dict[str, Any]:
         listed = [metric(c, name, m, draw) for c, name, m in METRICS[endpoint]]
-        total = round(sum(m["score"] or 0 for m in listed), 2)
         most = sum(m for _, _, m in METRICS[endpoint])
         out = {
             "stt": n, "departmentId": own, "departmentName": unit[1],
             "departmentType": "PROVINCE" if top else
                 "COMMUNE_PEOPLE_COMMITTEE" if unit[2] == "COMMUNE" else "PROVINCIAL_DEPARTMENT",
-            "departmentLevel": unit[2], "agencyLevel": "level_1" if top else "level_2", "totalScore": total,
-            "totalMaxScore": most, "ratio": round(100 * total / most, 2), "scoreDelta": None, "metrics": listed,
-        }  # fmt: skip
+            "departmentLevel": unit[2], "agencyLevel": "level_1" if top else "level_2", "totalScore": 0,
+            "totalMaxScore": most, "ratio": 0, "scoreDelta": None, "metrics": listed,
+        } | total_of(listed, most)  # fmt: skip
         if endpoint == "dossier-digitized" or with_codes:
             out["departmentCode"] = unit[0]
         if endpoint == "handling-satisfaction":
@@ -278,8 +319,7 @@ def _tree(endpoint: str, own: str, unit: tuple[str, str, str], draw: Draw, top: 
     if endpoint == "dvc-progress-tree":
         received = 0 if draw("none", 1, 25) == 1 else draw("received", 50, 7000)
         on_time = received - draw("late", 0, received // 5) if received else 0
-        ratio = round(100 * on_time / received, 2) if received else 0
-        score = round(20 * on_time / received, 2) if received else 0
+        ratio, score = half_up(100 * share(on_time, received)), half_up(20 * share(on_time, received))
         head |= {"totalReceived": received, "totalOnTime": on_time}
         if top:
             return head | {"totalCompleted": int(received * 0.81), "avgProcessingDays": draw("days", 90, 900) / 100,
@@ -291,31 +331,30 @@ def _tree(endpoint: str, own: str, unit: tuple[str, str, str], draw: Draw, top: 
         partial, full = authority * draw("partial", 20, 50) // 100, authority * draw("full", 10, 40) // 100
         online, direct, post = draw("online", 400, 9000), draw("direct", 0, 900), draw("post", 0, 90)
         total, used = partial + full, (partial + full) * draw("used", 30, 95) // 100
-        score = round(min(2, 2 * total / authority / 0.8) + 4 * used / max(total, 1)
-                      + min(6, 6 * online / (online + direct + post) / 0.5), 2)  # fmt: skip
+        score, ratio = online_points(total, authority, used, online, online + direct + post)
         if not top:
             return head | {
                 "score": score,
                 "maxScore": 12,
                 "scoreDelta": None,
-                "ratio": round(score / 0.12, 2),
+                "ratio": ratio,
             }
         return head | {
             "authorityCount": authority, "partialCount": partial, "fullCount": full, "onlineDossierCount": used,
             "onlineServiceTotal": total, "channelOnlineSum": online, "channelDirectSum": direct,
             "channelPostalSum": post, "channelTotalSum": online + direct + post, "onlineOnTimeSum": online,
-            "onlineOverdueSum": 0, "ratio": round(score / 0.12, 2), "totalScore": score, "totalMaxScore": 12,
+            "onlineOverdueSum": 0, "ratio": ratio, "totalScore": score, "totalMaxScore": 12,
         }  # fmt: skip
     duty = 0 if draw("no duty", 1, 20) == 1 else draw("duty", 10, 3000)
     formalities = draw("formalities", 5, 400) if duty else 0
     paid = duty * draw("paid", 20, 95) // 100
     on_portal, with_use = formalities * draw("b", 20, 80) // 100, formalities * draw("c", 10, 80) // 100
-    a, b, c = (paid / duty if duty else 0, on_portal / formalities if formalities else 0,
-               with_use / formalities if formalities else 0)  # fmt: skip
-    score = round(round(6 * a, 2) + round(min(2, 2.5 * b), 2) + round(2.5 * c, 2), 2)
+    score, ratio = payment_points(
+        share(paid, duty), share(on_portal, formalities), share(with_use, formalities)
+    )
     return head | {
         "totalDossierOnlinePaymentSuccess": paid, "totalDossierFinancialObligation": duty,
         "totalDossierOnlineFormalityPaymentSuccess": on_portal, "totalFeeDossierFormalityDistinct": formalities,
-        "totalFeeDossierFormality": with_use, "totalFeeFormality": formalities, "ratio": round(score * 10, 2),
+        "totalFeeDossierFormality": with_use, "totalFeeFormality": formalities, "ratio": ratio,
         "totalScore": score, "totalMaxScore": 10,
     }  # fmt: skip

@@ -2,7 +2,8 @@
 
 Seen in clients [platform facts, section 1]: the adapter's two addresses with `dstcode`, `mapi/login`, one address for
 all services whose name stands in the body beside `session` and `madonvi`, the services' names and fields, error_code as
-number and as text, "đã tồn tại", "thành công", no service that lists dossiers. **Guessed**, and only here: `GUESSED`.
+number and as text, "đã tồn tại", "thành công", no service that lists dossiers. **Guessed**, and only here: `GUESSED`
+(and keys of catalogues, see `national_lists`).
 
 Beside the services it offers the evaluation endpoints of the public site (7.3), counted from what it holds for the
 province H20, so that what is sent changes the score that is read.
@@ -17,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
+from fractions import Fraction
 from typing import Any
 
 import orjson
@@ -25,12 +27,13 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from sandbox.evaluation import ENDPOINTS, simulated
+from sandbox.evaluation import ENDPOINTS, half_up, online_points, payment_points, share, simulated, total_of
 from sandbox.faults import Faults
 from sandbox.generator import local_seconds
 from sandbox.national_copy import Copy, Item, Procedure, Sins, export_csv, figures, past
-from sandbox.portal import TIME_UNITS, Catalogue, envelope
-from sandbox.reference import agencies_new, communes, made_id
+from sandbox.national_lists import LISTS, procedure
+from sandbox.portal import Catalogue, envelope
+from sandbox.reference import agencies_new, made_id
 from sandbox.serving import HANOI, BadRequest, read_moment, reply, serve
 
 #: Facts that no source shows. Each stands in one constant or function here.
@@ -42,6 +45,7 @@ GUESSED = {
     "expired session": "error_code -1 and a message that names the session",
     "identity": "TraCuuTechID takes SoDinhDanh and finds nobody for some",
     "unit": "DonViXuLy holds the agency's code",
+    "DongBoTrangThaiHoSo": "its dossier stands there; status, words and papers become the dossier's own",
     "most items a call": "100",
 }
 DSTCODE = "VN:GOV:000.00.00.G22:vpcpdvcprovider"
@@ -55,6 +59,10 @@ _STAMP = re.compile(r"\d{14}")
 _DATES = ("NgayTiepNhan", "NgayHenTra", "NgayTra", "NgayKetThucXuLy", "NgayTuChoi", "NgayNopHoSo")
 _WANTED = ("MaHoSo", "MaTTHC", "KenhThucHien", "ChuHoSo", "LoaiDoiTuong", "NgayTiepNhan", "TrangThaiHoSo")
 _WANTED_PROGRESS = ("MaHoSo", "ThoiDiemXuLy", "NoiDungXuLy", "TrangThai")
+_WANTED_STATUS = ("MaHoSo", "TrangThai", "MaHoSoDonVi", "NgayXuLy")
+_STATUSES = {str(n) for n in range(1, 11)}
+#: What one client says of a promotion notice that is not taken, in place of 3 [seen].
+NOTICE_NOT_TAKEN = "11"
 H20 = "019d2be3-6a85-74ec-a344-751a7a0bbdb5"
 
 
@@ -77,7 +85,7 @@ def check(item: Any) -> None:
         value = item.get(field) or ""
         if value and not _STAMP.fullmatch(str(value)):
             raise Refused(f"Trường {field} không đúng định dạng yyyyMMddHHmmss")
-    if item["TrangThaiHoSo"] not in {str(n) for n in range(1, 11)}:
+    if item["TrangThaiHoSo"] not in _STATUSES:
         raise Refused("Trường TrangThaiHoSo không thuộc danh mục trạng thái")
     if item["KenhThucHien"] not in ("1", "2", "3"):
         raise Refused("Trường KenhThucHien không thuộc danh mục kênh thực hiện")
@@ -102,6 +110,7 @@ class Services:
             "DongBoHoSoMC": self.dossiers,
             "CapNhatTienDoHoSoMC": self.progress,
             "DongBoDanhGia": self.rating,
+            "DongBoTrangThaiHoSo": self.notice_status,
         }
         reading = {"TraCuuHoSo": self.look_up, "TraCuuTechID": self.tech_id}
         try:
@@ -153,6 +162,25 @@ class Services:
             self.copy.append(item)
 
         return self._each(body, one)
+
+    def notice_status(self, body: Item) -> tuple[int, str, list[Item]]:
+        """Take what came of one promotion notice that the portal handed on; `data` is one object, not a list [seen]."""
+        data = body.get("data")
+        if str(body.get("type")) != "2" or not isinstance(data, dict):
+            raise Refused('type phải là "2", data là một hồ sơ')
+        for field in _WANTED_STATUS:
+            if data.get(field) in (None, ""):
+                raise Refused(f"Thiếu trường bắt buộc {field}")
+        if data["TrangThai"] not in _STATUSES | {NOTICE_NOT_TAKEN}:
+            raise Refused("Trường TrangThai không thuộc danh mục trạng thái")
+        if not _STAMP.fullmatch(str(data["NgayXuLy"])):
+            raise Refused("Trường NgayXuLy không đúng định dạng yyyyMMddHHmmss")
+        there = self.copy.find(data["MaHoSo"])
+        if not there:
+            raise Refused(f"Hồ sơ {data['MaHoSo']} không tồn tại")
+        told = {k: data[k] for k in ("NoiDung", "NgayXuLy", "TaiLieuXuLy") if k in data}
+        self.copy.replace(data["MaHoSo"], there[-1] | {"TrangThaiHoSo": data["TrangThai"]} | told)
+        return 0, SUCCESS, []
 
     def rating(self, body: Item) -> tuple[int, str, list[Item]]:
         """Take a month's satisfaction of a unit."""
@@ -207,73 +235,14 @@ class Services:
 
     def listed(self, name: str, body: Item) -> Any:
         """Give a catalogue: the whole of it in one answer, keys in capitals."""
-        rows = self.catalogue.rows
-        if name == "LayDanhSachTTHC":
-            return [{"MATTHC": r["code"], "TENTTHC": r["name"]} for r in rows]
         if name == "LayThuTuc":
-            return [self._procedure(str(body.get("maTTHC") or ""))]
-        if name == "LayDVC":
-            return {"data": [
-                {"MADVC": f"{r['code']}.{c}", "TENDVC": r["name"], "MATTHC": r["code"], "TENTTHC": r["name"],
-                 "TENCOQUANBANHANH": r["ministry_dir"], "TENLINHVUC": r["sector"], "APDUNGDVC": []}
-                for r in rows for c in ("DVC",) if "online" in r["channels"]
-            ]}  # fmt: skip
-        if name == "LayDanhMucCoQuan":
-            return [{"MADONVI": a.code, "TENDONVI": a.name, "CAPDONVI": a.level} for a in agencies_new()]
-        if name == "LayDanhMucLinhVuc":
-            sectors = sorted({(r["sector"], r["ministry_dir"]) for r in rows})
-            return [{"MALINHVUC": _sector(s, m), "TENLINHVUC": s, "MANGANH": m} for s, m in sectors]
-        if name == "LayDanhMucTinhThanh":
-            return [{"MATINHTHANH": "82", "TENTINHTHANH": "Tỉnh Đồng Tháp"}]
-        if name == "LayDanhMucPhuongXa":
-            c = communes()
-            return [{"MAPHUONGXA": k, "TENPHUONGXA": n, "MATINHTHANH": "82"}
-                    for k, n in zip(c.new_codes, c.new_names, strict=True)]  # fmt: skip
-        small = {
-            "LayDanhMucGioiTinh": ("GIOITINH", ["Nam", "Nữ", "Khác"]),
-            "LayDanhMucDoiTuong": (
-                "DOITUONG",
-                ["Công dân Việt Nam", "Doanh nghiệp", "Cơ quan nhà nước", "Tổ chức khác"],
-            ),
-            "LayDanhMucCapThucHien": ("CAPTHUCHIEN", ["Cấp Bộ", "Cấp Tỉnh", "Cấp Xã"]),
-        }
-        if name in small:
-            what, names = small[name]
-            return [{f"MA{what}": str(n), f"TEN{what}": text} for n, text in enumerate(names, 1)]
-        raise Refused(f"Dịch vụ {name or '(trống)'} không tồn tại")
-
-    def _procedure(self, code: str) -> Item:
-        row = next((r for r in self.catalogue.rows if r["code"] == code), None)
-        if row is None:
-            raise Refused("Không tìm thấy thủ tục")
-        ways: list[Item] = []
-        for r in self.catalogue.terms.get(code, []):
-            fee = (
-                [{"MAPHILEPHI": f"{code}.PHI", "SOTIEN": r["fee_vnd"], "DONVI": "VND", "MOTA": r["fee_raw"]}]
-                if r["fee_vnd"]
-                else []
-            )
-            ways.append({
-                "KENH": {"direct": "1", "online": "2", "postal": "3"}[r["channel"]],
-                "THOIGIAN": [{"THOIGIANGIAIQUYET": r["duration"], "DONVITINH": TIME_UNITS[r["unit"]], "MOTA": "",
-                              "PHILEPHI": fee}],
-            })  # fmt: skip
-        return {
-            "MATTHC": code, "TENTTHC": row["name"], "MACOQUANCONGBO": row["ministry_dir"], "TRANGTHAI": 1,
-            "LINHVUCTHUCHIEN": [
-                {"MALINHVUC": _sector(row["sector"], row["ministry_dir"]), "TENLINHVUC": row["sector"]}
-            ],
-            "TRINHTUTHUCHIEN": [], "CACHTHUCTHUCHIEN": ways, "YEUCAU": "", "DOITUONGTHUCHIEN":
-            [{"TENDOITUONG": s.strip()} for s in row["subjects"].split(",") if s.strip()],
-            "MOTADOITUONGTHUCHIEN": "", "KETQUATHUCHIEN": [{"MAKETQUA": "", "TENKETQUA": row["result"]}],
-            "CANCUPHAPLY": [], "COQUANTHUCHIEN": [{"MADONVI": "", "TENDONVI": row["executing_agency"]}],
-            "THANHPHANHOSO": [],
-        }  # fmt: skip
-
-
-def _sector(name: str, ministry: str) -> str:
-    """Return the made-up code of a ministry's sector: two ministries have sectors of one name."""
-    return made_id(f"{ministry}/{name}")[:8].upper()
+            found = procedure(self.catalogue, str(body.get("maTTHC") or ""))
+            if found is None:
+                raise Refused("Không tìm thấy thủ tục")
+            return [found]
+        if name not in LISTS:
+            raise Refused(f"Dịch vụ {name or '(trống)'} không tồn tại")
+        return LISTS[name](self.catalogue)
 
 
 # --- the score of what is held ---------------------------------------------------------------------------------------
@@ -350,55 +319,56 @@ def _tree_row(endpoint: str, row: Item, c: Counter[str], top: str) -> None:
     score, most = ("totalScore", "totalMaxScore") if top else ("score", "maxScore")
     if endpoint == "dvc-progress-tree":
         a, b = c["received"], c["on_time"]
-        row |= {"totalReceived": a, "totalOnTime": b, "ratio": round(100 * b / a, 2) if a else 0,
-                score: round(20 * b / a, 2) if a else 0, most: 20}  # fmt: skip
+        row |= {"totalReceived": a, "totalOnTime": b, "ratio": half_up(100 * share(b, a)),
+                score: half_up(20 * share(b, a)), most: 20}  # fmt: skip
         row |= {"totalCompleted": c["ended"]} if top else {"totalOverdue": a - b}
     elif endpoint == "provide-online-tree" and top:
         total = c["online"] + c["direct"] + c["postal"]
         row |= {"channelOnlineSum": c["online"], "channelDirectSum": c["direct"], "channelPostalSum": c["postal"],
                 "channelTotalSum": total, "onlineOnTimeSum": c["online_on_time"],
                 "onlineOverdueSum": c["online"] - c["online_on_time"]}  # fmt: skip
-        row[score] = round(
-            min(2, 2 * row["onlineServiceTotal"] / row["authorityCount"] / 0.8)
-            + 4 * row["onlineDossierCount"] / max(row["onlineServiceTotal"], 1)
-            + (min(6, 6 * c["online"] / total / 0.5) if total else 0), 2)  # fmt: skip
-        row["ratio"] = round(row[score] / 0.12, 2)
+        row[score], row["ratio"] = online_points(
+            row["onlineServiceTotal"], row["authorityCount"], row["onlineDossierCount"], c["online"], total
+        )
     elif endpoint == "formality-online-payment-tree":
         all_of = max(row["totalFeeFormality"], c["fee_procedures"])
         row |= {"totalDossierOnlinePaymentSuccess": c["paid"], "totalDossierFinancialObligation": c["duty"],
                 "totalDossierOnlineFormalityPaymentSuccess": c["paid_procedures"],
                 "totalFeeDossierFormalityDistinct": all_of, "totalFeeDossierFormality": c["fee_procedures"],
                 "totalFeeFormality": all_of}  # fmt: skip
-        paid = c["paid"] / c["duty"] if c["duty"] else 0.0
-        on_portal, used = (c[k] / all_of if all_of else 0.0 for k in ("paid_procedures", "fee_procedures"))
-        row["totalScore"] = round(
-            round(6 * paid, 2) + round(min(2, 2.5 * on_portal), 2) + round(2.5 * used, 2), 2
+        row["totalScore"], row["ratio"] = payment_points(
+            share(c["paid"], c["duty"]),
+            share(c["paid_procedures"], all_of),
+            share(c["fee_procedures"], all_of),
         )
-        row["ratio"] = round(10 * row["totalScore"], 2)
 
 
 def _metric_row(row: Item, c: Counter[str], reported: int) -> None:
+    #: What is counted, of how many, the points, and the share that gives them all.
     counted = {
-        "DOSSIER_SYNC": (c["received"], max(reported, c["received"]), lambda r: 6 * r),
-        "ORIGINAL_RESULT_AVAILABLE": (c["result_linked"], c["result_wanted"], lambda r: 6 * r),
-        "SO_HOA_GIAY_TO_GIAI_QUYET": (c["both_attached"], c["received"], lambda r: 4 * r),
-        "REUSED_DIGITIZED_DATA": (c["digitised"], c["received"], lambda r: min(2.0, 2 * r / 0.8)),
-        "SYNCED_WITH_DVCQG_PERSONAL_STORAGE": (c["stored"], c["received"], lambda r: 4 * r),
-        "CITIZEN_DATA_CONNECTED_DOSSIER": (c["citizen"], c["received"], lambda r: 2 * r),
+        "DOSSIER_SYNC": (c["received"], max(reported, c["received"]), 6, Fraction(1)),
+        "ORIGINAL_RESULT_AVAILABLE": (c["result_linked"], c["result_wanted"], 6, Fraction(1)),
+        "SO_HOA_GIAY_TO_GIAI_QUYET": (c["both_attached"], c["received"], 4, Fraction(1)),
+        "REUSED_DIGITIZED_DATA": (c["digitised"], c["received"], 2, Fraction(4, 5)),
+        "SYNCED_WITH_DVCQG_PERSONAL_STORAGE": (c["stored"], c["received"], 4, Fraction(1)),
+        "CITIZEN_DATA_CONNECTED_DOSSIER": (c["citizen"], c["received"], 2, Fraction(1)),
     }
     for metric in row["metrics"]:
         if metric["code"] not in counted:
             continue
-        above, below, points = counted[metric["code"]]
+        above, below, most, full = counted[metric["code"]]
         for key in ("dataQualityStatus", "dataQualityMessage"):
             metric.pop(key, None)
         metric |= {"numerator": above, "denominator": below, "ratio": None, "score": None}
         if below:
-            metric |= {"ratio": round(100 * above / below, 2), "score": round(points(above / below), 2)}
+            part = share(above, below)
+            metric |= {
+                "ratio": half_up(100 * part),
+                "score": half_up(min(Fraction(most), most * part / full)),
+            }
         else:
             metric["dataQualityStatus"] = "NO_NATIONAL_REPORT_DATA"
-    row["totalScore"] = round(sum(m["score"] or 0 for m in row["metrics"]), 2)
-    row["ratio"] = round(100 * row["totalScore"] / row["totalMaxScore"], 2)
+    row |= total_of(row["metrics"], row["totalMaxScore"])
 
 
 # --- the server ------------------------------------------------------------------------------------------------

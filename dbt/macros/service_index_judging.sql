@@ -10,13 +10,13 @@ catalogue as (
     select
         procedure_code,
         nullif(btrim(result_names), '') is not null as has_result,
-        coalesce(highest_fee_vnd > 0, false) as has_fee,
+        coalesce(has_fee, false) as has_fee,
         time_limit_in_person,
         time_limit_in_person_unit,
         time_limit_online,
         time_limit_online_unit,
         concat_ws(
-            '|', nullif(btrim(result_names), '') is not null, coalesce(highest_fee_vnd > 0, false),
+            '|', nullif(btrim(result_names), '') is not null, coalesce(has_fee, false),
             coalesce(time_limit_in_person::text, '-'), coalesce(time_limit_in_person_unit, '-'),
             coalesce(time_limit_online::text, '-'), coalesce(time_limit_online_unit, '-')
         ) as procedure_facts

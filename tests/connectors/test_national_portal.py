@@ -304,6 +304,60 @@ def test_a_procedure_withdrawn_between_list_and_detail_is_a_reject(wire: Wire) -
     assert reject.key["procedure_id"]
 
 
+def fee(value: Any, name: str | None = None, **more: Any) -> dict[str, Any]:
+    return {"type": "FEE", "value": value, "currencyName": name, "description": "", **more}
+
+
+VND_ID = "019b3fb2-b5b8-70ac-85e2-9409ec1eaffa"
+FEES: list[tuple[list[Any], tuple[float | None, float | None, str | None]]] = [
+    # fees -> fee_vnd, fee_amount, fee_currency
+    ([fee(2000, "Việt Nam Đồng")], (2000, 2000, "VND")),
+    ([fee(2000, "Đồng mới", currencyId=VND_ID)], (2000, 2000, "VND")),
+    ([fee(10, "USD")], (None, 10, "USD")),
+    ([fee(10, "USD"), fee(50_000, "Việt Nam Đồng")], (50_000, 10, "USD")),
+    ([fee(12.5, "EUR")], (None, 12.5, "EUR")),
+    ([fee(7)], (None, 7, None)),
+    ([fee(0, "USD", description="Theo quy định")], (None, None, None)),
+    ([fee(0, "Việt Nam Đồng")], (0, 0, "VND")),
+    ([], (None, None, None)),
+]
+
+
+@pytest.mark.parametrize(("fees", "wanted"), FEES)
+def test_a_fee_in_another_currency_is_kept_in_it_and_never_taken_for_dong(
+    portal: Any, fees: list[Any], wanted: tuple[Any, ...]
+) -> None:
+    connector = CASE.connect(portal.base_url)
+    methods = [{"submissionMethod": "ONLINE", "fees": fees}]
+    detail = {"id": "a", "code": "1.001194", "name": "Thủ tục", "executionMethods": methods}
+    chunk = connector._procedure_chunk(["a"], [detail])  # type: ignore[attr-defined]
+    (row,) = chunk.tables["procedure_method"].to_pylist()
+    told = tuple(None if row[c] is None else float(row[c]) for c in ("fee_vnd", "fee_amount"))
+    assert (*told, row["fee_currency"]) == wanted
+    notes = [n for n in connector.report.notes if "no fee_vnd" in n]
+    foreign = {f["currencyName"] or "no currency named" for f in fees if f["value"]} - {
+        "Việt Nam Đồng",
+        "Đồng mới",
+    }
+    assert {n.partition(" with a fee in ")[2].partition(",")[0] for n in notes} == foreign
+    assert all(n.endswith(": 1") for n in notes)
+
+
+def test_the_catalogue_says_how_many_fees_are_in_usd(portal: Any) -> None:
+    """17 procedures of the crawl have a fee in USD alone, and the captured 2.000815 one beside its fee in đồng."""
+    connector = CASE.connect(portal.base_url, chunk_size=5000)
+    (chunk,) = connector._procedures(Request(DAY))  # type: ignore[attr-defined]
+    found = chunk.tables["procedure_method"].to_pylist()
+    usd = [r for r in found if r["fee_currency"] == "USD"]
+    assert len({r["procedure_id"] for r in usd}) == 18
+    assert {r["fee_vnd"] for r in usd} == {None}
+    assert {float(r["fee_amount"]) for r in usd} == {5, 10, 25, 50, 100, 145, 155, 165}
+    assert [n for n in connector.report.notes if "in USD" in n] == [
+        "ways of submitting a procedure with a fee in USD, which is no fee_vnd but stands in fee_amount and "
+        f"fee_currency: {len(usd)}"
+    ]
+
+
 def test_a_public_site_is_asked_once_a_second_in_sequence_unless_it_is_ours() -> None:
     theirs = NationalPortal("national_portal", Endpoint("https://dichvucong.example"))
     assert (theirs.min_delay, theirs.concurrency) == (1.0, 1)

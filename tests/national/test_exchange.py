@@ -16,7 +16,10 @@ CODE = ITEM["MaHoSo"]
 CATALOGUES = {
     "LayDanhSachTTHC": "MATTHC", "LayDanhMucCoQuan": "MADONVI", "LayDanhMucLinhVuc": "MALINHVUC",
     "LayDanhMucTinhThanh": "MATINHTHANH", "LayDanhMucPhuongXa": "MAPHUONGXA", "LayDanhMucGioiTinh": "MAGIOITINH",
-    "LayDanhMucDoiTuong": "MADOITUONG", "LayDanhMucCapThucHien": "MACAPTHUCHIEN",
+    "LayDanhMucDoiTuong": "MADOITUONG", "LayDanhMucCapThucHien": "MACAPTHUCHIEN", "LayDanhMucLePhi": "MAPHILEPHI",
+    "LayDanhMucCanCuPhapLy": "SOVANBAN", "LayDanhMucQuanHuyen": "MAQUANHUYEN", "LayDanhMucQuocGia": "MAQUOCGIA",
+    "LayDanhMucDanToc": "MADANTOC", "LayDanhMucTonGiao": "MATONGIAO",
+    "LayDanhMucTinhTrangHonNhan": "MATINHTRANGHONNHAN",
 }  # fmt: skip
 
 

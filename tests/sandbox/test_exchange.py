@@ -6,11 +6,13 @@ import csv
 import io
 import json
 from datetime import date
+from fractions import Fraction
 from typing import Any
 
 import pytest
 import requests
 
+from sandbox.evaluation import half_up, payment_points
 from sandbox.exchange import DSTCODE, EXISTS, H20
 from sandbox.national_copy import DUMMY, REWRITTEN, STATUS_NAMES, Procedure, figures
 
@@ -180,13 +182,64 @@ def test_satisfaction_and_accounts(province: Province) -> None:
         ("LayDanhMucGioiTinh", {"MAGIOITINH", "TENGIOITINH"}),
         ("LayDanhMucDoiTuong", {"MADOITUONG", "TENDOITUONG"}),
         ("LayDanhMucCapThucHien", {"MACAPTHUCHIEN", "TENCAPTHUCHIEN"}),
+        ("LayDanhMucLePhi", {"MAPHILEPHI", "SOTIEN", "DONVI", "MOTA"}),
+        ("LayDanhMucCanCuPhapLy", {"SOVANBAN", "TENVANBAN"}),
+        ("LayDanhMucQuanHuyen", {"MAQUANHUYEN", "TENQUANHUYEN", "MATINHTHANH"}),
+        ("LayDanhMucQuocGia", {"MAQUOCGIA", "TENQUOCGIA"}),
+        ("LayDanhMucDanToc", {"MADANTOC", "TENDANTOC"}),
+        ("LayDanhMucTonGiao", {"MATONGIAO", "TENTONGIAO"}),
+        ("LayDanhMucTinhTrangHonNhan", {"MATINHTRANGHONNHAN", "TENTINHTRANGHONNHAN"}),
     ],
 )
 def test_catalogues_come_whole_and_in_capitals(province: Province, service: str, keys: set[str]) -> None:
     told = province.ask(service)
     assert told["error_code"] == 0
     assert told["result"]
-    assert set(told["result"][0]) == keys
+    assert all(set(row) == keys for row in told["result"])
+
+
+def test_lists_are_of_what_there_is(province: Province) -> None:
+    peoples = province.ask("LayDanhMucDanToc")["result"]
+    assert (len(peoples), peoples[0], peoples[-1]["MADANTOC"]) == (
+        54, {"MADANTOC": "01", "TENDANTOC": "Kinh"}, "54",
+    )  # fmt: skip
+    assert len(province.ask("LayDanhMucTinhThanh")["result"]) == 34
+    districts = province.ask("LayDanhMucQuanHuyen")["result"]
+    assert {r["MATINHTHANH"] for r in districts} == {"82", "87"}, "as they were until 30/6/2025"
+    assert {"MAQUANHUYEN": "815", "TENQUANHUYEN": "Thành phố Mỹ Tho", "MATINHTHANH": "82"} in districts
+    assert {r["DONVI"] for r in province.ask("LayDanhMucLePhi")["result"]} == {"VND", "USD"}
+
+
+def test_what_came_of_a_promotion_notice_is_taken_by_its_dossier(province: Province) -> None:
+    """One object as `data`, type "2", status 11 for what is not taken [seen in one client]."""
+    paper = {
+        "TepDinhKemId": None, "TenTepDinhKem": "tra_loi.pdf", "IsDeleted": "False", "MaThanhPhanHoSo": "",
+        "DuongDanTaiTepTin": "/fi/9",
+    }  # fmt: skip
+    data = {
+        "MaHoSo": ITEM["MaHoSo"], "TrangThai": "11", "MaHoSoDonVi": ITEM["MaHoSo"], "MaDoiTuong": "",
+        "NoiDung": "Không thuộc thẩm quyền", "NgayXuLy": "20250703090000", "TaiLieuXuLy": [paper],
+    }  # fmt: skip
+
+    def told(kind: str = "2", **changes: Any) -> dict[str, Any]:
+        return province.ask("DongBoTrangThaiHoSo", type=kind, data=data | changes)
+
+    assert "không tồn tại" in told()["message"]
+    province.send(ITEM)
+    assert told() == {"error_code": "0", "message": "Đồng bộ dữ liệu thành công", "result": []}
+    (found,) = province.ask("TraCuuHoSo", mahoso=ITEM["MaHoSo"])["result"]
+    assert (found["TrangThaiHoSo"], found["TaiLieuXuLy"], found["ChuHoSo"]) == (
+        "11",
+        [paper],
+        ITEM["ChuHoSo"],
+    )
+    assert told(kind="1")["error_code"] == "-1"
+    assert "TrangThai" in told(TrangThai="12")["message"]
+    assert "yyyyMMddHHmmss" in told(NgayXuLy="03/07/2025")["message"]
+    (kept,) = province.held(ITEM["MaHoSo"])["items"]
+    assert (kept["TrangThaiHoSo"], kept["NgayXuLy"]) == ("11", "20250703090000"), (
+        "what was refused left it as it was"
+    )
 
 
 def test_a_procedure_and_the_services(province: Province) -> None:
@@ -368,6 +421,33 @@ def test_the_score_counts_by_the_catalogue_it_gives(province: Province) -> None:
     assert paid["totalDossierFinancialObligation"] == 1
     linked = _metric(province.score("dossier-digitized"), "ORIGINAL_RESULT_AVAILABLE")
     assert (linked["numerator"], linked["denominator"], linked["score"]) == (0, 2, 0.0)
+
+
+def test_a_tie_is_rounded_up_as_the_portal_does(province: Province) -> None:
+    """20 x 1/160 is 0.125 and 6 x 1/400 is 0.015: half to even, or in binary numbers, they would be 0.12 and 0.01."""
+    late = ITEM | {"NgayKetThucXuLy": "20250709150000", "TrangThaiHoSo": "9", "DonViXuLy": "H20.19"}
+    items = [late | {"MaHoSo": f"m{n}"} for n in range(159)]
+    province.own("held", items=[ITEM | {"TrangThaiHoSo": "9", "NgayKetThucXuLy": "20250703150000"}, *items])
+    tree = province.score("dvc-progress-tree")["parent"]
+    assert (tree["totalOnTime"], tree["totalReceived"], tree["totalScore"]) == (1, 160, 0.13)
+    province.own("held", clear=True)
+    province.own("held", items=[ITEM], reported={"H20.19": 400})
+    sync = _metric(province.score("transparency"), "DOSSIER_SYNC")
+    assert (sync["numerator"], sync["denominator"], sync["ratio"], sync["score"]) == (1, 400, 0.25, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("number", "written"),
+    [(Fraction(1, 8), 0.13), (Fraction(3, 8), 0.38), (Fraction(1005, 1000), 1.01), (Fraction(1, 3), 0.33),
+     (Fraction(-1, 8), -0.13), (18, 18.0)],
+)  # fmt: skip
+def test_points_have_two_decimals_half_up(number: Fraction, written: float) -> None:
+    assert half_up(number) == written
+
+
+def test_payment_is_rounded_term_by_term() -> None:
+    """0.005 + 0.005 + 0.005 would be 0.015, so 0.02; each rounded they are 0.03 [seen: 164 of 164 units]."""
+    assert payment_points(Fraction(1, 1200), Fraction(1, 500), Fraction(1, 500)) == (0.03, 0.3)
 
 
 def _metric(data: dict[str, Any], code: str) -> dict[str, Any]:

@@ -22,7 +22,9 @@ method as (
         (array_agg(duration_unit order by method_no) filter (
             where {{ is_online_channel('channel') }}
         ))[1] as time_limit_online_unit,
-        max(fee_vnd) as highest_fee_vnd
+        max(fee_vnd) as highest_fee_vnd,
+        -- Of rows that were loaded before currencies were, fee_vnd alone is known.
+        coalesce(bool_or(fee_amount > 0 or fee_vnd > 0), false) as has_fee
     from {{ ref('stg_national_portal__procedure_method') }}
     group by source_code, procedure_id
 
@@ -74,6 +76,7 @@ select
     method.time_limit_online,
     method.time_limit_online_unit,
     method.highest_fee_vnd,
+    coalesce(method.has_fee, false) as has_fee,
     one_per_code.result_names,
     one_per_code.decision_number,
     one_per_code.source_updated_at,

@@ -14,6 +14,8 @@ renamed as (
         duration,
         duration_unit,
         fee_vnd,
+        fee_amount,
+        fee_currency,
         fee_text,
         _origin as origin,
         _load_number as load_number
