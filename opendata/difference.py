@@ -142,6 +142,13 @@ def objections(found: Difference, approval: Approval, where: str) -> list[str]:
         told.append(f"nothing is left of {', '.join(found.periods_removed)}")
     if not told:
         return []
+    if found.rows is None:
+        told.append(
+            "its rows are named by other columns, so that nothing can be compared. If it counts something else under "
+            f"the same name, `python -m opendata withdraw {approval.dataset} --by <office> --reason-vi ... "
+            "--reason-en ...` leaves a notice for readers of the old one, and `python -m opendata restore "
+            f"{approval.dataset}` lets the new one begin"
+        )
     return [
         f"{where}, against release {found.against:06d}: {'; '.join(told)}. If that is right, record it in "
         f"opendata/approvals/{approval.dataset}.yml as approved_changes: [{{against_release: {found.against}, "

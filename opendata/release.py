@@ -158,19 +158,24 @@ def _refuse_vanished(previous: Path | None, builds: Sequence[Build], withdrawn: 
     if previous is None:
         return
     declared = {table.resource.name for build in builds for table in build.tables}
-    gone = [
-        f"{table['name']} (dataset {dataset['id']})"
+    gone = {
+        f"{table['name']} (dataset {dataset['id']})": str(dataset["id"])
         for dataset in _read_json(previous / "release.json")["datasets"]
         if dataset["id"] not in withdrawn
         for table in dataset["tables"]
         if table["name"] not in declared
-    ]
+    }
     if gone:
+        commands = "\n- ".join(_withdrawing(dataset) for dataset in dict.fromkeys(gone.values()))
         raise ReleaseError(
             f"Published in release {previous.name} and no longer declared or without rows: {', '.join(gone)}. Put it "
-            "back into its exposure (dbt/models/exposures.yml), or withdraw it, so that readers find a notice: "
-            "python -m opendata withdraw"
+            f"back into its exposure (dbt/models/exposures.yml), or withdraw it, so that readers find a notice:\n"
+            f"- {commands}"
         )
+
+
+def _withdrawing(dataset: str) -> str:
+    return f"python -m opendata withdraw {dataset} --by <office> --reason-vi ... --reason-en ..."
 
 
 def publish(
@@ -501,8 +506,8 @@ def _left_out(protection: Protection, datasets: Sequence[Dataset], previous: Pat
         raise ReleaseError(
             "The release is refused, readers keep the last good one. Published before, and too fine now:\n- "
             + "\n- ".join(protection.left_out[key] for key in sorted(gone))
-            + "\nGive its policy a coarser step (`coarsen` in its approval), or withdraw it: "
-            "python -m opendata withdraw"
+            + "\nGive its policy a coarser step (`coarsen` in its approval), or withdraw it:\n- "
+            + "\n- ".join(_withdrawing(dataset) for dataset in sorted({dataset for dataset, _ in gone}))
         )
     return [
         Waiting(dataset.id, resource.name, resource.title, TOO_SMALL)
@@ -980,17 +985,21 @@ def _compare(building: Path, builds: Sequence[Build], previous: Path | None) -> 
                 continue
             captured = build.dataset.approval.as_published
             ignored = [captured.captured_column] if captured else []
-            table.changes = found = difference.compare(
+            found = difference.compare(
                 old, new, table.resource, int(before.parent.name), ignored, build.dataset.approval.limits
             )
+            was_withdrawn = before.parent != previous
+            if was_withdrawn and found.rows is None:
+                continue  # another table under its name: to withdraw the one before was the decision
+            table.changes = found
             if history.coarsened(before, table.resource.name) == (
                 table.coarsened and asdict(table.coarsened)
             ):
                 told += difference.objections(
                     found, build.dataset.approval, f"{build.dataset.id}, {table.resource.name}"
                 )
-            if previous is None or before.parent != previous:
-                # It was withdrawn: a list of changes would show again what was taken back.
+            if was_withdrawn:
+                # A list of changes would show again what was taken back.
                 table.changes = replace(found, rows=None)
             elif found.rows is not None:
                 difference.write_changes(

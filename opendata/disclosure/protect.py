@@ -281,6 +281,8 @@ def _report(
         "withheld_cells": int((system.state == WITHHELD).sum()),
         "unprotected_cells": sum(cell not in system.excused for cell in proof.failed),
         "cells_known_from_earlier_releases": told,
+        # Small ones that exempt figures, or earlier releases, hold closely whatever is withheld today.
+        "cells_told_already": sum(cell in system.excused for cell in proof.failed),
         # Audited through their common division (system.py).
         "tables_in_a_circle": system.cycles(),
         "linked_groups": proof.groups,

@@ -6,7 +6,8 @@ repair of what the audit finds: in the sums that hold a cell too tightly, the ch
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +61,7 @@ def suppress(system: System) -> Audit:
         stuck = [cell for cell, bounds in before.failed.items() if not work.repair(cell, bounds)]
         # Where others were repaired, what was withheld there may free the stuck ones, too: look again first.
         if len(stuck) == len(before.failed):
-            inherent = follows_from_exempt(system, {cell: before.failed[cell] for cell in stuck})
+            inherent = told_already(system, {cell: before.failed[cell] for cell in stuck})
             excused |= inherent
             left = [cell for cell in stuck if cell not in inherent]
             if not left or [cell for cell in left if work.repair(cell, before.failed[cell], zeros=True)]:
@@ -69,19 +70,40 @@ def suppress(system: System) -> Audit:
             spans = before.highest - before.lowest
             by_presence = {c for c in before.by_presence & set(left) if spans[c] >= system.threshold[c]}
             if not by_presence:
-                raise DisclosureError(_refusal(system, left))
+                raise DisclosureError(_refusal(system, {cell: before.failed[cell] for cell in left}))
             excused |= by_presence
-    raise DisclosureError(_refusal(system, list(before.failed) if before else []))
+    raise DisclosureError(_refusal(system, before.failed if before else {}))
 
 
-def _refusal(system: System, cells: list[int]) -> str:
+def _refusal(system: System, failed: Mapping[int, Bounds]) -> str:
+    cells = list(failed)
     shown = "\n- ".join(system.name(cell) for cell in cells[:20])
     more = f"\n- and {len(cells) - 20} more" if len(cells) > 20 else ""
+    tables = _tables_that_hold(system, failed)
+    named = "; ".join(f"{dataset}, table {table}" for dataset, table in tables)
+    first = tables[0][0] if tables else "<dataset>"
     return (
         f"{len(cells)} small cell(s) could be worked out from what is published, and nothing more can be withheld "
         f"beside them (the rest is exempt or was published earlier):\n- {shown}{more}\n"
-        "Coarsen a dimension, publish fewer totals, or look at the exemptions"
+        f"They are held by: {named or 'no table of today'}. Coarsen one of these (`coarsen` in "
+        f"opendata/approvals/{first}.yml), look at what is exempt, or leave one out until there is more to count: "
+        f"python -m opendata withdraw {first} --by <office> --reason-vi ... --reason-en ..., then publish; "
+        f"later python -m opendata restore {first}. docs/disclosure.md, When a policy changes, says more"
     )
+
+
+def _tables_that_hold(system: System, failed: Mapping[int, Bounds]) -> list[tuple[str, str]]:
+    """Return (dataset, table) of those with cells in the sums that bound some cells; not exempt ones, nearest first."""
+    near: Counter[int] = Counter(failed.keys())
+    for bounds in failed.values():
+        for number in bounds.binding:
+            near.update(system.sums[number][0].tolist())
+    held: Counter[tuple[str, str]] = Counter()
+    for (number, column), (_, placed) in system.places.items():
+        table = system.tables[number]
+        if column in table.policy.count_columns:
+            held[table.dataset, table.table] += sum(near[cell] for cell in placed.tolist())
+    return [table for table, times in held.most_common() if times]
 
 
 def derived_from_exempt(system: System) -> np.ndarray:
@@ -99,13 +121,18 @@ def changes_told(system: System) -> set[int]:
     return {cell for cell in fixed if system.keys[cell][0][0].startswith(CHANGE)}
 
 
-def follows_from_exempt(system: System, failed: dict[int, Bounds]) -> set[int]:
-    """Return the cells that exempt figures alone bound as closely as all that is published does."""
-    if not system.exempt.any():
+def told_already(system: System, failed: dict[int, Bounds]) -> set[int]:
+    """Return the cells that exempt figures and earlier releases alone hold away from 0 and 1, or as closely as now.
+
+    Whatever is withheld today, that stays known: an earlier release divided a sum in another way, maybe, under another
+    policy. What today may still be asked for is the width, and that is asked for.
+    """
+    told = system.exempt | system.known_before
+    if not told.any():
         return set()
-    # Sums of exempt cells hold whatever else is published; that a row exists is told by the publication.
+    # These sums hold whatever else is published; that a row exists is told by the publication.
     cells = np.array(sorted(failed), dtype=np.int64)
-    done = audit(system, system.exempt.copy(), cells, limit=None, sums_only=True)
+    done = audit(system, told, cells, limit=None, sums_only=True)
     inherent = set()
     for cell, bounds in failed.items():
         alone = done.failed.get(cell)

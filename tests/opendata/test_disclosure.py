@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from opendata.catalogue import APPROVALS, frictionless_type
 from opendata.disclosure.audit import audit
 from opendata.disclosure.earlier import apply, remember
+from opendata.disclosure.granularity import coarsened
 from opendata.disclosure.policy import Shape, TablePolicy, read_policy
 from opendata.disclosure.protect import Protection, Withheld, protect_release, verify
 from opendata.disclosure.suppression import naive, suppress
@@ -482,6 +483,68 @@ def test_a_small_count_told_earlier_is_not_shown_again_and_stops_nothing(tmp_pat
     assert release(tmp_path / "releases", [by_agency(4, 18, 40)]) == {"by agency": [None, 18, 40]}
 
 
+RESOLVED = {name: {"of": "resolved", "outcome.outcome": name} for name in ("in_time", "late")}
+
+
+def by_sector_and_channel(late: list[int], **more: Any) -> Counted:
+    rows = {"sector": ["s"] * 2, "channel": ["x", "y"], "in_time": [50, 50], "late": late}
+    channels = {"sector": "sector.group", "channel": "channel.group"}
+    return table("results", channels, rows, RESOLVED, threshold=10, **more)
+
+
+def by_procedure(*counts: int) -> Counted:
+    rows = {
+        "sector": ["s"] * len(counts),
+        "procedure": [f"p{n}" for n in range(len(counts))],
+        "n": list(counts),
+    }
+    procedures = {"sector": "sector.group", "procedure": "procedure.procedure"}
+    return table("durations", procedures, rows, {"n": {"of": "resolved"}}, threshold=10)
+
+
+CHANNELS = {"put": {"channel": "all"}, "vi": "Gộp kênh", "en": "Channels together"}
+
+
+def test_what_an_earlier_release_told_under_another_policy_stops_nothing_today(tmp_path: Path) -> None:
+    """By channel nobody could tell 3 late from 5. Together they are 8, and at least 2: 102 by procedure, 100 in time.
+
+    The first release says so whatever is withheld today; of what is withheld, no more can be told than it did.
+    """
+    first = leave_release(tmp_path / "releases", [by_sector_and_channel([3, 5]), by_procedure(102, 6)]).tables
+    assert first["results", "results"][0]["late"].to_pylist() == [None, None]
+    assert first["durations", "durations"][0]["n"].to_pylist() == [102, None]
+    together = coarsened(by_sector_and_channel([3, 5], coarsen=[CHANNELS]), 1)
+    second = leave_release(tmp_path / "releases", [together, by_procedure(102, 6)])
+    assert second.tables["results", "results"][0]["late"].to_pylist() == [None]
+    assert second.tables["durations", "durations"][0]["n"].to_pylist() == [102, None]
+    assert second.report["unprotected_cells"] == 0
+    assert second.report["cells_told_already"] > 0
+    assert leave_release(tmp_path / "alone" / "releases", [together]).report["cells_told_already"] == 0
+
+
+def test_what_today_would_tell_beside_an_earlier_release_is_still_refused(tmp_path: Path) -> None:
+    """The first release holds 8 late ones at 2 or more, as above; that they are at most 9 the law's total would add."""
+    leave_release(tmp_path / "releases", [by_sector_and_channel([3, 5]), by_procedure(102, 6)])
+    together = coarsened(by_sector_and_channel([3, 5], coarsen=[CHANNELS]), 1)
+    basis = [{"counts": ["n"], "basis": "public by law"}]
+    late = {"of": "resolved", "outcome.outcome": "late"}
+    law = table(
+        "law",
+        {"province": "agency.province"},
+        {"province": ["a"], "n": [9]},
+        {"n": late},
+        threshold=10,
+        exempt=basis,
+    )
+    other = table(
+        "others", {"sector": "sector.group"}, {"sector": ["s", "t"], "n": [8, 1]}, {"n": late}, threshold=10
+    )
+    with pytest.raises(DisclosureError, match="opendata withdraw") as refused:
+        leave_release(tmp_path / "releases", [together, by_procedure(102, 6), other, law])
+    assert "They are held by: others, table others; " in str(refused.value)
+    assert "law, table law" not in str(refused.value), "what is public by law cannot be left out"
+
+
 def test_finer_counts_told_earlier_are_the_least_of_their_whole(tmp_path: Path) -> None:
     units = {"agency": "agency.body", "sector": "sector.sector"}
     columns = {"agency": ["a", "a", "b"], "sector": ["x", "y", "x"], "n": [15, 25, 30]}
@@ -511,7 +574,8 @@ def test_a_cell_that_cannot_be_protected_stops_the_release_and_is_named() -> Non
     )
     with pytest.raises(DisclosureError, match="parts, table parts, column n, agency=a, sector=x") as refused:
         protect_release([parts, totals])
-    assert "Coarsen a dimension" in str(refused.value)
+    assert "They are held by: parts, table parts. Coarsen one of these" in str(refused.value)
+    assert "python -m opendata withdraw parts --by" in str(refused.value)
     assert " 4" not in str(refused.value).replace(" 4 small", "")
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import shlex
 import subprocess
 import sys
 from datetime import date
@@ -18,6 +20,7 @@ from rdflib import RDF, Graph
 from rdflib.namespace import DCAT
 
 from opendata import history
+from opendata.__main__ import main as opendata_main
 from opendata.catalogue import APPROVALS, CatalogueError, Column, Resource, Text, _limits
 from opendata.difference import FEW, compare
 from opendata.release import ReleaseError, restore, withdraw
@@ -190,6 +193,33 @@ def test_a_renamed_column_is_a_clear_message(warehouse: Warehouse) -> None:
     with pytest.raises(ReleaseError, match=r"column\(s\) fee_vnd are gone, fee are new \(renamed\?\)"):
         warehouse.publish()
     assert warehouse.files() == before
+
+
+def test_a_name_used_again_for_other_rows_leads_to_a_withdrawal_that_works(warehouse: Warehouse) -> None:
+    """The message names the commands; done as it says, the old releases have a notice and the new dataset begins."""
+    warehouse.publish()
+    before = warehouse.files()
+    warehouse.sql(
+        "alter table open_data.procedures rename procedure_code to form_code; "
+        "update open_data.procedures set form_code = 'M' || form_code"
+    )
+    model = warehouse.model("procedures")
+    model["columns"]["form_code"] = {**model["columns"].pop("procedure_code"), "name": "form_code"}
+    model["config"]["meta"]["keys"] = ["form_code"]
+    with pytest.raises(ReleaseError, match="its rows are named by other columns") as refused:
+        warehouse.publish()
+    assert warehouse.files() == before
+    for word in ("withdraw", "restore"):
+        (command,) = re.findall(rf"`python -m opendata ({word} procedures[^`]*)`", str(refused.value))
+        words = shlex.split(command.replace("<office>", shlex.quote(OFFICE)))
+        assert opendata_main([*words, "--home", str(warehouse.home)]) == 0
+    assert warehouse.publish().number == 2
+    (path,) = (warehouse.current / "procedures").glob("*.parquet")
+    assert "form_code" in pq.read_table(path).column_names
+    assert changelog(warehouse, "procedures")[0]["tables"][0]["changes"] is None
+    assert not list((warehouse.current / "procedures").glob("*.changes.csv"))
+    old = warehouse.home / "open-data/releases/000001/procedures"
+    assert {path.name for path in old.iterdir()} == {"en", "index.html", "withdrawn.json"}
 
 
 def test_a_dataset_waits_for_its_first_rows_and_is_never_emptied_again(warehouse: Warehouse) -> None:

@@ -208,7 +208,8 @@ def test_a_dataset_that_is_declared_no_more_is_told_until_it_is_withdrawn(wareho
     del warehouse.manifest["exposures"][gone]
     (warehouse.approvals / "procedures.yml").unlink()
     with pytest.raises(
-        ReleaseError, match=r"release 000001 and no longer declared .*procedures.*opendata withdraw"
+        ReleaseError,
+        match=r"release 000001 and no longer declared .*procedures.*\n- python -m opendata withdraw procedures --by",
     ):
         warehouse.publish()
     assert warehouse.files() == before
