@@ -9,11 +9,17 @@ import os
 import shlex
 import shutil
 import sys
+from pathlib import Path
 
 from ops import postgres, services
 from ops.settings import LOGINS, PROJECT, Settings, SettingsError, parse_period
 from ops.sources import check_sources
 from ops.trouble import database_trouble
+
+#: Commands whose further words are another program's.
+_OTHERS = (["psql"], ["client"], ["airflow"], ["dbt"], ["vault"])
+#: Commands of dbt that make no table.
+_DBT_READS = ("test", "list", "ls", "compile", "show", "parse", "debug")
 
 
 def _up(settings: Settings) -> None:
@@ -229,8 +235,6 @@ def _catalogue(settings: Settings, given: argparse.Namespace) -> None:
 
 
 def _form(settings: Settings, given: argparse.Namespace) -> None:
-    from pathlib import Path
-
     import psycopg
 
     from ops import forms, tasks
@@ -318,8 +322,6 @@ def _clean(settings: Settings) -> None:
 
 
 def _national(settings: Settings, given: argparse.Namespace) -> None:
-    from pathlib import Path
-
     from ops import national
     from ops.outcomes import NothingToDo
 
@@ -337,6 +339,20 @@ def _national(settings: Settings, given: argparse.Namespace) -> None:
         print("\n".join(national.command(settings, *asked)))
     except NothingToDo as e:
         print(e)
+
+
+def _dbt(settings: Settings, words: list[str]) -> None:
+    # A table made alone would stand by other rules than its neighbours, and nobody would have a right to read it.
+    if words[:1] not in ([w] for w in _DBT_READS):
+        raise SettingsError(
+            f"looked for one of {', '.join(_DBT_READS)} and found {' '.join(words[:1]) or 'nothing'}; a right command "
+            "is: dbt test --select test_type:unit,fct_dossier. Tables are made by a build: make run"
+        )
+    if settings.embedded:
+        services.Supervisor(settings).start(["postgres"])
+    environment = {**settings.dbt_process_env(), "DBT_PROJECT_DIR": str(PROJECT / "dbt")}
+    command = [str(Path(sys.executable).with_name("dbt")), *words]
+    os.execve(command[0], command, environment)  # noqa: S606 - becomes dbt
 
 
 def _docs(settings: Settings) -> None:
@@ -458,10 +474,13 @@ def main() -> int:
     sending.add_argument(
         "dataset", nargs="?", default="", help="its id, such as procedures; push: all if left out"
     )
+    commands.add_parser(
+        "dbt", help="dbt's own command, to try a rule: dbt test --select test_type:unit,fct_dossier"
+    )
     commands.add_parser("docs", help="write the catalogue of tables and columns as pages that open offline")
     commands.add_parser("sandbox", help="run every stand-in, in the foreground")
-    # What follows psql, client, airflow or vault is theirs, also where it begins with a dash.
-    words = sys.argv[2:] if sys.argv[1:2] in (["psql"], ["client"], ["airflow"], ["vault"]) else []
+    # What follows psql, client, airflow, dbt or vault is theirs, also where it begins with a dash.
+    words = sys.argv[2:] if sys.argv[1:2] in _OTHERS else []
     given = parser.parse_args(sys.argv[1:2] if words else None)
     try:
         settings = Settings()
@@ -503,6 +522,8 @@ def main() -> int:
             _form(settings, given)
         elif given.command == "catalogue":
             _catalogue(settings, given)
+        elif given.command == "dbt":
+            _dbt(settings, words)
         elif given.command == "docs":
             _docs(settings)
         elif given.command == "roles":

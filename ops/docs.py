@@ -7,15 +7,18 @@ own site with the lineage. All is read from dbt's artefacts and the list of role
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from ops.dbt import MARK
 from ops.roles import ALL_ROWS, read_roles
@@ -35,6 +38,17 @@ GROUPS = (
     "no_dossiers",
 )
 _TEMPLATES = (PROJECT / "ops" / "templates", PROJECT / "opendata" / "templates")
+
+
+@dataclass(frozen=True)
+class Load:
+    """How fresh a source is: its newest moment that any load covers, exclusive, and the raw tables that it fills."""
+
+    source: str
+    origin: str
+    covered: dt.datetime
+    loaded: dt.datetime
+    tables: frozenset[str]
 
 
 class DocsError(SettingsError):
@@ -58,14 +72,18 @@ def write(settings: Settings) -> Path:
         raise DocsError("the catalogue has gaps, mend them in the YAML of dbt/models:\n" + "\n".join(found))
     with psycopg.connect(settings.login_url("dbt"), connect_timeout=10) as connection:
         loads = connection.execute(
-            "select source_code, max(origin), max(interval_end), max(loaded_at) from ops.load_log "
+            "select source_code, max(origin), max(interval_end), max(loaded_at), "
+            "array_agg(distinct table_name) filter (where table_name is not null) from ops.load_log "
+            "left join lateral jsonb_object_keys(counts) as table_name on true "
             "group by source_code order by source_code"
         ).fetchall()
-    page = _page(manifest, read_roles(settings.roles_file).tables).render(
+    fresh = [Load(s, o, until, at, frozenset(f"raw.{t}" for t in of or ())) for s, o, until, at, of in loads]
+    page = _page(manifest, read_roles(settings.roles_file).tables, fresh).render(
         tables=tables(manifest),
+        functions=sorted(manifest["functions"].values(), key=relation),
         exposures=sorted(manifest["exposures"].values(), key=lambda e: str(e["name"])),
-        loads=[(s, o, *(m.astimezone(VIETNAM) for m in moments)) for s, o, *moments in loads],
-        generated_at=catalog["metadata"]["generated_at"],
+        loads=fresh,
+        generated_at=dt.datetime.fromisoformat(catalog["metadata"]["generated_at"]),
         schemas=SCHEMAS,
     )
     folder = settings.home / "docs"
@@ -139,7 +157,9 @@ def owner(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Any
     return dict(groups.get(node["config"].get("group") or node.get("group"), {}))
 
 
-def _page(manifest: Mapping[str, Any], read_by: Mapping[str, Mapping[str, str]]) -> Any:
+def _page(
+    manifest: Mapping[str, Any], read_by: Mapping[str, Mapping[str, str]], loads: Sequence[Load]
+) -> Any:
     def sources_of(node: Mapping[str, Any]) -> list[str]:
         seen, found, left = set(), set(), [node["unique_id"]]
         while left:
@@ -150,6 +170,9 @@ def _page(manifest: Mapping[str, Any], read_by: Mapping[str, Mapping[str, str]])
                 seen.add(one)
                 left += manifest["parent_map"].get(one, [])
         return sorted(found)
+
+    def loads_of(node: Mapping[str, Any]) -> list[Load]:
+        return [load for load in loads if not load.tables.isdisjoint(sources_of(node))]
 
     def readers(node: Mapping[str, Any]) -> list[tuple[str, bool]]:
         return [(role, rows == ALL_ROWS) for role, rows in read_by.get(relation(node), {}).items()]
@@ -164,6 +187,14 @@ def _page(manifest: Mapping[str, Any], read_by: Mapping[str, Mapping[str, str]])
     )
     environment.globals.update(
         both=both, relation=relation, owner=lambda node: owner(manifest, node), sources_of=sources_of,
-        readers=readers, used_by=used_by,
+        readers=readers, used_by=used_by, loads_of=loads_of, meta=meta, counts=counts,
+        time=lambda moment: moment.astimezone(VIETNAM).strftime("%d/%m/%Y %H:%M"),
     )  # fmt: skip
+    environment.filters["code"] = _code
     return environment.get_template("docs.html")
+
+
+def _code(said: str) -> Markup:
+    """A description, which is Markdown so far as it names values in backticks."""
+    named = Markup("<code>{}</code>")
+    return Markup("").join(named.format(p) if n % 2 else p for n, p in enumerate(said.split("`")))

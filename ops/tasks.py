@@ -575,18 +575,24 @@ def _all_tables() -> list[str]:
     return contract_names()
 
 
-def _texts() -> dict[str, str]:
-    """SHA-256 of what a build is made from beside the loads: the lists (``seeds``) and the rules (``models``)."""
+def _texts(project: Path = PROJECT) -> dict[str, str]:
+    """SHA-256 of what a build is made from beside the loads: the lists (``seeds``) and the rules (``models``).
+
+    Of the project's own file, too: the constants of rules stand there (``vars``).
+    """
     return {
         part: hashlib.sha256(
             b"".join(
-                str(path.relative_to(PROJECT)).encode() + path.read_bytes()
-                for folder in folders
-                for path in sorted((PROJECT / "dbt" / folder).rglob("*"))
-                if path.suffix in {".sql", ".csv"}
+                str(path.relative_to(project)).encode() + path.read_bytes()
+                for name in names
+                for path in sorted((project / "dbt").glob(name))
+                if path.suffix in {".sql", ".csv"} or path.name == "dbt_project.yml"
             )
         ).hexdigest()
-        for part, folders in {"seeds": ["seeds"], "models": ["macros", "models", "functions"]}.items()
+        for part, names in {
+            "seeds": ["seeds/**/*"],
+            "models": ["dbt_project.yml", "macros/**/*", "models/**/*", "functions/**/*"],
+        }.items()
     }
 
 

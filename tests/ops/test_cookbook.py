@@ -225,3 +225,89 @@ def test_the_three_places_are_what_they_were_on_the_day_of_receipt(marts: str):
             ("Trung tâm", "Sở mới", "Phường mới", 1), ("Trung tâm", None, "Phường mới", 1),
         ], key=str,
     )  # fmt: skip
+
+
+def test_inherited_dossiers_stand_with_the_last_who_took_them_over(marts: str):
+    """Handed on twice; to nobody that a decision names; waiting for papers; ended since; never handed over."""
+    merger, first = dt.date(2025, 7, 1), dt.date(2025, 3, 1)
+    for key, group, late, takers in (
+        ("twice", "open", True, ((first, "MIDDLE"), (merger, "NEW"))),
+        ("once", "paused", False, ((merger, "NEW"),)),
+        ("to_nobody", "open", True, ((merger, None),)),
+        ("ended", "resolved", False, ((merger, "NEW"),)),
+        ("never", "open", True, ()),
+    ):
+        dossier(marts, key, report_group=group, is_overdue=late)
+        giver = "OLD"
+        for no, (day, taker) in enumerate(takers, 1):
+            put(marts, "fct_handover", dossier_key=key, handover_no=no, handover_date=day, from_agency_code=giver,
+                decision_no=f"NQ {day.month}", to_agency_code=taker)  # fmt: skip
+            giver = taker or ""
+    assert asked(marts, NUMBERED["4"]) == [
+        ("NEW", "MIDDLE", merger, "NQ 7", 1, 1), ("NEW", "OLD", merger, "NQ 7", 1, 0),
+        ("unknown", "OLD", merger, "NQ 7", 1, 1),
+    ]  # fmt: skip
+
+
+def test_a_share_is_told_of_procedures_with_enough_dossiers(marts: str):
+    """Thirty are enough and 29 are not; refused ones are none; a code that no catalogue knows has no name."""
+    put(marts, "dim_procedure", procedure_code="P", procedure_name="Thủ tục P")
+    for code, received, online in (("P", 30, 12), ("Q", 31, 31), ("FEW", 29, 29)):
+        for number in range(received):
+            dossier(marts, f"{code} {number}", procedure_code=code, is_online=number < online)
+        dossier(marts, f"{code} refused", procedure_code=code, is_online=True, report_group="not_received")
+    assert asked(marts, NUMBERED["6"]) == [("P", "Thủ tục P", 30, 40), ("Q", None, 31, 100)]
+
+
+def test_the_first_working_day_after_tet_is_that_of_each_year(marts: str):
+    """Not the Sunday after it, and not the first working day after New Year's Day; a year may have nothing due then."""
+    days = {
+        dt.date(2025, 1, 1): "Tết Dương lịch", dt.date(2025, 1, 2): None, dt.date(2025, 1, 28): "29 Tết",
+        dt.date(2025, 1, 31): "Mùng ba Tết Nguyên Đán", dt.date(2025, 2, 2): None, dt.date(2025, 2, 3): None,
+        dt.date(2026, 2, 20): "Mùng bốn Tết Nguyên Đán", dt.date(2026, 2, 23): None,
+    }  # fmt: skip
+    for day, name in days.items():
+        put(marts, "dim_date", date_day=day, calendar_year=day.year, holiday_name=name,
+            is_working_day=name is None and day.isoweekday() < 6)  # fmt: skip
+    first = dt.date(2025, 2, 3)
+    for key, agency, due in (("a", "A", first), ("b", "A", first), ("c", "B", first), ("d", "A", DAY)):
+        dossier(marts, key, responsible_agency_code=agency, due_date=due)
+    assert asked(marts, NUMBERED["7"]) == [
+        (2025, first, "A", 2), (2025, first, "B", 1), (2026, dt.date(2026, 2, 23), None, 0),
+    ]  # fmt: skip
+
+
+def test_a_dossier_may_be_returned_for_supplement_once(marts: str):
+    for key, procedure, times in (
+        ("a", "P", 2),
+        ("b", "P", 3),
+        ("c", "P", 1),
+        ("d", "Q", 2),
+        ("e", "Q", None),
+    ):
+        dossier(marts, key, procedure_code=procedure, supplement_count=times)
+    assert asked(marts, NUMBERED["8"]) == [("A", "P", 2, 3), ("A", "Q", 1, 2)]
+
+
+def test_owed_fees_are_those_of_resolved_dossiers_by_their_current_record(marts: str):
+    """Two fees of one dossier; one that is paid; one of the system before; one of an open dossier."""
+    for key, resolved, day in (
+        ("two", True, DAY),
+        ("paid", True, DAY),
+        ("open", False, None),
+        ("old", True, dt.date(2025, 6, 1)),
+    ):
+        dossier(marts, key, is_resolved=resolved, completed_date=day)
+    for key, amount, owed, current in (
+        ("two", 8000, True, True), ("two", 15000, True, True), ("paid", 5000, False, True),
+        ("two", 8000, True, False), ("open", 9000, True, True), ("old", 100, True, True),
+    ):  # fmt: skip
+        put(
+            marts,
+            "fct_dossier_fee",
+            dossier_key=key,
+            amount_vnd=amount,
+            is_owed=owed,
+            is_current_record=current,
+        )
+    assert asked(marts, NUMBERED["9"]) == [("A", 2, 23100, dt.date(2025, 6, 1))]

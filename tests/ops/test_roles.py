@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit
 
 import psycopg
 import pytest
+import sqlalchemy
 import yaml
 
 from connectors.base import Interval
@@ -678,6 +679,20 @@ def test_an_officer_reads_what_each_table_and_column_means(place: Place):
     )
 
 
+def test_superset_finds_tables_and_meanings_as_an_officer(place: Place):
+    """By SQLAlchemy's inspector, which Superset asks: tables and views of the first schema, each column's comment."""
+    engine = sqlalchemy.create_engine(
+        place.url("justice").replace("postgresql:", "postgresql+psycopg2:"), poolclass=sqlalchemy.NullPool
+    )
+    found = sqlalchemy.inspect(engine)
+    assert found.default_schema_name == "marts", "tables stand without their schema, as in the cookbook"
+    for table in (*found.get_table_names(), *found.get_view_names()):
+        said = [found.get_table_comment(table)["text"], *(c["comment"] for c in found.get_columns(table))]
+        assert [s for s in said if " · " not in (s or "")] == [], table
+    assert {*FACTS, "dim_agency"} <= set(found.get_table_names())
+    assert set(VIEWS) <= set(found.get_view_names())
+
+
 def test_the_catalogue_is_written_and_opens_offline(place: Place):
     page = docs.write(place.settings)
     text = page.read_text(encoding="utf-8")
@@ -688,6 +703,18 @@ def test_the_catalogue_is_written_and_opens_offline(place: Place):
     assert "Còn phải nộp: có số tiền mà chưa ghi nhận đã nộp." in text
     assert "An amount is due and no payment is recorded." in text
     assert "<td>igate_tien_giang</td><td>simulated</td><td>30/06/2025 08:15</td>" in text
+    fees = text[text.index('<section id="marts.fct_dossier_fee">') :].partition("</section>")[0]
+    for said in (
+        "raw.dossier_fee",
+        "igate_tien_giang: 30/06/2025 08:15",
+        'href="#exposure.cookbook"',
+        "own rows",
+    ):
+        assert said in fees, "owner, readers, source, freshness, use"
+    assert (
+        "<dt>Đếm theo" in text[text.index('<section id="marts.fct_form_06a">') :].partition("</section>")[0]
+    )
+    assert "<code>marts.deadline(received_at timestamptz, amount numeric" in text
     for written in (page, page.with_name("dbt.html")):
         loaded = re.findall(
             r"<(?:script|link|img)[^>]+(?:src|href)=[\"']?(https?:[^\"' >]+)",
