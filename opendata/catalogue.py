@@ -44,15 +44,37 @@ class CatalogueError(Exception):
 
 
 @dataclass(frozen=True)
+class Text:
+    """The same words in Vietnamese and English."""
+
+    vi: str
+    en: str
+
+
+@dataclass(frozen=True)
 class Licence:
-    """A licence the public can rely on: SPDX or Open Definition id, title, address and ADMS licence type."""
+    """A licence the public can rely on: SPDX or Open Definition id, title, address and ADMS licence type.
+
+    Where no lasting address of the document is known, `url` is where it is looked up, by the number and day that the
+    title names (`is_looked_up`); `words` are the title in each language, where it has one for each.
+    """
 
     id: str
     title: str
     url: str
     type: str = "Attribution"
+    words: Text | None = None
+    is_looked_up: bool = False
 
 
+#: Where laws and decrees are looked up by their number: the national database of legal documents.
+LAWS = "https://vbpl.vn/"
+_ARTICLE_15 = Text(
+    "Số liệu, quy trình, văn bản hành chính không thuộc phạm vi bảo hộ quyền tác giả: Điều 15 Luật Sở hữu trí tuệ số "
+    "50/2005/QH11 ngày 29/11/2005; ghi nguồn khi dùng",
+    "Figures, procedures and administrative documents are not subject to copyright: Article 15 of the Law on "
+    "Intellectual Property, No. 50/2005/QH11 of 29 November 2005; name the source",
+)
 #: Licence of what the law leaves to everybody; its sources must say where they are public.
 NOT_PROTECTED = "VN-50-2005-QH11-15"
 # Anything else is refused: a licence nobody can look up gives the public no right.
@@ -84,22 +106,14 @@ LICENCES = {
         # Figures and administrative documents that an authority publishes are nobody's to license: the law says so.
         Licence(
             NOT_PROTECTED,
-            "Số liệu, quy trình, văn bản hành chính không thuộc phạm vi bảo hộ quyền tác giả: Điều 15 Luật Sở hữu "
-            "trí tuệ số 50/2005/QH11; ghi nguồn khi dùng (figures, procedures and administrative documents are not "
-            "subject to copyright: Article 15 of the Law on Intellectual Property; name the source)",
-            "https://vbpl.vn/",
+            f"{_ARTICLE_15.vi} ({_ARTICLE_15.en})",
+            LAWS,
             "PublicDomain",
+            _ARTICLE_15,
+            is_looked_up=True,
         ),
     )
 }
-
-
-@dataclass(frozen=True)
-class Text:
-    """The same words in Vietnamese and English."""
-
-    vi: str
-    en: str
 
 
 @dataclass(frozen=True)

@@ -331,7 +331,10 @@ def _licence(graph: Graph, licence: Licence) -> URIRef:
     node = URIRef(licence.url)
     graph.add((node, RDF.type, DCTERMS.LicenseDocument))
     graph.add((node, DCTERMS.type, URIRef(f"http://purl.org/adms/licencetype/{licence.type}")))
-    graph.add((node, DCTERMS.title, Literal(licence.title)))
+    if licence.words:
+        _texts(graph, node, DCTERMS.title, licence.words)
+    else:
+        graph.add((node, DCTERMS.title, Literal(licence.title)))
     return node
 
 

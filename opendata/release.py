@@ -534,9 +534,16 @@ def _as_counted(
         else column
         for column in resource.columns
     )
-    said = Text(*("; ".join(step[language] for step in taken) for language in ("vi", "en")))
+    told = [step for number, step in enumerate(taken) if not _overtaken(step, taken[number + 1 :])]
+    said = Text(*("; ".join(step[language] for step in told) for language in ("vi", "en")))
     counted = replace(resource, small_cell=protection.counted[key].policy, columns=columns)
     return counted, said if taken else None
+
+
+def _overtaken(step: Mapping[str, Any], later: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether later steps put something else into every column that a step changed: it is no news any more."""
+    changed = {column for column, _ in (*step["put"], *step["take"])}
+    return bool(changed) and changed <= {c for one in later for c, _ in (*one["put"], *one["take"])}
 
 
 def _protected(

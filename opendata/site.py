@@ -31,7 +31,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from opendata import charts
-from opendata.catalogue import CatalogueError, Text, frictionless_type
+from opendata.catalogue import LAWS, CatalogueError, Text, frictionless_type
 from opendata.dcat import PORTAL, Portal, read_portal
 from opendata.files import as_text
 from opendata.history import CHANGELOG
@@ -543,6 +543,7 @@ class _Site:
             "formats": FORMATS,
             "types": TYPES,
             "units": UNITS,
+            "laws": LAWS,
             "frequencies": FREQUENCIES,
             "any_simulated": any(shown.simulated for shown in self.shown),
             "all_simulated": all(shown.simulated for shown in self.shown),

@@ -60,14 +60,6 @@ def granularity(table: Counted, steps: int) -> dict[str, Any]:
     return {"steps": steps, "declared_steps": [asdict(step) for step in declared]}
 
 
-def said(table: Counted, steps: int) -> dict[str, str] | None:
-    """Return, in vi and en, what the steps taken do; None where a table is divided as declared."""
-    taken = table.policy.coarsen[:steps]
-    return (
-        {name: "; ".join(getattr(step, name) for step in taken) for name in ("vi", "en")} if taken else None
-    )
-
-
 def coarsened(table: Counted, steps: int) -> Counted:
     """Return a table divided more coarsely, by the first `steps` of its policy."""
     declared = table

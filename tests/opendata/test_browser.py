@@ -133,6 +133,14 @@ def test_late_dossiers_by_commune_are_found_first_seen_and_taken_home(page: Page
     assert len(late) == 102
     said = [tile.inner_text().rsplit(None, 1) for tile in tiles.locator(".grid li").all()]
     assert sorted(int(number) for _, number in said) == sorted(late.values())
+    report = page.get_by_role("link", name="Báo lỗi số liệu")
+    report.focus()
+    box = report.bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= SIZES["phone"]["width"]
+    assert min(box["width"], box["height"]) >= 24, "large enough for a finger (WCAG 2.5.8)"
+    assert str(report.get_attribute("href")).startswith("mailto:khochung@example.gov.vn?subject=")
     names = " ".join(name for name, _ in said)
     assert all(name.removeprefix("Xã ").removeprefix("Phường ") in names for name in late)
     assert all(tile.is_visible() for tile in tiles.locator(".grid li").all())

@@ -19,7 +19,7 @@ from opendata.disclosure.audit import audit
 from opendata.disclosure.granularity import coarsened, protect_as_finely_as_allowed
 from opendata.disclosure.renewal import keep
 from opendata.disclosure.system import Counted
-from opendata.release import ReleaseError
+from opendata.release import ReleaseError, _overtaken
 from tests.opendata.conftest import Warehouse
 from tests.opendata.test_disclosure import COMMUNE, MONTH, repository_policies, table, write_release
 
@@ -241,7 +241,26 @@ def test_readers_are_told_that_a_table_is_coarser_and_no_approval_is_asked_for_i
     (path,) = (warehouse.current / "dossier-results-monthly").glob("*.parquet")
     assert set(pq.read_table(path)["sector_name"].to_pylist()) == {"Mọi lĩnh vực"}
     page = (warehouse.current / "dossier-results-monthly" / "index.html").read_text(encoding="utf-8")
-    assert "Chia thô hơn mức đã khai</b>: Gộp các lĩnh vực." in page
+    assert (
+        "Bản này chia thô hơn tên bộ dữ liệu</b>: Gộp các lĩnh vực. Số hồ sơ còn ít: chia nhỏ hơn thì hơn 10 %"
+        in page
+    )
+    english = (warehouse.current / "dossier-results-monthly/en/index.html").read_text(encoding="utf-8")
+    assert (
+        "Divided more coarsely than its title says</b>: All sectors together. There are few dossiers"
+        in english
+    )
+
+
+def test_a_step_that_later_ones_undo_is_not_told() -> None:
+    """Who reads "the whole province" need not read that communes were taken together before."""
+    districts = {"take": [["area", "district"]], "put": [["level", "district"]]}
+    province = {"take": [], "put": [["area", "all"], ["level", "all"], ["district", "all"]]}
+    channels = {"take": [], "put": [["channel", "all"]]}
+    assert _overtaken(districts, [province])
+    assert not _overtaken(districts, [channels])
+    assert not _overtaken(channels, [province])
+    assert not _overtaken({"take": [], "put": [], "without": [["level", "month"]]}, [province])
 
 
 def test_a_table_that_is_too_small_waits_on_the_planned_page_and_the_others_go_out(

@@ -89,6 +89,12 @@ def test_a_table_that_is_new_or_counted_otherwise_makes_all_anew(tmp_path: Path)
     assert keep([months([False], [51])], release) is not None
     assert keep([months([False], [51]), other], release) is None
     assert keep([months([False], [51], counts={"n": {"of": "papers"}})], release) is None
+    basis = [months([False], [51], exempt=[{"counts": ["n"], "basis": words}]) for words in ("a", "b")]
+    leave_release(tmp_path / "law" / "releases", basis[:1])
+    assert keep([basis[1]], tmp_path / "law" / "releases" / "000001") is not None, (
+        "the same law in other words"
+    )
+    assert keep([months([False], [51])], tmp_path / "law" / "releases" / "000001") is None, "exempt no more"
     wider = months([False], [51])
     more = wider.rows.append_column("note", pa.array(["x"]))
     assert keep([Counted(wider.dataset, wider.table, wider.origin, more, wider.policy)], release) is None

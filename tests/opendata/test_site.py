@@ -17,7 +17,7 @@ from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import parse_qs, unquote, urljoin, urlsplit
 from xml.etree import ElementTree
 
 import duckdb
@@ -29,7 +29,7 @@ from openpyxl import load_workbook
 from rdflib import Graph
 from rdflib.namespace import DCAT
 
-from opendata.catalogue import CatalogueError
+from opendata.catalogue import APPROVALS, CatalogueError
 from opendata.dcat import SPDX
 from opendata.files import neutralise_formulas
 from opendata.site import RESERVED, next_update, read_planned
@@ -202,13 +202,58 @@ def test_a_dataset_page_tells_what_a_reader_asks(released: Warehouse, found: dic
     assert "số nguyên, hồ sơ" in words
     assert "Creative Commons Attribution 4.0 International" in words
     assert "bản phát hành 000002 [bộ dữ liệu]" in words
-    (report,) = (a["href"] for a in page.all("a") if a["href"].startswith("mailto:") and "?" in a["href"])
-    assert "Báo lỗi: dossier-results-monthly, bản 000002" in unquote(report)
     units = re.sub(r"\s+", " ", found["administrative-units/index.html"].text)
     assert "province tỉnh" in units
     captured = re.sub(r"\s+", " ", found["service-index-766/index.html"].text)
     assert "theo công bố của Cổng Dịch vụ công quốc gia" in captured
     assert "Số liệu đến 18/9/2026 (kỳ cuối chưa đủ ngày, tạm tính)" in captured
+
+
+def test_every_dataset_page_has_a_way_to_report_an_error(released: Warehouse, found: dict[str, Page]) -> None:
+    """A letter to the dataset's own desk that says which dataset, release and page, and asks what is needed."""
+    datasets = [item["id"] for item in json.loads(released.files()["release.json"])["datasets"]]
+    assert len(datasets) == 4
+    words = {
+        "": ("Báo lỗi: %s, bản 000002", "Báo lỗi số liệu", "Sai thế nào:"),
+        "en/": ("Error report: %s, release 000002", "Report an error", "What is wrong:"),
+    }
+    for dataset in datasets:
+        desk = yaml.safe_load((APPROVALS / f"{dataset}.yml").read_text(encoding="utf-8"))["contact"]["email"]
+        for folder, (subject, label, asked) in words.items():
+            page = found[f"{dataset}/{folder}index.html"]
+            (letter,) = (
+                a["href"] for a in page.all("a") if a["href"].startswith("mailto:") and "?" in a["href"]
+            )
+            assert label in page.text
+            parts = urlsplit(letter)
+            assert parts.path == desk
+            assert desk in page.text, "for who has no mail program"
+            told = parse_qs(parts.query)
+            assert told["subject"] == [subject % dataset]
+            assert asked in told["body"][0]
+            address = told["body"][0].rsplit(" ", 1)[1]
+            assert address.endswith(f"/releases/000002/{dataset}/{folder}")
+            assert (released.current / dataset / folder / "index.html").exists()
+
+
+def test_the_law_is_named_by_number_and_day_where_no_address_of_it_is_known(found: dict[str, Page]) -> None:
+    vietnamese, english = (
+        re.sub(r"\s+", " ", found[f"procedures/{folder}index.html"].text) for folder in ("", "en/")
+    )
+    assert (
+        "Luật Sở hữu trí tuệ số 50/2005/QH11 ngày 29/11/2005; ghi nguồn khi dùng. Tra theo số hiệu tại"
+        in vietnamese
+    )
+    assert "Law on Intellectual Property, No. 50/2005/QH11 of 29 November 2005; name the source." in english
+    assert "không thuộc phạm vi bảo hộ" not in english.replace(_source_of("procedures"), "")
+    for path in APPROVALS.glob("*.yml"):
+        for basis in yaml.safe_load(path.read_text(encoding="utf-8"))["legal_basis"]:
+            assert re.search(r"(số )?\d+/\d{4}/\S+ ngày \d{1,2}/\d{1,2}/\d{4}", basis), (path.name, basis)
+
+
+def _source_of(dataset: str) -> str:
+    record = yaml.safe_load((APPROVALS / f"{dataset}.yml").read_text(encoding="utf-8"))
+    return str(record["sources"][0]["terms"])
 
 
 def test_what_the_gate_found_is_told_in_the_language_of_the_page(found: dict[str, Page]) -> None:
