@@ -50,6 +50,12 @@ CAUSES = CLASSES | {
     "not_explained": "Chưa giải thích được",
     "rule_or_rounding": "Cách tính, làm tròn",
 }
+#: By `not_predicted_because` of marts.fct_service_index_explained.
+UNPREDICTED = {
+    "counts_procedures": "Không dự báo: đếm thủ tục, kho không có danh mục thủ tục của đơn vị trên Cổng",
+    "needs_ratings_and_petitions": "Không dự báo: cần đánh giá và phản ánh, kiến nghị mà kho không có",
+    "not_of_dossiers": "Không dự báo: không tính từ hồ sơ",
+}
 _SCORE_HEAD = (
     "Chỉ tiêu", "Điểm tối đa", "Theo hồ sơ trong kho", "Theo bản Cổng giữ", "Cổng công bố", "Nguyên nhân", "Số hồ sơ",
     "Chênh lệch (điểm)", "Điểm tăng nếu khắc phục",
@@ -201,10 +207,12 @@ def _explained(connection: psycopg.Connection, unit: str, month: str) -> list[tu
         connection,
         "select e.indicator_code, e.indicator_no, e.indicator_name, e.max_score, e.warehouse_score, "
         "e.portal_copy_score, coalesce(e.published_score, e.score_of_published_totals) as published, c.cause, "
-        "c.dossier_count, c.points, c.points_if_cured from marts.fct_service_index_explained e "
+        "c.dossier_count, c.points, c.points_if_cured, e.not_predicted_because "
+        "from marts.fct_service_index_explained e "
         "left join marts.fct_service_index_cause c using (unit_code, period, indicator_code) "
         "where e.unit_code = %s and e.period = %s "
-        "and (e.portal_copy_denominator is not null or e.published_score is not null) "
+        "and (e.portal_copy_denominator is not null or e.published_score is not null "
+        "or e.score_of_published_totals is not null) "
         "order by e.indicator_no, e.indicator_code, c.cause_order",
         (unit, month),
     ):
@@ -212,7 +220,7 @@ def _explained(connection: psycopg.Connection, unit: str, month: str) -> list[tu
             values = (r["max_score"], r["warehouse_score"], r["portal_copy_score"], r["published"])
             found.append((
                 f"{r['indicator_no']} {r['indicator_name']}", *(None if v is None else float(v) for v in values),
-                None, None, None, None,
+                UNPREDICTED.get(r["not_predicted_because"]), None, None, None,
             ))  # fmt: skip
             last = r["indicator_code"]
         if r["cause"] and (r["points"] or r["points_if_cured"]):
@@ -408,7 +416,9 @@ Tỷ lệ đồng bộ: <strong>{{ p(it.share) }} %</strong>.</p>
 {% for r in unit.causes if r.dossiers or r.points or r.cured %}
 <tr><td>{{ r.name }}</td><td>{{ n(r.dossiers) if r.dossiers is not none }}</td>
 <td>{{ p(r.points) }}</td><td>{{ p(r.cured, 4) }}</td></tr>
-{% else %}<tr><td colspan="4">Không có chênh lệch.</td></tr>{% endfor %}</table></div>
+{% else %}<tr><td colspan="4">Không có chênh lệch.</td></tr>{% endfor %}</table>
+{% for r in unit.unpredicted %}<p>{{ unpredicted[r.reason] }}: {{ r.indicators }}.</p>
+{% endfor %}</div>
 {% endfor %}{% endif -%}
 {% for unit in counted %}<div class="wide"><table><caption>Số liệu Cổng công bố cạnh số của kho, kỳ {{ unit.period }}:
 {{ unit.name }} ({{ unit.code }}) / the portal's own counts</caption>
@@ -511,7 +521,7 @@ def summary(connection: psycopg.Connection, alerts: Sequence[str] = ()) -> str:
             "order by answered_at desc limit 1) as a on true group by 1 order by 1",
         ),
         times={t["number"]: t["at"] for t in trend}, healed=_healed_count(connection), lines=_lines(trend),
-        month=month, units=_provinces(connection, month), gains=_gains(connection, month),
+        month=month, unpredicted=UNPREDICTED, units=_provinces(connection, month), gains=_gains(connection, month),
         verdicts=_verdicts(connection), counted=_counts_of_provinces(connection),
         not_covered=_not_covered(connection), aside=_aside_by_agency(connection),
         legend=[
@@ -539,7 +549,8 @@ def _provinces(connection: psycopg.Connection, month: str | None) -> list[dict[s
             "e.portal_copy_score as held, coalesce(e.published_score, e.score_of_published_totals) as published "
             "from marts.fct_service_index_explained e "
             "where e.unit_code = %s and e.period = %s and (e.portal_copy_denominator is not null "
-            "or e.published_score is not null) order by e.indicator_no, e.indicator_code",
+            "or e.published_score is not null or e.score_of_published_totals is not null) "
+            "order by e.indicator_no, e.indicator_code",
             (unit["code"], month),
         )
         causes = _rows(
@@ -551,7 +562,17 @@ def _provinces(connection: psycopg.Connection, month: str | None) -> list[dict[s
         )
         for cause in causes:
             cause["name"] = CAUSES[cause["name"]]
-        found.append({"code": unit["code"], "name": unit["name"], "indicators": indicators, "causes": causes})
+        unpredicted = _rows(
+            connection,
+            "select not_predicted_because as reason, string_agg(indicator_no || ' ' || indicator_name, '; ' "
+            "order by indicator_no, indicator_code) as indicators from marts.fct_service_index_explained "
+            "where unit_code = %s and period = %s and not_predicted_because is not null group by 1 order by 1",
+            (unit["code"], month),
+        )
+        found.append({
+            "code": unit["code"], "name": unit["name"], "indicators": indicators, "causes": causes,
+            "unpredicted": unpredicted,
+        })  # fmt: skip
     return found
 
 

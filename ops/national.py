@@ -402,6 +402,10 @@ def assume(settings: Settings, path: Path, base: str) -> list[str]:
         try:
             assumed = what_if.read_assumed(path)
             rows = what_if.what_if(connection, reader, assumed, base)
+            unpredicted = reader.execute(
+                "select distinct indicator_no, indicator_code, not_predicted_because "
+                "from marts.fct_service_index_explained where not_predicted_because is not null order by 1, 2"
+            ).fetchall()
         except what_if.AssumptionError as e:
             raise SettingsError(str(e)) from None
     if not rows:
@@ -425,7 +429,8 @@ def assume(settings: Settings, path: Path, base: str) -> list[str]:
                 f"({r['numerator_then']:.0f}/{r['denominator_then']:.0f})"
                 for r in of
             ]
-    return [*lines, f"all rows: {file}"]
+    told = "; ".join(f"{number} {code} ({why})" for number, code, why in unpredicted)
+    return [*lines, f"not predicted: {told or 'nothing'}", f"all rows: {file}"]
 
 
 def _status(connection: psycopg.Connection) -> list[str]:

@@ -61,3 +61,24 @@
         ), 0
     )::integer
 {%- endmacro %}
+
+
+{#-
+  Why no difference of a dossier gives a prediction of an indicator; null where one does. A dossier moves an indicator
+  that counts procedures (3.2, 3.4, 3.5) only where it is the one dossier of its procedure, and of how many procedures
+  the portal counts is not held here; 5.4 takes ratings and petitions beside what is late.
+-#}
+{% macro not_predicted_because(indicator_code) -%}
+    case
+        when {{ indicator_code }} in ('ONLINE_SERVICE_USED', 'PAYMENT_PROVISION', 'PAYMENT_SERVICE_USED')
+            then 'counts_procedures'
+        when {{ indicator_code }} = 'DOSSIER_RECEIVING_SATISFACTION' then 'needs_ratings_and_petitions'
+        when
+            {{ indicator_code }} in (
+                'PUBLISH_ON_TIME', 'PUBLIC_UPDATE_ON_TIME', 'PUBLIC_CONTENT_FULL', 'ONLINE_PROVISION',
+                'CITIZEN_DATA_CONNECTED_FORMALITY', 'ELECTRONIC_CERTIFIED_COPY', 'PETITION_PROCESSING_ON_TIME',
+                'PETITION_HANDLING_SATISFACTION'
+            )
+            then 'not_of_dossiers'
+    end
+{%- endmacro %}

@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+import csv
+import re
 from pathlib import Path
 
 import pytest
 
+from national.reports import UNPREDICTED
 from national.what_if import Assumed, AssumptionError, read_assumed
+from ops.settings import PROJECT
+
+DBT = PROJECT / "dbt"
+
+
+def test_each_indicator_is_predicted_or_says_why_not():
+    """Of those that count dossiers it is told what a cure changes; each other one has its reason, in words, too."""
+    with (DBT / "seeds" / "service_index_indicator.csv").open(encoding="utf-8", newline="") as seed:
+        indicators = {row["indicator_code"] for row in csv.DictReader(seed)}
+    outcomes = (DBT / "macros" / "service_index_counting.sql").read_text(encoding="utf-8")
+    by_dossier = set(re.findall(r"\('(\w+)', false, \{\{ judged", outcomes)) & indicators
+    macro = (
+        (DBT / "macros" / "national_difference.sql")
+        .read_text(encoding="utf-8")
+        .partition("not_predicted_because(")[2]
+    )
+    quoted = set(re.findall(r"'(\w+)'", macro))
+    assert quoted & by_dossier == set()
+    assert quoted - set(UNPREDICTED) == indicators - by_dossier
+    assert set(UNPREDICTED) <= quoted
+    assert len(by_dossier) == 9
 
 
 def written(tmp_path: Path, text: str) -> Path:

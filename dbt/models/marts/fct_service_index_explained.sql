@@ -118,6 +118,7 @@ select
     warehouse.data_quality_status as warehouse_coverage,
     portal_copy.data_quality_status as portal_copy_coverage,
     published.data_quality_status as published_data_quality_status,
+    {{ not_predicted_because('cell.indicator_code') }} as not_predicted_because,
     greatest(warehouse.origin, portal_copy.origin, published.origin) as origin
 from cell
 inner join indicator on cell.indicator_code = indicator.indicator_code
