@@ -27,7 +27,16 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from sandbox.evaluation import ENDPOINTS, half_up, online_points, payment_points, share, simulated, total_of
+from sandbox.evaluation import (
+    ENDPOINTS,
+    cents,
+    half_up,
+    online_points,
+    payment_points,
+    share,
+    simulated,
+    total_of,
+)
 from sandbox.faults import Faults
 from sandbox.generator import local_seconds
 from sandbox.national_copy import Copy, Item, Procedure, Sins, export_csv, figures, past
@@ -63,6 +72,11 @@ _WANTED_STATUS = ("MaHoSo", "TrangThai", "MaHoSoDonVi", "NgayXuLy")
 _STATUSES = {str(n) for n in range(1, 11)}
 #: What one client says of a promotion notice that is not taken, in place of 3 [seen].
 NOTICE_NOT_TAKEN = "11"
+#: The endpoint whose root has the points of a group.
+GROUP_OF = {
+    "CKMB": "transparency", "TDGQ": "dvc-progress-tree", "CLGQ": "provide-online-tree",
+    "TTTT": "formality-online-payment-tree", "MDHL": "handling-satisfaction", "MDSH": "dossier-digitized",
+}  # fmt: skip
 H20 = "019d2be3-6a85-74ec-a344-751a7a0bbdb5"
 
 
@@ -289,6 +303,8 @@ def evaluated(
     same period. `reported`: dossiers the units reported by the other channel, the denominator of 1.4.
     """
     found = simulated(endpoint, body)
+    if found is not None and endpoint == "service-results":
+        return _ranked(found, body, copy, reported, procedures)
     if found is None or body.get("rootDepartmentId") != H20:
         return found
     first, last = days_of(body)
@@ -297,9 +313,7 @@ def evaluated(
     newest = copy.newest()
     today = datetime.strptime(newest, "%Y%m%d").date() if newest else last
     units = figures(items, min(last, max(first, today)), procedures)
-    whole: Counter[str] = Counter()
-    for c in units.values():
-        whole.update(c)
+    whole = units.get("", Counter())
     for row in found.get("children") or ():
         _tree_row(endpoint, row, units.get(str(row["departmentCode"]), Counter()), "")
     if "parent" in found:
@@ -308,6 +322,32 @@ def evaluated(
         _metric_row(row, units.get(unit, Counter()), reported.get(unit, 0))
     if "overview" in found and "metrics" in found["overview"]:
         _metric_row(found["overview"], whole, sum(reported.values()))
+    return found
+
+
+def _ranked(
+    found: Item,
+    body: Item,
+    copy: Copy,
+    reported: dict[str, int],
+    procedures: Mapping[str, Procedure] | None,
+) -> Item:
+    """The ranking of the country, with H20 in the place its own groups' points give it."""
+    first, last = days_of(body)
+    asked = body | {"rootDepartmentId": H20, "fromDate": f"{first}", "toDate": f"{last}"}
+    scores: dict[str, float] = {}
+    for group, endpoint in GROUP_OF.items():
+        given = {k: v for k, v in asked.items() if k not in ("fromDate", "toDate")}
+        answer = evaluated(
+            endpoint, asked if group == "MDHL" else given, copy, reported, procedures
+        ) or {}  # fmt: skip
+        top = answer.get("parent") or answer.get("overview") or {}
+        scores[group] = float(top.get("totalScore") or 0)
+    total = half_up(sum((cents(s) for s in scores.values()), Fraction(0)))
+    for row in found["evaluation"]:
+        if row["departmentId"] == H20:
+            row |= {"totalScore": total, "ratio": total, "groupScores": scores}
+    found["evaluation"].sort(key=lambda r: -r["totalScore"])
     return found
 
 

@@ -280,7 +280,7 @@ class Procedure:
 def figures(
     items: Iterable[Item], last: date, procedures: Mapping[str, Procedure] | None = None
 ) -> dict[str, Counter[str]]:
-    """Count the items of a period that ends on `last` by unit, as the note of the index counts them (7.4 b).
+    """Count the items of a period that ends on `last` by unit, and of all under "", as the note counts them (7.4 b).
 
     Keys: received, on_time, ended, online, direct, postal, online_on_time; 3.6 duty, paid; 4.1 result_wanted,
     result_linked; 4.2 both_attached; 4.3 digitised; 4.4 stored; 4.5 citizen; and of distinct procedures (3.5)
@@ -329,6 +329,10 @@ def figures(
             fees.setdefault(unit, set()).add(code)
             if by_portal:
                 paid.setdefault(unit, set()).add(code)
+    # A procedure of two units is one of the whole.
+    found[""] = sum(found.values(), Counter())
+    for of_unit in (fees, paid):
+        of_unit[""] = set().union(*of_unit.values())
     for unit, c in found.items():
         c["fee_procedures"], c["paid_procedures"] = len(fees.get(unit, ())), len(paid.get(unit, ()))
     return found

@@ -423,6 +423,39 @@ def test_the_score_counts_by_the_catalogue_it_gives(province: Province) -> None:
     assert (linked["numerator"], linked["denominator"], linked["score"]) == (0, 2, 0.0)
 
 
+def test_the_rank_of_the_province_follows_from_what_is_held(province: Province) -> None:
+    def ranked() -> dict[str, Any]:
+        (row,) = [r for r in province.score("service-results")["evaluation"] if r["departmentCode"] == "H20"]
+        assert row["totalScore"] == pytest.approx(sum(row["groupScores"].values()), abs=1e-9)
+        return row
+
+    late = ITEM | {"NgayKetThucXuLy": "20250709150000", "TrangThaiHoSo": "9"}
+    province.send(late)
+    before = ranked()
+    assert before["groupScores"]["TDGQ"] == 0.0
+    province.send(late | {"NgayKetThucXuLy": "20250703150000"}, updating="True")
+    after = ranked()
+    assert after["groupScores"]["TDGQ"] == 20.0
+    assert after["totalScore"] == pytest.approx(before["totalScore"] + 20)
+    tree = province.score("formality-online-payment-tree")["parent"]
+    assert after["groupScores"]["TTTT"] == tree["totalScore"]
+    listed = province.score("service-results")["evaluation"]
+    assert [r["totalScore"] for r in listed] == sorted((r["totalScore"] for r in listed), reverse=True)
+    assert len(listed) == 34
+
+
+def test_a_procedure_of_two_units_is_one_of_the_province() -> None:
+    items = [
+        ITEM,
+        ITEM | {"MaHoSo": "b", "DonViXuLy": "H20.44"},
+        ITEM | {"MaHoSo": "c", "MaTTHC": "1.001193"},
+    ]
+    found = figures(items, date(2025, 7, 31))
+    assert {unit: (c["received"], c["fee_procedures"]) for unit, c in found.items()} == {
+        "H20.19": (2, 2), "H20.44": (1, 1), "": (3, 2),
+    }  # fmt: skip
+
+
 def test_a_tie_is_rounded_up_as_the_portal_does(province: Province) -> None:
     """20 x 1/160 is 0.125 and 6 x 1/400 is 0.015: half to even, or in binary numbers, they would be 0.12 and 0.01."""
     late = ITEM | {"NgayKetThucXuLy": "20250709150000", "TrangThaiHoSo": "9", "DonViXuLy": "H20.19"}
