@@ -52,6 +52,11 @@ COMPARED = ("rank", "point")
 #: The key of bars whose labels are names of columns.
 NAMES = ""
 ROWS = Text("Số dòng", "Rows")
+#: Areas that stayed the same over the merger and hold several new communes are named so by the warehouse.
+JOINED = Text(
+    "(+1): vùng so sánh được gồm thêm một xã mới.",
+    "(+1): one more new commune belongs to the comparable area.",
+)
 ADDED_UP = Text("Cộng các ô được công bố.", "Sums of the published cells.")
 OPEN = Text(
     "Rỗng, nét đứt: kỳ chưa đủ ngày, số tạm tính (", "Hollow, dashed: the period lacks days, provisional ("
@@ -205,6 +210,10 @@ def _together(*notes: Text | None) -> Text:
 def _open(labels: Iterable[str]) -> Text | None:
     named = ", ".join(sorted(labels))
     return Text(f"{OPEN.vi}{named}).", f"{OPEN.en}{named}).") if named else None
+
+
+def _joined(rows: Iterable[tuple[str, object]]) -> Text | None:
+    return JOINED if any(re.search(r" \(\+\d+\)$", label) for label, _ in rows) else None
 
 
 @dataclass(frozen=True)
@@ -418,7 +427,9 @@ def _side_by_side(data: pa.Table, counts: Sequence[str], unit: str | None, at: _
         rows.append((name, (float(pc.sum(data[name]).as_py() or 0),)))
     if len(rows) < 2:
         return []
-    title = Text(at.label, at.label) if at else Text("Tổng số", "Total")
+    title = Text("Tổng số", "Total")
+    if at:
+        title = Text(f"{title.vi}, {at.label}", f"{title.en}, {at.label}")
     note = _together(ADDED_UP, at.note if at else None)
     return [Chart("bars", title, note, (Text("Số lượng", "Number"),), tuple(rows), unit, NAMES)]
 
@@ -499,7 +510,7 @@ def _tiles(
             Chart(
                 "bars",
                 top,
-                _together(among if hidden else None, at.note if at else None),
+                _together(among if hidden else None, _joined(highest), at.note if at else None),
                 (words[count],),
                 tuple(highest),
                 unit,
@@ -511,7 +522,7 @@ def _tiles(
             Chart(
                 "tiles",
                 title,
-                _together(tiles, PART if sums.parts else None, at.note if at else None),
+                _together(tiles, _joined(rows), PART if sums.parts else None, at.note if at else None),
                 (words[count],),
                 rows,
                 unit,

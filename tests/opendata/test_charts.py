@@ -151,6 +151,15 @@ def test_counts_by_commune_give_tiles_of_the_newest_period(tmp_path: Path) -> No
     assert (legend[0], legend[-1], len(legend)) == ("0", "không công bố", 7)
 
 
+def test_a_name_that_stands_for_more_than_one_commune_is_explained(tmp_path: Path) -> None:
+    names = ["Xã A (+1)", *(f"Xã {n}" for n in range(15))]
+    data = {"area_code": [f"28{n:03d}" for n in range(16)], "area_name": names, "n": [1, *range(10, 25)]}
+    bars, tiles = choose(table(tmp_path, data, ("n",), ("area_code",), None), tmp_path)
+    assert tiles.note is not None
+    assert "(+1): vùng so sánh được gồm thêm một xã mới." in tiles.note.vi
+    assert bars.note is None or "(+1)" not in bars.note.vi, "none of the highest is such a one"
+
+
 def test_tiles_show_the_newest_period_that_has_all_its_days_and_a_count_that_is_mostly_there(
     tmp_path: Path,
 ) -> None:
@@ -264,7 +273,7 @@ def test_counts_that_nothing_divides_stand_side_by_side_by_their_names(tmp_path:
     data = {"month": ["2026-01", "2026-02"], "online": [7, 40], "otherwise": [9, 10]}
     made = table(tmp_path, data, ("online", "otherwise"), ("month",), "month")
     (chart,) = choose(made, tmp_path)
-    assert chart.title.vi == "2026-02"
+    assert (chart.title.vi, chart.title.en) == ("Tổng số, 2026-02", "Total, 2026-02")
     names = {"online": Text("Trực tuyến", "Online"), "otherwise": Text("Cách khác", "Otherwise")}
     assert labelled(chart, {NAMES: names}, VIETNAMESE).rows == (("Trực tuyến", (40,)), ("Cách khác", (10,)))
     assert labelled(chart, {NAMES: names}, ENGLISH).rows == (("Online", (40,)), ("Otherwise", (10,)))
