@@ -54,6 +54,16 @@ from airflow.serialization.encoders import coerce_to_core_timetable
 from airflow.timetables.base import TimeRestriction
 for dag in bag.dags.values():
     timetable = coerce_to_core_timetable(dag.timetable)
+    if dag.dag_id.endswith("_national_portal") and not dag.dag_id.startswith("ingest_"):
+        entry = out["dags"][dag.dag_id]
+        entry["after"] = sorted(key.name for key, _ in timetable.asset_condition.iter_assets())
+        entry["runs"], last = [], None
+        for _ in range(3):
+            info = timetable.next_dagrun_info(
+                last_automated_data_interval=last,
+                restriction=TimeRestriction(pendulum.datetime(2025, 7, 1, tz="Asia/Ho_Chi_Minh"), None, True))
+            last = info.data_interval
+            entry["runs"].append(info.run_after.in_timezone("Asia/Ho_Chi_Minh").strftime("%m-%d %H:%M"))
     if dag.dag_id.startswith("ingest_") and "period" in dag.params:
         day = pendulum.datetime(2025, 6, 29, tz="Asia/Ho_Chi_Minh")
         infos = []
@@ -158,3 +168,18 @@ def test_a_dag_file_is_wiring_and_reads_in_a_minute() -> None:
                         "connectors",
                         "vault",
                     ), f"{Path(path).name} imports {name} at its top level, which every parse pays"
+
+
+def test_the_way_to_the_national_portal_runs_each_morning_after_each_build_and_hourly(bag: dict) -> None:
+    compare, send = (bag["dags"][f"{d}_national_portal"] for d in ("reconcile", "sync"))
+    assert (compare["after"], compare["runs"]) == ([], ["07-01 06:00", "07-02 06:00", "07-03 06:00"])
+    assert (send["after"], send["runs"]) == (
+        ["kho-chung/warehouse"],
+        ["07-01 00:30", "07-01 01:30", "07-01 02:30"],
+    )
+    assert compare["tasks"]["reconcile_national"]["downstream"] == ["explain_national"]
+    assert send["after"][0] in {
+        o for task in bag["dags"]["build_warehouse"]["tasks"].values() for o in task["outlets"]
+    }
+    # Backfill, and what would be done without doing it.
+    assert {"period", "dry_run"} <= set(compare["params"]) & set(send["params"])
