@@ -160,6 +160,23 @@ def test_all_gaps_are_reported_at_once(warehouse: Warehouse) -> None:
     assert "dataset service-index-766: no approval" in message
 
 
+def test_an_approval_without_any_of_its_parts_is_refused_and_all_of_them_are_named(
+    warehouse: Warehouse,
+) -> None:
+    """Who, when, on which legal basis, of what class, under which licence, how often, where and when, whom to ask."""
+    parts = (
+        "approved_by", "role", "decided_on", "expires_on", "legal_basis", "classification", "licence", "themes",
+        "update_frequency", "spatial", "temporal", "owner", "contact", "disclosure_policy", "disclosure", "keywords",
+        "sources",
+    )  # fmt: skip
+    warehouse.change_approval(
+        "procedures", owner_is_another_body=True, owner_consent=None, **dict.fromkeys(parts)
+    )
+    message = refusal(warehouse)
+    for part in (*parts, "owner_consent"):
+        assert re.search(rf"\b{part}(\.\w+)? .*(missing|needs? |known|must be|not one of)", message), part
+
+
 def test_an_exposure_that_reaches_past_open_data_is_refused(warehouse: Warehouse) -> None:
     warehouse.model("administrative_unit_bridge")["schema"] = "marts"
     assert "depends on marts.administrative_unit_bridge; only models of schema open_data" in refusal(

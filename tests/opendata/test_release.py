@@ -78,6 +78,41 @@ def test_a_release_holds_every_dataset_in_every_format(warehouse: Warehouse) -> 
     assert whole <= site
 
 
+def test_all_formats_and_tables_come_from_one_read_at_one_moment(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What changes in the warehouse meanwhile stands in none of them."""
+    read: list[str] = []
+    stream = release._stream
+
+    def watched(cursor: Any, resource: Any) -> Any:
+        if not read:
+            warehouse.sql(
+                "update open_data.procedures set fee_vnd = 123; delete from open_data.service_index_766"
+            )
+        read.append(resource.table)
+        return stream(cursor, resource)
+
+    monkeypatch.setattr(release, "_stream", watched)
+    outcome = warehouse.publish()
+    assert (len(read), len(set(read))) == (5, 5), "each table once, for five formats"
+    assert outcome.rows["service-index-766"] == 2
+    stem = warehouse.current / "procedures" / "procedures.real"
+    whole = [
+        list(row.values())[2]
+        for name in (".csv", ".excel.csv")
+        for row in rows(Path(f"{stem}{name}").read_bytes())
+    ]
+    whole += [json.loads(line)["fee_vnd"] for line in Path(f"{stem}.jsonl").read_text().splitlines()]
+    whole += pq.read_table(f"{stem}.parquet")["fee_vnd"].to_pylist()
+    whole += [
+        row[2]
+        for row in openpyxl.load_workbook(f"{stem}.xlsx").worksheets[0].iter_rows(min_row=2, values_only=True)
+    ]
+    assert len(whole) == 5 * outcome.rows["procedures"]
+    assert 123 not in {int(value or 0) for value in whole}
+
+
 def test_only_columns_marked_for_publishing_leave(warehouse: Warehouse) -> None:
     warehouse.publish()
     everything = b"".join(warehouse.files().values())

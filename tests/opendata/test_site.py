@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import io
 import json
 import re
 import runpy
@@ -667,3 +668,23 @@ def test_a_spreadsheet_shows_what_the_page_promises(served: Warehouse, tmp_path:
             assert rows[0] == header
             kept = [at for at, name in enumerate(header) if name in data.column_names]
             assert [tuple(shown(row[at]) for at in kept) for row in rows[1:]] == wanted
+
+
+def test_every_older_release_is_read_from_its_own_address(served: Warehouse) -> None:
+    """Parquet by one stable address for the newest release and one for each before; its page stands there, too."""
+    root = json.loads(served.files()["procedures/datapackage.json"])["homepage"].split("/latest/")[0]
+    old = served.current.resolve().name
+
+    def fees(place: str) -> list[Decimal]:
+        answer = requests.get(f"{root}/{place}/procedures/procedures.real.parquet", timeout=10)
+        assert answer.status_code == 200
+        return pq.read_table(io.BytesIO(answer.content))["fee_vnd"].to_pylist()
+
+    before = fees("latest")
+    served.sql("update open_data.procedures set fee_vnd = 7070 where procedure_code = '1.001193'")
+    number = f"{served.publish(address=root).number:06d}"
+    assert fees("latest") == fees(f"releases/{number}") != before
+    assert fees(f"releases/{old}") == before
+    page = requests.get(f"{root}/latest/procedures/", timeout=10).text
+    (link,) = re.findall(rf'href="([^"]*/releases/{old}/procedures/index.html)"', page)
+    assert requests.get(urljoin(root, link), timeout=10).status_code == 200
