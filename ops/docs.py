@@ -7,6 +7,7 @@ own site with the lineage. All is read from dbt's artefacts and the list of role
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import json
 import subprocess
@@ -121,6 +122,10 @@ def gaps(manifest: Mapping[str, Any], catalog: Mapping[str, Any] | None = None) 
         for column in node["columns"].values():
             if not all(both(column)):
                 found.append(f"{name}.{column['name']}: description or meta.vi is missing")
+            try:
+                codes(manifest, column)
+            except DocsError as e:
+                found.append(f"{name}.{column['name']}: {e}")
         stands = ((catalog or {}).get("nodes", {}).get(node["unique_id"]) or {}).get("columns", {})
         found += [f"{name}.{c}: no model declares it" for c in stands if c not in node["columns"]]
     for exposure in manifest["exposures"].values():
@@ -144,6 +149,28 @@ def meta(node: Mapping[str, Any]) -> dict[str, Any]:
 def both(node: Mapping[str, Any]) -> tuple[str, str]:
     """What dbt says of something, in English and in Vietnamese; empty where it says nothing."""
     return str(node.get("description") or "").strip(), str(meta(node).get("vi") or "").strip()
+
+
+def codes(manifest: Mapping[str, Any], column: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Codes of a column, each with its meaning in Vietnamese and in English; DocsError if its `codes_of` names nothing.
+
+    They stand once: in its own `codes`, in a seed, or at another model's column, as dbt/macros/persist_docs.sql has it.
+    """
+    said, of = meta(column).get("codes") or {}, str(meta(column).get("codes_of") or "")
+    try:
+        if "." in of:
+            model, name = of.split(".")
+            said = meta(manifest["nodes"][f"model.kho_chung.{model}"]["columns"][name])["codes"]
+        elif of:
+            with (PROJECT / "dbt" / "seeds" / f"{of}.csv").open(encoding="utf-8", newline="") as text:
+                head, *rows = csv.reader(text)
+            vi, en = (next(n for n, c in enumerate(head) if c.endswith(end)) for end in ("_vi", "_en"))
+            return [(row[0], row[vi], row[en]) for row in rows]
+    except (KeyError, OSError, StopIteration, ValueError):
+        raise DocsError(
+            f"codes_of: {of}: no such seed with _vi and _en, nor a model.column with codes"
+        ) from None
+    return [(str(code), words["vi"], words["en"]) for code, words in said.items()]
 
 
 def relation(node: Mapping[str, Any]) -> str:
@@ -188,6 +215,7 @@ def _page(
     environment.globals.update(
         both=both, relation=relation, owner=lambda node: owner(manifest, node), sources_of=sources_of,
         readers=readers, used_by=used_by, loads_of=loads_of, meta=meta, counts=counts,
+        codes=lambda column: codes(manifest, column),
         time=lambda moment: moment.astimezone(VIETNAM).strftime("%d/%m/%Y %H:%M"),
     )  # fmt: skip
     environment.filters["code"] = _code

@@ -16,9 +16,32 @@
 {%- endmacro %}
 
 
-{#- What a model or a column is, "tiếng Việt · English". -#}
+{#- What a model or a column is, "tiếng Việt · English", each with the meaning of its codes. -#}
 {% macro in_both_languages(described) -%}
-    {{ described.config.meta.vi }} · {{ described.description }}
+    {%- set codes = codes_of(described.config.meta) -%}
+    {{ described.config.meta.vi }}{% for code in codes %}{{ ' ' if loop.first else '; ' }}{{ code.code }}: {{ code.vi }}{{ '.' if loop.last }}{% endfor %} · {{ described.description }}
+    {%- for code in codes %}{{ ' ' if loop.first else '; ' }}{{ code.code }}: {{ code.en }}{{ '.' if loop.last }}{% endfor %}
+{%- endmacro %}
+
+
+{#-
+  Codes of a column with their meaning, which stands once: in its own `codes`, or where `codes_of` says: in a seed (its
+  first column, and what ends in _vi and _en), or at another model's column (model.column). Readers cannot ask seeds.
+-#}
+{% macro codes_of(meta) -%}
+    {%- set found, of = [], meta.codes_of or '' -%}
+    {%- set codes = meta.codes or {} -%}
+    {%- if execute and '.' in of -%}
+        {%- set codes = graph.nodes['model.' ~ project_name ~ '.' ~ of.split('.')[0]].columns[of.split('.')[1]].config.meta.codes -%}
+    {%- elif execute and of -%}
+        {%- set seed, at = run_query('select * from seeds.' ~ of), {} -%}
+        {%- for name in seed.column_names -%}{%- do at.setdefault(name[-3:], loop.index0) -%}{%- endfor -%}
+        {%- for row in seed.rows -%}
+            {%- do found.append({'code': row[0], 'vi': row[at['_vi']], 'en': row[at['_en']]}) -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {%- for code, said in codes.items() -%}{%- do found.append({'code': code, 'vi': said.vi, 'en': said.en}) -%}{%- endfor -%}
+    {%- do return(found) -%}
 {%- endmacro %}
 
 

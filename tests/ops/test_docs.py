@@ -81,6 +81,14 @@ def test_every_open_dataset_may_be_released(manifest: dict[str, Any], tmp_path: 
             lambda m: _form(m)["config"]["meta"].update(grouped_by="place"),
             "marts.fct_form_06a: meta.grouped_by does not say",
         ),
+        (
+            lambda m: _fee(m)["columns"]["is_owed"]["config"]["meta"].update(codes_of="no_such_seed"),
+            "marts.fct_dossier_fee.is_owed: codes_of: no_such_seed: no such seed",
+        ),
+        (
+            lambda m: _fee(m)["columns"]["is_owed"]["config"]["meta"].update(codes_of="procedures.procedure_code"),
+            "marts.fct_dossier_fee.is_owed: codes_of: procedures.procedure_code: no such seed",
+        ),
         (lambda m: m["exposures"]["exposure.kho_chung.cookbook"].update(description=""), "exposure cookbook"),
     ],
 )  # fmt: skip

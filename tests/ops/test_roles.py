@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
+import json
 import os
 import re
 import shutil
@@ -677,6 +678,35 @@ def test_an_officer_reads_what_each_table_and_column_means(place: Place):
     assert said["fct_dossier_fee", None].endswith(
         " · One row for each fee or charge that a system recorded for a dossier."
     )
+
+
+def test_an_officer_reads_what_a_code_means(place: Place):
+    """Seeds are closed to him, so it stands in the comment: each code that any row has, in both languages."""
+    ((said,),) = place.rows(
+        "justice",
+        "select col_description(attrelid, attnum) from pg_attribute "
+        "where attrelid = 'fct_dossier'::regclass and attname = 'status_code'",
+    )
+    vi, en = said.split(" · ")
+    assert "; 6: Yêu cầu thực hiện nghĩa vụ tài chính; " in vi
+    assert "; 6: waiting for a financial duty; " in en
+    manifest = json.loads((place.settings.dbt_target / "manifest.json").read_text(encoding="utf-8"))
+    explained = 0
+    for node in docs.tables(manifest):
+        for column in node["columns"].values() if node["schema"] != "open_data" else ():
+            if not docs.meta(column).get("codes_of"):
+                continue
+            table = docs.relation(node)
+            ((comment,),) = place.rows(
+                "owner", "select col_description(attrelid, attnum) from pg_attribute where "
+                f"attrelid = '{table}'::regclass and attname = '{column['name']}'")  # fmt: skip
+            used = place.rows("owner", f"select distinct {column['name']}::text from {table}")
+            for (code,) in used:
+                for words in comment.split(" · ") if code else ():
+                    meant = re.search(rf"(?<!\w){re.escape(code)}(?!\w)", words)
+                    assert meant, f"{table}.{column['name']}: {code}"
+                    explained += 1
+    assert explained > 50
 
 
 def test_superset_finds_tables_and_meanings_as_an_officer(place: Place):
