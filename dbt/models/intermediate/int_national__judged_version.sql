@@ -3,7 +3,7 @@
 -- cause and those before it, so that what each of them changes adds up. What the portal's file does not tell (papers,
 -- fees, steps) is as ours.
 
-with fact as (
+with fact as not materialized (
 
     select * from {{ ref('fct_dossier') }}
 
