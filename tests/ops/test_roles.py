@@ -441,6 +441,30 @@ def test_each_number_of_the_index_is_the_sum_of_dossiers_its_agency_sees(place: 
             )  # fmt: skip
 
 
+def test_what_no_source_counts_is_null_with_its_reason_and_the_total_says_so(place: Place):
+    """Each of the 21 indicators stands for every unit and period that was counted; none is left out, 0 or full."""
+    for person, unit in (("justice", JUSTICE), ("reader", OLD_PROVINCE)):
+        rows = place.rows(
+            person,
+            "select period, count(*), count(distinct indicator_code), count(score), "
+            "count(*) filter (where (score is null) = (null_reason is null)), "
+            "sum(max_score) filter (where score is not null) from fct_service_index_score "
+            f"where counted_by = 'warehouse' and department_code = '{unit}' group by 1",
+        )
+        assert {len(period) for period, *_ in rows} == {4, 7}
+        told = dict(
+            place.rows(
+                person,
+                "select period, computable from fct_service_index_total "
+                f"where counted_by = 'warehouse' and department_code = '{unit}'",
+            )
+        )
+        for period, indicators, different, scored, unexplained, points in rows:
+            assert (indicators, different, unexplained) == (21, 21, 0), period
+            assert 0 < scored < 21
+            assert told[period] == f"{float(points):g} of 100 points computable"
+
+
 def test_officers_read_the_form_of_their_agency(place: Place):
     for table in ("fct_form_06a", "fct_open_dossier_monthly"):
         seen = place.rows("justice", f"select distinct agency_code from {table}")
