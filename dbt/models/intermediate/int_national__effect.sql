@@ -143,7 +143,10 @@ changed as (
                 end
             )
         ) as counted (decided, sign, cure_sign)
-    where not clause.counts_procedures and stand.counted_month is not null
+    where
+        not clause.counts_procedures
+        and stand.counted_month is not null
+        and (counted.sign <> 0 or counted.cure_sign <> 0)
     group by
         stand.scenario,
         stand.version_key,
