@@ -190,13 +190,15 @@ class Shown:
         made = datetime.fromisoformat(self._created_at).astimezone(BUSINESS_ZONE).date()
         return next_update(self.approval.frequency, made)
 
-    def exempt(self, table: Table) -> list[tuple[str, list[str]]]:
-        """Return (legal basis, columns of counts) of what a table shows however small it is."""
+    def exempt(self, table: Table) -> list[tuple[str, str | None, list[str]]]:
+        """Return (legal basis, its English, columns of counts) of what a table shows however small it is."""
+        policy = table.resource.small_cell
         found: dict[str, list[str]] = {}
-        for count in table.resource.small_cell.counts if table.resource.small_cell else ():
+        for count in policy.counts if policy else ():
             if count.exempt and count.column not in found.setdefault(count.exempt, []):
                 found[count.exempt].append(count.column)
-        return list(found.items())
+        english = policy.bases_en if policy else {}
+        return [(basis, english.get(basis), columns) for basis, columns in found.items()]
 
     def preview(self, table: Table) -> list[list[str | None]]:
         """Return the first rows of a table, as text, read from its Parquet file; None where a cell is empty."""

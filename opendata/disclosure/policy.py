@@ -14,7 +14,7 @@
           safe: {covered_days: "days of the load log, no count of dossiers"}
           coarsen:
             - {put: {channel_group: all, channel_group_name: "Mọi kênh"}, vi: "Gộp các kênh", en: "Channels together"}
-          exempt: [{counts: [received], basis: "..."}]
+          exempt: [{counts: [received], basis: "...", basis_en: "..."}]
         as-another-body-published-it: {public: "the basis: its numbers are public at their source"}
 
 A count may be a list of such entries, each for the rows that match its `where`: {column: value}. Counts with the same
@@ -110,6 +110,8 @@ class TablePolicy:
     is_renewed_monthly: bool = True
     coarsen: tuple[Step, ...] = ()
     counted_for_each: tuple[str, ...] = ()
+    #: Legal bases in English, by their words in Vietnamese; for readers, and no part of what is compared.
+    bases_en: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def count_columns(self) -> tuple[str, ...]:
@@ -263,7 +265,8 @@ def _table(declared: object, shape: Shape, threshold: int, most: int, gaps: list
         gaps.append(
             f"dimensions says nothing of the key {_list(missing)}: give each a level of hierarchies.yml"
         )
-    exempt = _exempt(declared.get("exempt"), gaps)
+    bases_en: dict[str, str] = {}
+    exempt = _exempt(declared.get("exempt"), bases_en, gaps)
     counts = []
     for column, entries in (declared.get("counts") or {}).items():
         if column not in shape.numbers:
@@ -318,6 +321,7 @@ def _table(declared: object, shape: Shape, threshold: int, most: int, gaps: list
         most,
         coarsen=steps,
         counted_for_each=again,
+        bases_en=bases_en,
     )
 
 
@@ -383,7 +387,7 @@ def _count(column: str, declared: object, exempt: str | None, shape: Shape, gaps
     )
 
 
-def _exempt(declared: object, gaps: list[str]) -> dict[str, str]:
+def _exempt(declared: object, bases_en: dict[str, str], gaps: list[str]) -> dict[str, str]:
     exempt: dict[str, str] = {}
     for item in declared if isinstance(declared, list) else [declared] if declared else []:
         basis = str(item.get("basis") or "").strip() if isinstance(item, Mapping) else ""
@@ -392,6 +396,8 @@ def _exempt(declared: object, gaps: list[str]) -> dict[str, str]:
             gaps.append("exempt: each entry needs counts (a list) and basis (the law or the public source)")
             continue
         exempt |= {str(column): basis for column in columns}
+        if words := str(item.get("basis_en") or "").strip():
+            bases_en[basis] = words
     return exempt
 
 

@@ -333,6 +333,12 @@ def test_a_page_says_which_counts_are_shown_however_small_and_by_what_law(wareho
     assert f"<p>Không che <code>overdue_count</code>, dù số nhỏ. Căn cứ: {basis}.</p>" in page
     page = warehouse.files()["dossier-results-monthly/en/index.html"].decode()
     assert f"<p>Not withheld, however small: <code>overdue_count</code>. Basis: {basis}.</p>" in page
+    table["exempt"][0]["basis_en"] = "Decision <b>1</b>"
+    warehouse.change_approval("dossier-results-monthly", disclosure=record["disclosure"])
+    assert warehouse.publish().number == 2, "other words on a page are another release"
+    page = warehouse.files()["dossier-results-monthly/en/index.html"].decode()
+    assert "Basis: Decision &lt;b&gt;1&lt;/b&gt;.</p>" in page
+    assert f"Căn cứ: {basis}.</p>" in warehouse.files()["dossier-results-monthly/index.html"].decode()
 
 
 def test_history_tells_what_each_release_changed(released: Warehouse) -> None:
