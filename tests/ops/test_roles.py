@@ -764,8 +764,10 @@ def test_the_catalogue_is_written_and_opens_offline(place: Place):
         "igate_tien_giang: 30/06/2025 08:15",
         'href="#exposure.cookbook"',
         "own rows",
+        "khochung@example.gov.vn",
+        'href="dbt.html#!/model/model.kho_chung.fct_dossier_fee"',
     ):
-        assert said in fees, "owner, readers, source, freshness, use"
+        assert said in fees, "readers, source, freshness, use, owner, lineage"
     assert (
         "<dt>Đếm theo" in text[text.index('<section id="marts.fct_form_06a">') :].partition("</section>")[0]
     )
