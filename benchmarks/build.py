@@ -115,6 +115,7 @@ def run(world: World, long: bool) -> Iterator[Line]:
             f"full rebuild of {total:,} dossiers, s", full[total], f"< {REBUILD:.0f}" if last else "-",
             full[total] < REBUILD if last else None, behind,
         )  # fmt: skip
+        _a_night(settings)
         _another_day(settings, total)
         built, models = _build(settings)
         gate = _gate(settings)
@@ -212,6 +213,13 @@ def _load(
             f"insert into raw.{table} ({columns}, _origin, _batch_id, _load_number, _pulled_at) "  # type: ignore[arg-type]
             f"with dossier as ({dossiers}) select {values}, {_LINEAGE.format(load=number)} from {source}"
         )
+
+
+def _a_night(settings: Settings) -> None:
+    """What PostgreSQL does by itself after hundreds of new tables and before the next day: clean up and write out."""
+    with psycopg.connect(settings.warehouse_url, autocommit=True) as connection:
+        connection.execute("vacuum analyze")
+        connection.execute("checkpoint")
 
 
 def _another_day(settings: Settings, total: int) -> None:

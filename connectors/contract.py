@@ -144,7 +144,10 @@ class Contract:
         raise ContractError(f"contract {self.name} has no column {name!r}")
 
     def ddl(self, schema: str = "raw") -> list[str]:
-        """Statements that make ``<schema>.<table>`` and its comments, safe to run again."""
+        """Statements that make ``<schema>.<table>`` and its comments, safe to run again.
+
+        A table of an earlier version of the contract gets the columns it lacks, empty for the rows it holds.
+        """
         lines = [
             f'    "{c.name}" {c.physical_type}{" not null" if c.required else ""}'
             for c in self.landed_columns
@@ -159,6 +162,7 @@ class Contract:
         table = f'{schema}."{self.name}"'
         return [
             f"create table if not exists {table} (\n" + ",\n".join(lines) + "\n)",
+            *self._new_columns(table),
             f"comment on table {table} is {_literal(self.description)}",
             *(
                 f'comment on column {table}."{c.name}" is {_literal(c.description)}'
@@ -173,6 +177,19 @@ class Contract:
                 if self.change_key
                 else []
             ),
+        ]
+
+    def _new_columns(self, table: str) -> list[str]:
+        # Asked for first: ALTER TABLE would wait for every reader, also where nothing is to be added.
+        added = {c.name: c.physical_type for c in self.landed_columns if not c.required}
+        if not added:
+            return []
+        wanted = ", ".join(_literal(name) for name in added)
+        adding = ", ".join(f'add column if not exists "{name}" {kind}' for name, kind in added.items())
+        return [
+            f"do $$ begin if {len(added)} > (select count(*) from pg_attribute where not attisdropped "  # noqa: S608
+            f"and attrelid = '{table}'::regclass and attname in ({wanted})) "
+            f"then alter table {table} {adding}; end if; end $$"
         ]
 
 

@@ -43,6 +43,7 @@ from expectations.suites import (
     Rule,
     Suite,
     declared_suites,
+    declared_windows,
     landing_suite,
     release_suites,
 )
@@ -78,7 +79,8 @@ def check_warehouse(url: str, docs_dir: Path, declared: Path = HERE / "warehouse
     for name, rules in declared_suites(declared).items():
         schema, _, table = name.partition(".")
         suites[(schema, table)] = Suite(f"warehouse.{table}", rules)
-    return _check("warehouse", docs_dir, lambda context: _warehouse_batches(context, url, suites))
+    windows = declared_windows(declared)
+    return _check("warehouse", docs_dir, lambda context: _warehouse_batches(context, url, suites, windows))
 
 
 def check_release(folder: Path, docs_dir: Path, declared: Path = HERE / "release.yml") -> GateResult:
@@ -93,14 +95,27 @@ GATED = ("csv", "excel.csv", "parquet")
 Batches = Iterator[tuple[Suite, Any]]
 
 
-def _warehouse_batches(context: Any, url: str, suites: Mapping[tuple[str, str], Suite]) -> Batches:
-    """Yield each suite with the batch of its table; None in place of a table that cannot be read."""
+def _warehouse_batches(
+    context: Any, url: str, suites: Mapping[tuple[str, str], Suite], windows: Mapping[str, str] | None = None
+) -> Batches:
+    """Yield each suite with the batch of its table, or with what to do about a table that cannot be read.
+
+    `windows` names the column by which only the newest twelve months of a table are looked at.
+    """
     source = context.data_sources.add_postgres(
         "warehouse", connection_string=_sqlalchemy_url(url), create_temp_table=False
     )
     for (schema, table), suite in suites.items():
         try:
-            asset = source.add_table_asset(table, table_name=table, schema_name=schema)
+            if column := (windows or {}).get(f"{schema}.{table}"):
+                newest = f'select max("{column}") from "{schema}"."{table}"'  # noqa: S608
+                asset = source.add_query_asset(
+                    table,
+                    query=f'select * from "{schema}"."{table}" where "{column}" is null '  # noqa: S608
+                    f"or \"{column}\" > ({newest}) - interval '12 months'",
+                )
+            else:
+                asset = source.add_table_asset(table, table_name=table, schema_name=schema)
             yield suite, asset.add_batch_definition_whole_table("all").get_batch()
         except Exception as error:
             # Great Expectations wraps every reason in its own classes; texts may repeat the URL.

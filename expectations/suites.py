@@ -226,6 +226,11 @@ def declared_suites(path: Path) -> dict[str, tuple[Rule, ...]]:
     return suites
 
 
+def declared_windows(path: Path) -> dict[str, str]:
+    """Return the tables of a YAML file of which the last twelve months are looked at, each with its column of time."""
+    return dict(yaml.safe_load(path.read_text(encoding="utf-8")).get("last_year") or {})
+
+
 def release_suites(document: Mapping[str, Any], extra: Mapping[str, tuple[Rule, ...]]) -> dict[str, Suite]:
     """Return a suite for each table of a release by table name, from its release.json and `release.yml`.
 

@@ -29,6 +29,19 @@ _BIN = Path((_WHEEL.submodule_search_locations or [""])[0] if _WHEEL else "") / 
 #: The SQL used needs PostgreSQL 15; older servers fail late and obscurely.
 MINIMUM_VERSION = 150000
 
+#: Said when the server starts, so that they reach a cluster that is there, too; docker-compose.yml has the same.
+TUNING = {
+    "max_connections": "100",
+    "shared_buffers": "256MB",
+    "work_mem": "32MB",
+    "maintenance_work_mem": "256MB",
+    "max_wal_size": "4GB",
+    # A page anywhere on a disk without moving parts costs about what the next one costs.
+    "random_page_cost": "1.1",
+    # Compiling pays for queries of minutes; a build is hundreds of short ones.
+    "jit": "off",
+}
+
 
 def _unprivileged() -> pwd.struct_passwd:
     for name in ("postgres", "nobody"):
@@ -113,9 +126,6 @@ def create_cluster(settings: Settings) -> None:
     with (aside / "postgresql.conf").open("a") as conf:
         conf.write(
             "\n# Kho Chung\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\n"
-            # Compiling (jit) pays for queries of minutes; a build is hundreds of short ones.
-            "max_connections = 100\nshared_buffers = '256MB'\nwork_mem = '32MB'\njit = off\n"
-            "maintenance_work_mem = '256MB'\nmax_wal_size = '4GB'\n"
             "timezone = 'Asia/Ho_Chi_Minh'\nlog_timezone = 'Asia/Ho_Chi_Minh'\n"
             # Statements can hold values; the server's log must not.
             "log_statement = 'none'\nlog_min_error_statement = 'panic'\n"
@@ -126,7 +136,8 @@ def create_cluster(settings: Settings) -> None:
 
 def serve(settings: Settings) -> list[str]:
     """Command line of the embedded server in the foreground."""
-    return command("postgres", "-D", str(data_folder(settings)), "-p", str(settings.postgres_port))
+    tuning = [word for name, value in TUNING.items() for word in ("-c", f"{name}={value}")]
+    return command("postgres", "-D", str(data_folder(settings)), "-p", str(settings.postgres_port), *tuning)
 
 
 def ready(url: str) -> bool:

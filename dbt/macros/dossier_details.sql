@@ -2,7 +2,7 @@
   How a fact of several rows for each dossier is kept: built for what changed, one row for each `key`, given anew where a
   record came to another dossier, and indexed for those who read an agency's rows alone.
 -#}
-{% macro kept_by_dossier(key) -%}
+{% macro kept_by_dossier(key, indexes=[]) -%}
 {{
     config(
         materialized='incremental',
@@ -16,7 +16,7 @@
             {'columns': ['source_code', 'dossier_id']},
             {'columns': ['responsible_agency_code']},
             {'columns': ['load_number']},
-        ]
+        ] + indexes
     )
 }}
 {%- endmacro %}
@@ -26,8 +26,8 @@
   dossier it belongs to and that dossier's agency, by which rights on rows are given (ops/roles.yml).
   The caller gives the kind's own columns, of `recorded`; `joins` is what those need more.
 -#}
-{% macro recorded_for_dossiers(kind, joins='') -%}
-{{ kept_by_dossier(kind ~ '_key') -}}
+{% macro recorded_for_dossiers(kind, joins='', indexes=[]) -%}
+{{ kept_by_dossier(kind ~ '_key', indexes) -}}
 
 with recorded as (
 
@@ -40,7 +40,7 @@ link as (
     select * from {{ ref('int_dossiers__record') }}
     where
         not is_removed
-        {% if is_incremental() %}and linked_in_load > {{ newest_load_in(this) }}{% endif %}
+        {% if is_incremental() %}and linked_in_load > {{ newest_load_in_this() }}{% endif %}
 
 ),
 

@@ -106,3 +106,30 @@
         else to_char({{ nominal_start }}, 'YYYY')
     end
 {%- endmacro %}
+
+
+{#- Last days of the periods before those that are made anew: at most six, by which a plan finds their rows. -#}
+{% macro last_days_of_kept_periods() -%}
+    {%- set query -%}
+        select distinct min(period_start) - 1 as last_day
+        from {{ ref('int_form_06a__period_day') }}
+        where period_end >= {{ first_changed_month() }}
+        group by period_kind, closing
+    {%- endset -%}
+    {%- set days = (run_query(query).columns[0].values() | list if execute else []) or ['infinity'] -%}
+    {% for day in days %}'{{ day }}'::date{{ ', ' if not loop.last }}{% endfor %}
+{%- endmacro %}
+
+
+{#- First day of the periods that are made anew and the last one they are judged on, known to the plan, too. -#}
+{% macro first_and_last_day_to_make() -%}
+    {%- set query -%}
+        select
+            min(period_start) as first_day,
+            max(judged_date) as last_day
+        from {{ ref('int_form_06a__period_day') }}
+        where period_end >= {{ first_changed_month() }}
+    {%- endset -%}
+    {%- set days = run_query(query).rows[0].values() if execute else [none, none] -%}
+    '{{ days[0] or 'infinity' }}'::date and '{{ days[1] or '-infinity' }}'::date
+{%- endmacro %}

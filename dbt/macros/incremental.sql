@@ -1,9 +1,14 @@
 {#-
-  Newest load number that an incremental model already holds.
+  Newest load number that this incremental model already holds. It is asked for before the model runs: a plan that knows
+  the number finds the few rows after it by an index, and the hook that deletes does not change it for the model.
   Loads must become visible in the order of their numbers, or a late one would never be seen.
 -#}
-{% macro newest_load_in(relation, column='load_number') -%}
-    (select coalesce(max({{ column }}), 0) from {{ relation }})
+{% macro newest_load_in_this(column='load_number') -%}
+    {%- if execute and is_incremental() -%}
+        {{ run_query('select coalesce(max(' ~ column ~ '), 0) from ' ~ this).rows[0][0] }}
+    {%- else -%}
+        0
+    {%- endif -%}
 {%- endmacro %}
 
 
@@ -17,9 +22,19 @@
         delete from {{ this }}
         where (source_code, dossier_id) in (
             select source_code, dossier_id from {{ ref('int_dossiers__record') }}
-            where linked_in_load > {{ newest_load_in(this) }}
+            where linked_in_load > {{ newest_load_in_this() }}
         )
     {% endif %}
+{%- endmacro %}
+
+
+{#-
+  delete+insert, where the rows to insert are counted first: what PostgreSQL knows nothing of it takes for many, and
+  reads the whole of a large table to delete a few rows of it.
+-#}
+{% macro postgres__get_delete_insert_merge_sql(target, source, unique_key, dest_columns, incremental_predicates) -%}
+    analyze {{ source }};
+    {{ dbt.default__get_delete_insert_merge_sql(target, source, unique_key, dest_columns, incremental_predicates) }}
 {%- endmacro %}
 
 

@@ -92,14 +92,17 @@
 {%- endmacro %}
 
 
-{#- The same for stocks, which are kept up to the first changed month; `period_end` is a row's last day. -#}
-{% macro kept_until_the_first_change(key, period_end, indexes=[]) -%}
+{#-
+  The same for stocks, which are kept up to the first changed month; `period_end` is a row's last day, `first` a statement
+  for its transaction.
+-#}
+{% macro kept_until_the_first_change(key, period_end, indexes=[], first='') -%}
 {{
     config(
         materialized='incremental',
         incremental_strategy='append',
         on_schema_change='fail',
-        pre_hook='{{ delete_periods_since_the_first_change("' ~ period_end ~ '") }}',
+        pre_hook=['{{ delete_periods_since_the_first_change("' ~ period_end ~ '") }}', first],
         post_hook=['{{ remember_months("int_dossiers__month") }}', '{{ analyse_when_new() }}'],
         indexes=[{'columns': [key], 'unique': true}] + indexes
     )
@@ -149,6 +152,17 @@
             {%- endfor %}
         )
     {%- endif -%}
+{%- endmacro %}
+
+
+{#- First day of the year of the last covered day, asked for before the model runs, as the months are. -#}
+{% macro first_day_of_the_covered_year() -%}
+    {%- set query -%}
+        select date_trunc('year', as_of_date)::date as first_day
+        from {{ ref('int_loads__as_of') }}
+        where as_of_date is not null
+    {%- endset -%}
+    '{{ ((run_query(query).columns[0].values() | list if execute else []) + ['infinity'])[0] }}'::date
 {%- endmacro %}
 
 

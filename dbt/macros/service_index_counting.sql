@@ -170,6 +170,12 @@
 {%- endmacro %}
 
 
+{#- Not a clause: whether there was an index on a day. -#}
+{% macro is_judged_by_the_index(day) -%}
+    {{ day }} >= '{{ var("service_index_first_day") }}'::date
+{%- endmacro %}
+
+
 {#- Not a clause: months whose dossiers are no longer those that were counted. -#}
 {% macro delete_months_counted_otherwise() -%}
     {% if is_incremental() %}

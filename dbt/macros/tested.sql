@@ -34,24 +34,43 @@
 {%- endmacro %}
 
 
-{#- First day of the first month of which a dossier was changed since then; what lies before it was tested. -#}
+{% macro delete_waiting_steps_of_changed_records() -%}
+    {% if is_incremental() %}
+        delete from {{ this }}
+        where (source_code, dossier_id) in (select source_code, dossier_id from {{ records_changed_since_tested() }} as changed)
+    {% endif %}
+{%- endmacro %}
+
+
+{#-
+  First day of the first month of which a dossier was changed since then; what lies before it was tested. The day is asked
+  for before the test runs, for a plan that knows how little lies after it; who asks depends on the facts, which are made by then.
+-#}
 {% macro first_day_not_tested() -%}
-    {#- Named before the condition, for dbt to see them when it parses. -#}
-    {%- set last_day, dossier = ref('as_of_day'), ref('fct_dossier') -%}
     {%- set load = load_tested() | int -%}
     {%- if load == 0 -%}
         '0001-01-01'::date
     {%- else -%}
-        (
-            select date_trunc('month', least(min(changed.received_date), max(last_day.as_of_date)))::date
+        {%- set dossier = adapter.get_relation(target.database, 'marts', 'fct_dossier') -%}
+        {%- set last_day = adapter.get_relation(target.database, 'marts', 'as_of_day') -%}
+        {%- set query -%}
+            select
+                date_trunc(
+                    'month',
+                    least(min(changed.received_date), min(changed.completed_date), max(last_day.as_of_date))
+                )::date
             from {{ last_day }} as last_day
             left join {{ dossier }} as changed on changed.load_number > {{ load }}
-        )
+        {%- endset -%}
+        '{{ (run_query(query).rows[0][0] if execute) or '0001-01-01' }}'::date
     {%- endif -%}
 {%- endmacro %}
 
 
-{#- Tests of columns: of tables that say which load wrote a row (`tested_by_load`), the rows written since then. -#}
+{#-
+  Tests of columns: of tables that say which load wrote a row (`tested_by_load`), the rows written since then; of those
+  that add up days (`tested_by_day`), what lies in or after the first month that changed.
+-#}
 {% macro postgres__get_where_subquery(relation) -%}
     {%- set conditions = [] -%}
     {%- if config.get('where') -%}
@@ -59,6 +78,9 @@
     {%- endif -%}
     {%- if relation.identifier in var('tested_by_load') -%}
         {%- do conditions.append(is_written_since_tested(var('tested_by_load')[relation.identifier])) -%}
+    {%- endif -%}
+    {%- if relation.identifier in var('tested_by_day') -%}
+        {%- do conditions.append(var('tested_by_day')[relation.identifier] ~ ' >= ' ~ first_day_not_tested()) -%}
     {%- endif -%}
     {%- if not conditions -%}
         {%- do return(relation) -%}

@@ -1,27 +1,47 @@
--- The fact holds as many dossiers as there are current records, and counts every record that is not removed.
-with facts as (
+-- Of records that were linked anew: each one that is current is what the fact says of its dossier, no other one is said
+-- of any, and a dossier counts all records that are not removed.
+with link as (
 
-    select
-        count(*) as dossiers,
-        coalesce(sum(record_count), 0) as records
-    from {{ ref('fct_dossier') }}
+    select * from {{ ref('int_dossiers__record') }}
+    where {{ is_written_since_tested('linked_in_load') }}
 
 ),
 
-links as (
+said as (
+
+    select fact.*
+    from link
+    inner join {{ ref('fct_dossier') }} as fact
+        on link.source_code = fact.source_code and link.dossier_id = fact.dossier_id
+
+),
+
+current_link as (
+
+    select * from link
+    where is_current
+
+),
+
+counted as (
 
     select
-        count(*) filter (where is_current) as dossiers,
-        count(*) filter (where not is_removed) as records
-    from {{ ref('int_dossiers__record') }}
+        link.dossier_key,
+        count(*) as records
+    from link
+    where not link.is_removed
+    group by link.dossier_key
 
 )
 
 select
-    facts.dossiers,
-    links.dossiers as linked_dossiers,
-    facts.records,
-    links.records as linked_records
-from facts
-cross join links
-where facts.dossiers <> links.dossiers or facts.records <> links.records
+    coalesce(current_link.dossier_key, said.dossier_key) as dossier_key,
+    said.dossier_key as said_of,
+    said.record_count,
+    counted.records
+from current_link
+full join said on current_link.source_code = said.source_code and current_link.dossier_id = said.dossier_id
+left join counted on current_link.dossier_key = counted.dossier_key
+where
+    current_link.dossier_key is distinct from said.dossier_key
+    or said.record_count is distinct from counted.records

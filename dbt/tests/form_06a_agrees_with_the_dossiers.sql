@@ -1,12 +1,8 @@
+{% set first_day = first_day_not_tested() %}
+
 -- The form's months say what the dossiers and handovers say when counted one by one: received and resolved over the
 -- whole warehouse, handed over by agency, open and overdue by agency and sector at each month's end.
-with since as (
-
-    select {{ first_day_not_tested() }} as first_day
-
-),
-
-as_of as (
+with as_of as (
 
     select as_of_date from {{ ref('int_loads__as_of') }}
 
@@ -15,8 +11,7 @@ as_of as (
 form as (
 
     select * from {{ ref('fct_form_06a') }}
-    cross join since
-    where period_kind = 'month' and closing = 'calendar' and period_end >= since.first_day
+    where period_kind = 'month' and closing = 'calendar' and period_end >= {{ first_day }}
 
 ),
 
@@ -33,7 +28,8 @@ dossier as (
             and from_outside.handover_no = 1
             and from_outside.from_agency_code is null
     where
-        fact.report_group <> 'not_received'
+        (fact.received_date >= {{ first_day }} or fact.completed_date >= {{ first_day }})
+        and fact.report_group <> 'not_received'
         and not (fact.report_group in ('resolved', 'withdrawn') and fact.completed_date is null)
 
 ),
@@ -47,9 +43,8 @@ counted as (
         0 as by_form
     from dossier
     cross join as_of
-    cross join since
     where
-        not dossier.is_from_outside and dossier.received_date between since.first_day and as_of.as_of_date
+        not dossier.is_from_outside and dossier.received_date between {{ first_day }} and as_of.as_of_date
     group by to_char(dossier.received_date, 'YYYY-MM')
     union all
     select
@@ -67,10 +62,9 @@ counted as (
         0 as by_form
     from dossier
     cross join as_of
-    cross join since
     where
         dossier.report_group in ('resolved', 'withdrawn')
-        and dossier.ended_date between since.first_day and as_of.as_of_date
+        and dossier.ended_date between {{ first_day }} and as_of.as_of_date
     group by to_char(dossier.ended_date, 'YYYY-MM')
     union all
     select
@@ -88,10 +82,9 @@ counted as (
         0 as by_form
     from {{ ref('fct_handover') }} as handover
     cross join as_of
-    cross join since
     where
         handover.from_agency_code is not null
-        and handover.handover_date between since.first_day and as_of.as_of_date
+        and handover.handover_date between {{ first_day }} and as_of.as_of_date
     group by handover.from_agency_code, to_char(handover.handover_date, 'YYYY-MM')
     union all
     select
@@ -111,8 +104,7 @@ counted as (
         0 as by_form
     from {{ ref('fct_handover') }} as handover
     cross join as_of
-    cross join since
-    where handover.handover_date between since.first_day and as_of.as_of_date
+    where handover.handover_date between {{ first_day }} and as_of.as_of_date
     group by handover.to_agency_code, to_char(handover.handover_date, 'YYYY-MM')
     union all
     select
@@ -130,8 +122,7 @@ counted as (
         open_dossiers as by_hand,
         0 as by_form
     from {{ ref('fct_open_dossier_monthly') }}
-    cross join since
-    where judged_date >= since.first_day
+    where judged_date >= {{ first_day }}
     union all
     select
         'open' as what,
@@ -146,8 +137,7 @@ counted as (
         open_overdue as by_hand,
         0 as by_form
     from {{ ref('fct_open_dossier_monthly') }}
-    cross join since
-    where judged_date >= since.first_day
+    where judged_date >= {{ first_day }}
     union all
     select
         'overdue' as what,

@@ -3,7 +3,7 @@
 -- would make each build longer.
 with newest as (
 
-    select max(counted_month) as counted_month from {{ ref('int_service_index__month') }}
+    select max(received_month) as counted_month from {{ ref('int_service_index__month') }}
 
 ),
 

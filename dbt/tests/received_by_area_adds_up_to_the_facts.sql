@@ -1,3 +1,5 @@
+{% set first_day = first_day_not_tested() %}
+
 -- Every dossier received stands in one month of one area: nothing doubled by a split commune, nothing dropped; and so
 -- does what became of it.
 with facts as (
@@ -8,7 +10,7 @@ with facts as (
         count(*) filter (where is_resolved) as resolved,
         count(*) filter (where is_resolved and is_overdue) as resolved_overdue
     from {{ ref('fct_dossier') }}
-    where report_group <> 'not_received'
+    where report_group <> 'not_received' and received_date >= {{ first_day }}
     group by to_char(received_date, 'YYYY-MM')
 
 ),
@@ -21,6 +23,7 @@ series as (
         sum(resolved) as resolved,
         sum(resolved_overdue) as resolved_overdue
     from {{ ref('fct_received_by_area_monthly') }}
+    where year_month >= to_char({{ first_day }}, 'YYYY-MM')
     group by year_month
 
 )

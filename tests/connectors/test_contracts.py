@@ -171,6 +171,24 @@ def test_the_tables_are_made_twice_on_a_real_server_with_the_types_declared(data
             assert key == (list(known.key),)
 
 
+def test_a_table_of_an_earlier_version_gets_the_columns_it_lacks_and_keeps_its_rows(database: str) -> None:
+    known = contract("agency")
+    later = next(c for c in known.landed_columns if not c.required and c.name not in known.key)
+    with psycopg.connect(database) as connection:
+        connection.execute("create schema raw")
+        for statement in known.ddl():
+            connection.execute(statement)  # type: ignore[arg-type]
+        connection.execute(
+            "insert into raw.agency (source_code, agency_code, agency_name, _origin, _batch_id, _load_number, "
+            "_pulled_at) values ('s', 'a', 'b', 'real', 'x', 1, now())"
+        )
+        connection.execute(f'alter table raw.agency drop column "{later.name}"')  # type: ignore[call-overload]
+        for statement in known.ddl():
+            connection.execute(statement)  # type: ignore[arg-type]
+        held = connection.execute(f'select agency_code, "{later.name}" from raw.agency').fetchall()  # type: ignore[call-overload]
+    assert held == [("a", None)]
+
+
 def test_an_origin_other_than_real_or_simulated_does_not_enter(database: str) -> None:
     with psycopg.connect(database) as connection:
         connection.execute("create schema raw")

@@ -90,7 +90,9 @@ def test_the_year_2024_ends_in_the_published_totals(
     assert loaded["inserted"] == counted["landed"]
     # What the public reads: visible counts and withheld ones make up the whole.
     tally = steps["publish", None]["withheld"]["dossier-results-monthly"]
-    (path,) = (installation.home / "open-data" / "current" / "dossier-results-monthly").glob("*simulated.csv")
+    (path,) = (installation.home / "open-data" / "current" / "dossier-results-monthly").glob(
+        "dossier-results-monthly*simulated.csv"
+    )
     with path.open(encoding="utf-8", newline="") as text:
         visible = sum(int(row["received"] or 0) for row in csv.DictReader(text))
     assert visible + tally["dossiers"] == tally["dossiers_of"] == RECEIVED

@@ -160,6 +160,25 @@ def test_declared_rules_look_only_at_the_rows_they_name(
         check_warehouse(postgres, docs, path)
 
 
+def test_of_a_large_table_the_last_twelve_months_are_looked_at(
+    postgres: str, stage: Stage, docs: Path, tmp_path: Path
+) -> None:
+    long_ago = (
+        "update staged.dossier_7 set received_at = received_at - interval '{}', completed_at = null "
+        "where dossier_id in (select dossier_id from staged.dossier_7 limit 5)"
+    )
+    path = tmp_path / "warehouse.yml"
+    path.write_text(
+        "last_year: {staged.dossier_7: received_at}\n"
+        "tables: {staged.dossier_7: [{expect: column_values_to_not_be_null, column: completed_at, because: x}]}"
+    )
+    stage("dossier", spoil=long_ago.format("2 years"))
+    assert check_warehouse(postgres, docs, path).success
+    stage("dossier", spoil=long_ago.format("2 months"))
+    with pytest.raises(GateFailed, match=r"failed on 5 row\(s\)"):
+        check_warehouse(postgres, docs, path)
+
+
 def test_pages_keep_the_last_runs_only(
     postgres: str, stage: Stage, docs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

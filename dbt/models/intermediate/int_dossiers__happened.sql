@@ -1,4 +1,4 @@
-{{ kept_by_month(indexes=[{'columns': ['event_date']}]) }}
+{{ kept_by_month(indexes=[{'columns': ['event_date']}, {'columns': ['load_number']}]) }}
 
 -- The hooks read these only in incremental runs, which dbt does not see when it parses.
 -- depends_on: {{ ref('int_dossiers__month') }}

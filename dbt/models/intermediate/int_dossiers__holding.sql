@@ -32,4 +32,4 @@ handover as (
 
 )
 
-{{ holdings_of('dossier', 'handover') }}
+{{ holdings_of('dossier', 'handover', carried=['received_date', 'applicant_commune_code', 'online_payment_code']) }}

@@ -16,7 +16,7 @@ dossier as (
     select
         {{ month_of('received_date') }} as received_month,
         count(*) as dossier_count,
-        sum(hashtextextended(concat_ws('|', dossier_key, source_code, dossier_id, record_count, load_number), 0))
+        sum(hash_record_extended(row(dossier_key, source_code, dossier_id, record_count, load_number), 0))
             as dossier_sum
     from {{ ref('fct_dossier') }}
     where received_date is not null

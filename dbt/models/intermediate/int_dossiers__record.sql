@@ -66,7 +66,7 @@ change as not materialized (
             source_code,
             dossier_id
         from change
-        where load_number > {{ newest_load_in(this, 'linked_in_load') }}
+        where load_number > {{ newest_load_in_this('linked_in_load') }}
 
     ),
 

@@ -48,9 +48,11 @@ counted as (
         max(origin) as origin,
         max(load_number) as load_number
     from {{ ref('int_service_index__clause_month') }}
-    {% if is_incremental() %}
-        where counted_month in (select period_to_count.counted_month from period_to_count)
-    {% endif %}
+    where
+        {{ is_judged_by_the_index('counted_month') }}
+        {% if is_incremental() %}
+            and counted_month in (select period_to_count.counted_month from period_to_count)
+        {% endif %}
     group by counted_month, source_code, department_code, indicator_code, procedure_code
 
 ),
@@ -85,6 +87,7 @@ open_dossier as (
     from {{ ref('fct_service_index_dossier') }}
     where
         open_limit_date is not null
+        and {{ is_judged_by_the_index('counted_month') }}
         {% if is_incremental() %}
             and counted_month in (select period_to_count.counted_month from period_to_count)
         {% endif %}
@@ -135,6 +138,7 @@ month as (
     select counted_month from open_dossier
     union
     select date_trunc('month', covered_date)::date as counted_month from covered
+    where {{ is_judged_by_the_index('covered_date') }}
 
 ),
 

@@ -5,8 +5,8 @@
 with month_state as (
 
     select
-        counted_month,
-        month_checksum
+        received_month as counted_month,
+        month_fingerprint
     from {{ ref('int_service_index__month') }}
 
 ),
@@ -65,8 +65,10 @@ list as (
 known_month as (
 
     select counted_month from month_state
+    where {{ is_judged_by_the_index('counted_month') }}
     union
     select counted_month from covered
+    where {{ is_judged_by_the_index('counted_month') }}
 
 ),
 
@@ -88,7 +90,7 @@ year_state as (
 
     select
         extract(year from counted_month) as counted_year,
-        md5(string_agg(month_checksum, ',' order by counted_month)) as year_checksum
+        md5(string_agg(month_fingerprint, ',' order by counted_month)) as year_checksum
     from month_state
     group by extract(year from counted_month)
 
@@ -100,7 +102,7 @@ period_state as (
         period.period,
         md5(concat_ws(
             '|',
-            string_agg(concat(month_state.month_checksum, covered.covered_days), ',' order by period.counted_month),
+            string_agg(concat(month_state.month_fingerprint, covered.covered_days), ',' order by period.counted_month),
             max(year_state.year_checksum),
             least(max(period.last_day), max(as_of.as_of_date)), max(list.departments), max(list.agencies),
             max(list.indicators)

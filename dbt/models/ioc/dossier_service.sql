@@ -28,36 +28,32 @@ span as (
 -- Of what ended before the year nothing is shown any more.
 holding as (
 
-    select held.*
-    from {{ ref('int_dossiers__holding') }} as held
-    cross join as_of
-    where held.left_date is null or held.left_date >= date_trunc('year', as_of.as_of_date)
-
-),
-
-held_dossier as (
-
-    select distinct dossier_key from holding
+    select * from {{ ref('int_dossiers__holding') }}
+    where left_date is null or left_date >= {{ first_day_of_the_covered_year() }}
 
 ),
 
 with_fee as (
 
     select distinct fee.dossier_key
-    from held_dossier
-    inner join {{ ref('fct_dossier_fee') }} as fee on held_dossier.dossier_key = fee.dossier_key
-    where fee.is_current_record and fee.amount_vnd > 0
+    from holding
+    inner join {{ ref('fct_dossier_fee') }} as fee on holding.dossier_key = fee.dossier_key
+    where
+        holding.received_date >= {{ first_day_of_the_covered_year() }}
+        and fee.is_current_record
+        and fee.amount_vnd > 0
 
 ),
 
 waiting as (
 
     select distinct history.dossier_key
-    from held_dossier
-    inner join {{ ref('fct_dossier_status_history') }} as history on held_dossier.dossier_key = history.dossier_key
+    from holding
     cross join as_of
+    inner join {{ ref('fct_dossier_status_history') }} as history on holding.dossier_key = history.dossier_key
     where
-        {{ is_waiting_for_papers('history.status_code') }}
+        {{ is_open_at_the_end_of('as_of.as_of_date', 'holding.since_date', 'holding.left_date') }}
+        and {{ is_waiting_for_papers('history.status_code') }}
         and {{ is_open_at_the_end_of('as_of.as_of_date', 'history.valid_from_date', 'history.valid_to_date') }}
 
 ),
@@ -65,57 +61,41 @@ waiting as (
 dossier as (
 
     select
-        fact.dossier_key,
-        fact.received_date,
-        {{ end_date_in_form_06a('fact.is_resolved', 'fact.completed_date', 'fact.received_date') }} as end_date,
-        fact.applicant_commune_code,
-        fact.is_online,
+        holding.*,
+        {{ is_paid_online('holding.online_payment_code') }} as is_paid_online,
         with_fee.dossier_key is not null as has_fee,
-        {{ is_paid_online('fact.online_payment_code') }} as is_paid_online,
         waiting.dossier_key is not null as is_waiting
-    from held_dossier
-    inner join {{ ref('fct_dossier') }} as fact on held_dossier.dossier_key = fact.dossier_key
-    left join with_fee on fact.dossier_key = with_fee.dossier_key
-    left join waiting on fact.dossier_key = waiting.dossier_key
-    where {{ is_counted_in_form_06a('fact.report_group', 'fact.completed_date') }}
+    from holding
+    left join with_fee on holding.dossier_key = with_fee.dossier_key
+    left join waiting on holding.dossier_key = waiting.dossier_key
 
 ),
 
+-- An agency has what it held at the time, a commune its applicants' dossiers, which their last holding shows.
 placed as (
 
     select
         'responsible_agency' as place_kind,
-        holding.agency_code as place_code,
+        dossier.agency_code as place_code,
         null::boolean as is_before_reorganisation,
         null::boolean as is_place_known,
-        holding.dossier_key,
-        case when holding.came_by = 'receipt' then holding.since_date end as received_date,
-        case when holding.left_by = 'end' then holding.left_date end as end_date,
-        holding.since_date,
-        holding.left_date,
-        holding.outcome,
-        holding.due_date,
-        holding.origin
-    from holding
+        case when dossier.came_by = 'receipt' then dossier.since_date end as counted_as_received,
+        case when dossier.left_by = 'end' then dossier.left_date end as counted_as_resolved,
+        dossier.since_date as open_since,
+        dossier.*
+    from dossier
     union all
     select
         'applicant_commune' as place_kind,
         coalesce(dossier.applicant_commune_code, '{{ var("unknown_code") }}') as place_code,
         {{ is_before_reorganisation('dossier.received_date') }} as is_before_reorganisation,
         {{ are_communes_known_on('dossier.received_date') }} as is_place_known,
-        dossier.dossier_key,
-        dossier.received_date,
-        dossier.end_date,
-        dossier.received_date as since_date,
-        dossier.end_date as left_date,
-        last_holding.outcome,
-        last_holding.due_date,
-        last_holding.origin
+        dossier.received_date as counted_as_received,
+        dossier.left_date as counted_as_resolved,
+        dossier.received_date as open_since,
+        dossier.*
     from dossier
-    inner join holding as last_holding
-        on
-            dossier.dossier_key = last_holding.dossier_key
-            and (last_holding.left_by is null or last_holding.left_by = 'end')
+    where dossier.left_by is null or dossier.left_by = 'end'
 
 ),
 
@@ -132,16 +112,15 @@ judged as (
         placed.is_place_known,
         placed.origin,
         placed.outcome,
-        coalesce(placed.received_date between span.span_start and span.as_of_date, false) as is_received,
-        coalesce(placed.end_date between span.span_start and span.as_of_date, false) as is_resolved,
-        {{ is_open_at_the_end_of('span.as_of_date', 'placed.since_date', 'placed.left_date') }} as is_open,
-        {{ is_overdue_while_open('dossier.is_waiting', 'placed.due_date', 'span.as_of_date') }} as is_late,
+        coalesce(placed.counted_as_received between span.span_start and span.as_of_date, false) as is_received,
+        coalesce(placed.counted_as_resolved between span.span_start and span.as_of_date, false) as is_resolved,
+        {{ is_open_at_the_end_of('span.as_of_date', 'placed.open_since', 'placed.left_date') }} as is_open,
+        {{ is_overdue_while_open('placed.is_waiting', 'placed.due_date', 'span.as_of_date') }} as is_late,
         coalesce({{ is_due_soon('placed.due_date', 'span.as_of_date') }}, false) as is_due_soon,
-        dossier.is_online,
-        dossier.has_fee,
-        dossier.is_paid_online
+        placed.is_online,
+        placed.has_fee,
+        placed.is_paid_online
     from placed
-    inner join dossier on placed.dossier_key = dossier.dossier_key
     cross join span
 
 ),

@@ -10,7 +10,9 @@
             {'columns': ['source_code', 'dossier_id'], 'unique': true},
             {'columns': ['responsible_agency_code', 'received_date']},
             {'columns': ['received_date']},
+            {'columns': ['completed_date']},
             {'columns': ['load_number']},
+            {'columns': ['status_code']},
             {'columns': ['is_resolved', 'due_date']},
         ]
     )
@@ -39,7 +41,7 @@ as_of as (
 
         select dossier_key
         from {{ ref('int_dossiers__record') }}
-        where linked_in_load > {{ newest_load_in(this) }} and is_current
+        where linked_in_load > {{ newest_load_in_this() }} and is_current
 
     ),
 

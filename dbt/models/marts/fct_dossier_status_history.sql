@@ -13,7 +13,7 @@ with dossier as (
     {% if is_incremental() %}
         where dossier_key in (
             select link.dossier_key from {{ ref('int_dossiers__record') }} as link
-            where link.linked_in_load > {{ newest_load_in(this) }}
+            where link.linked_in_load > {{ newest_load_in_this() }}
         )
     {% endif %}
 

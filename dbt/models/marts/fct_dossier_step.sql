@@ -4,7 +4,7 @@ left join {{ ref('source_status') }} as source_status
         {{ dialect_of_source('recorded.source_code') }} = source_status.dialect
         and recorded.source_status_code = source_status.source_status_code
 {% endset %}
-{% call recorded_for_dossiers('step', status_of_the_step) %}
+{% call recorded_for_dossiers('step', status_of_the_step, [{'columns': ['started_date']}]) %}
     recorded.step_name,
     recorded.agency_code,
     recorded.started_at,

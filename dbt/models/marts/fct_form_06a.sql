@@ -1,9 +1,13 @@
 {{
     kept_until_the_first_change(
-        key='form_key', period_end='period_end', 
-        indexes=[{'columns': ['agency_code', 'closing', 'period']}, {'columns': ['period_end']}]
+        key='form_key', period_end='period_end',
+        indexes=[{'columns': ['agency_code', 'closing', 'period']}, {'columns': ['period_end']}],
+        first='set local enable_mergejoin = off'
     )
 }}
+
+-- Cells and periods are joined by six columns; PostgreSQL would merge them by three and compare the rest, each row of a
+-- cell with each other one, which takes minutes where all periods are made.
 
 -- The hooks read these only in incremental runs, which dbt does not see when it parses.
 -- depends_on: {{ ref('int_dossiers__month') }}
@@ -16,9 +20,7 @@ with period_day as (
         {{ first_day_of_half_month('date_day') }} as half_month
     from {{ ref('int_form_06a__period_day') }}
     {% if is_incremental() %}
-        where
-            period_end
-            >= {{ first_changed_month() }}
+        where period_end >= {{ first_changed_month() }}
     {% endif %}
 
 ),
@@ -69,12 +71,11 @@ in_half_month as (
         sum(overdue_change)::integer as overdue_change
     from {{ ref('int_form_06a__daily') }}
     where
-        event_date >= (select min(period_day.period_start) from period_day)
         {% if is_incremental() %}
-            -- No period is longer than a year: said apart, for a plan that knows how few days these are.
-            and event_date >= {{ first_changed_month() }} - interval '1 year'
+            event_date between {{ first_and_last_day_to_make() }}
+        {% else %}
+            event_date <= (select max(period_day.judged_date) from period_day)
         {% endif %}
-        and event_date <= (select max(period_day.judged_date) from period_day)
     group by agency_code, sector_name, origin, {{ first_day_of_half_month('event_date') }}
 
 ),
@@ -144,6 +145,7 @@ opening as (
                 kept.period_kind = first_period.period_kind
                 and kept.closing = first_period.closing
                 and kept.period_end = first_period.period_start - 1
+                and kept.period_end in ({{ last_days_of_kept_periods() }})
             {% else %}
                 false
             {% endif %}

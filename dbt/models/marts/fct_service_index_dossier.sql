@@ -36,7 +36,7 @@ with fact as (
 
         select dossier_key
         from {{ ref('int_dossiers__record') }}
-        where linked_in_load > {{ newest_load_in(this) }} and is_current
+        where linked_in_load > {{ newest_load_in_this() }} and is_current
         union
         select judged.dossier_key
         from {{ this }} as judged

@@ -53,5 +53,5 @@ from (
         lateral (
             {{ periods_of_month('judged.counted_month') }}
         ) as period (period_kind, period, last_day)
-    where judged.counted_month is not null
+    where {{ is_judged_by_the_index('judged.counted_month') }}
 ) as judged_by_period
