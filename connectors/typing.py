@@ -448,9 +448,10 @@ def typed_batch(
             values = [MISSING] * length
         array = _fast(values, column.clear_type)
         if array is None and isinstance(values, list) and MISSING in values:
-            # Records already refused, such as a dossier the source no longer has, say nothing of its shape.
+            # Records already refused, such as a dossier the source no longer has, do not tell what is missing; one
+            # that holds the column tells that it is there.
             asked = [v for p, v in enumerate(values) if p not in refused] if refused else values
-            if column.required and asked and not seen and all(v is MISSING for v in asked):
+            if column.required and asked and not seen and all(v is MISSING for v in values):
                 path = (source_paths or {}).get(column.name, column.name)
                 raise MissingColumn(
                     f"required column {contract.name}.{column.name} is missing: looked for {path!r} in "

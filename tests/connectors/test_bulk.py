@@ -90,6 +90,7 @@ NAMES = [
     records=[changed("dossierStatus", "id", value=True), changed("dossierFormFile", 0, "isResult", value="1")]
 )
 @example(records=[None, GOOD | {"id": None}])
+@example(records=[GOOD | {"id": None}, GOOD | {"task": {"": None}}])
 @settings(max_examples=150, deadline=None)
 def test_both_ways_give_the_same(records: list[Any]) -> None:
     for position, record in enumerate(records):
