@@ -1,3 +1,5 @@
+{{ config(materialized='table', post_hook='analyze {{ this }}') }}
+
 with load as (
 
     -- Found deletions stand with an empty interval: they cover no day.

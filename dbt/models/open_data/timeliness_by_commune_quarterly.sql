@@ -7,7 +7,7 @@
 -- By where the applicant lives, in areas that are the same before and since 1/7/2025, and by the quarter of resolution.
 -- While a quarter lacks days most areas have too few late dossiers to be shown: until then the areas of a former
 -- district stand together. No total stands here: on time and overdue are all there are.
-with district as (
+with district as materialized (
 
     -- An area of two districts goes to that of most of its old communes.
     select
