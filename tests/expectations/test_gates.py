@@ -163,7 +163,11 @@ def test_declared_rules_look_only_at_the_rows_they_name(
 def test_of_a_large_table_the_last_twelve_months_are_looked_at(
     postgres: str, stage: Stage, docs: Path, tmp_path: Path
 ) -> None:
+    spoil = "alter table staged.dossier_7 add column load_number bigint; update staged.dossier_7 set load_number = {}; "
     long_ago = (
+        spoil
+        + "update staged.dossier_7 set load_number = 100 where dossier_id = (select max(dossier_id) from "
+        "staged.dossier_7); "
         "update staged.dossier_7 set received_at = received_at - interval '{}', completed_at = null "
         "where dossier_id in (select dossier_id from staged.dossier_7 limit 5)"
     )
@@ -172,9 +176,12 @@ def test_of_a_large_table_the_last_twelve_months_are_looked_at(
         "last_year: {staged.dossier_7: received_at}\n"
         "tables: {staged.dossier_7: [{expect: column_values_to_not_be_null, column: completed_at, because: x}]}"
     )
-    stage("dossier", spoil=long_ago.format("2 years"))
+    stage("dossier", spoil=long_ago.format(1, "2 years"))
     assert check_warehouse(postgres, docs, path).success
-    stage("dossier", spoil=long_ago.format("2 months"))
+    stage("dossier", spoil=long_ago.format(100, "2 years"))
+    with pytest.raises(GateFailed, match=r"failed on 5 row\(s\)"):
+        check_warehouse(postgres, docs, path)  # a backfill
+    stage("dossier", spoil=long_ago.format(1, "2 months"))
     with pytest.raises(GateFailed, match=r"failed on 5 row\(s\)"):
         check_warehouse(postgres, docs, path)
 
