@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cached_property
 from html import escape
 from itertools import pairwise
 from pathlib import Path
@@ -30,11 +31,14 @@ from markupsafe import Markup
 from opendata.catalogue import Column, Text, frictionless_type
 from opendata.periods import days_of
 from opendata.words import UNITS, Language
+from opendata.words import period as in_words
 
 if TYPE_CHECKING:
     from opendata.release import Table
 
 WIDTH = 480
+#: So many letters fit beside the sign of a line, in the large type that small screens need.
+MOST_LETTERS = 42
 MOST_LINES, MOST_BARS, MOST_BANDS, MOST_TILES = 3, 12, 24, 200
 #: A ranking has at least so many places.
 LEAST_RANKED = 5
@@ -88,6 +92,15 @@ class Chart:
     provisional: frozenset[str] = frozenset()
     parts: frozenset[tuple[str, int]] = frozenset()
 
+    @cached_property
+    def _is_whole(self) -> bool:
+        """Whether all its values are whole numbers; of others each has as many digits."""
+        return all(float(value).is_integer() for _, row in self.rows for value in row if value is not None)
+
+    def named(self, label: str, language: Language, short: bool = False) -> str:
+        """Return the name of a row as its table shows it: the periods of lines in words."""
+        return language.period(label, short) if self.kind == "line" else label
+
     def is_hollow(self, label: str, series: int) -> bool:
         """Whether a value is not the whole one."""
         return label in self.provisional or (label, series) in self.parts
@@ -96,7 +109,7 @@ class Chart:
         """Return a value as the picture and its table show it."""
         if value is None:
             return "–"
-        digits = 0 if float(value).is_integer() else 2
+        digits = 0 if self._is_whole else 2
         return ("≥ " if (label, series) in self.parts else "") + language.number(value, digits)
 
 
@@ -180,6 +193,11 @@ class _At:
     label: str
     lacks_days: bool
 
+    def told(self, title: Text) -> Text:
+        """Return the title of a picture with the period it is of."""
+        when = in_words(self.label)
+        return Text(f"{title.vi}, {when.vi}", f"{title.en}, {when.en}")
+
     @property
     def note(self) -> Text | None:
         words = Text("Kỳ chưa đủ ngày, số tạm tính.", "The period lacks days: provisional.")
@@ -208,8 +226,9 @@ def _together(*notes: Text | None) -> Text:
 
 
 def _open(labels: Iterable[str]) -> Text | None:
-    named = ", ".join(sorted(labels))
-    return Text(f"{OPEN.vi}{named}).", f"{OPEN.en}{named}).") if named else None
+    named = [in_words(label) for label in sorted(labels)]
+    vi, en = (", ".join(text) for text in ([one.vi for one in named], [one.en for one in named]))
+    return Text(f"{OPEN.vi}{vi}).", f"{OPEN.en}{en}).") if named else None
 
 
 def _joined(rows: Iterable[tuple[str, object]]) -> Text | None:
@@ -340,7 +359,7 @@ def _by_group(
         rows = sorted(sums.rows, key=lambda row: -(row[1][0] or 0))
     title = _by(words[count], words[by])
     if at:
-        title = Text(f"{title.vi}, {at.label}", f"{title.en}, {at.label}")
+        title = at.told(title)
     note = _together(sums.note, at.note if at else None)
     return [Chart("bars", title, note, (words[count],), tuple(rows), unit, by, parts=sums.parts)]
 
@@ -362,7 +381,9 @@ def _ranking(
     slices: dict[tuple[object, ...], list[dict[str, Any]]] = {}
     others = [key for key in keys if key not in (stems[label], "origin")]
     for row in data.to_pylist():
-        if row[value] is not None and row[label]:
+        # The unit that was asked about is the whole of the others, such as the country among its provinces.
+        is_whole = row.get(f"root_{stems[label]}") == row[stems[label]]
+        if row[value] is not None and row[label] and not is_whole:
             slices.setdefault(tuple(row[key] for key in others), []).append(row)
     ranked = [rows for rows in slices.values() if LEAST_RANKED <= len(rows) <= MOST_TILES]
     if not ranked:
@@ -377,7 +398,7 @@ def _ranking(
             if code in codes[key]:
                 said.append(codes[key][code])
             elif name or days_of(code):
-                said.append(Text(str(name or code), str(name or code)))
+                said.append(Text(str(name), str(name)) if name else in_words(code))
     title = Text(", ".join([words.vi, *(t.vi for t in said)]), ", ".join([words.en, *(t.en for t in said)]))
     note = _together(
         Text(
@@ -429,7 +450,7 @@ def _side_by_side(data: pa.Table, counts: Sequence[str], unit: str | None, at: _
         return []
     title = Text("Tổng số", "Total")
     if at:
-        title = Text(f"{title.vi}, {at.label}", f"{title.en}, {at.label}")
+        title = at.told(title)
     note = _together(ADDED_UP, at.note if at else None)
     return [Chart("bars", title, note, (Text("Số lượng", "Number"),), tuple(rows), unit, NAMES)]
 
@@ -463,7 +484,7 @@ def _points(data: pa.Table, value: str, table: Table) -> list[Chart]:
     clauses = {column.name: clause(column) for column in table.columns}
     units = {column.name: column.unit for column in table.columns}
     said = [
-        labels[key].get(str(code), Text(str(code), str(code)))
+        in_words(str(code)) if key == period else labels[key].get(str(code), Text(str(code), str(code)))
         for key, code in zip(others, chosen, strict=True)
     ]
     title = _by(clauses[value], clauses[by])
@@ -491,8 +512,7 @@ def _tiles(
         shown = sum(value is not None for _, (value,) in sums.rows)
         if shown * 2 < len(sums.rows):
             continue
-        when = f", {at.label}" if at else ""
-        title = Text(f"Theo địa bàn: {words[count].vi}{when}", f"By place: {words[count].en}{when}")
+        title = Text(f"Theo địa bàn: {words[count].vi}", f"By place: {words[count].en}")
         tiles = Text(
             "Mỗi ô một địa bàn, xếp theo mã thống kê; không phải bản đồ.",
             "One tile for each place, in the order of the statistical codes; not a map.",
@@ -501,9 +521,11 @@ def _tiles(
         parts = frozenset((str(names[code] or code), series) for code, series in sums.parts)
         highest = sorted((row for row in rows if row[1][0]), key=lambda row: -(row[1][0] or 0))[:TOP]
         top = Text(
-            f"{words[count].vi}: {len(highest)} địa bàn cao nhất{when}",
-            f"{words[count].en}: the {len(highest)} highest places{when}",
+            f"{words[count].vi}: {len(highest)} địa bàn cao nhất",
+            f"{words[count].en}: the {len(highest)} highest places",
         )
+        if at:
+            title, top = at.told(title), at.told(top)
         among = Text("Chỉ kể địa bàn được công bố.", "Of the places whose figures are published.")
         hidden = any(value is None for _, (value,) in rows)
         bars = [
@@ -584,10 +606,10 @@ def _mark(series: int, x: float, y: float, hollow: bool, more: str = "") -> str:
 
 
 def _line(chart: Chart, language: Language) -> tuple[int, str]:
-    named = [textwrap.wrap(language.say(name), 46)[:2] for name in chart.columns]
-    legend = sum(6 + 18 * len(lines) for lines in named)
+    named = [_wrapped(language.say(name)) for name in chart.columns]
+    legend = sum(6 + 20 * len(lines) for lines in named)
     steps = nice_steps(max((value for _, row in chart.rows for value in row if value is not None), default=0))
-    left = 14 + 9 * max(len(language.number(step)) for step in steps)
+    left = 14 + 10 * max(len(language.number(step)) for step in steps)
     top, bottom, height = legend + 14, 30, 250 + legend
     across, up = WIDTH - left - 12, height - top - bottom
     # By the calendar: two days far apart stand far apart.
@@ -610,12 +632,14 @@ def _line(chart: Chart, language: Language) -> tuple[int, str]:
     for index, anchor in ((0, "start"), (last // 2, "middle"), (last, "end")):
         x = point(index, 0)[0]
         if anchor != "middle" or 160 < x - left < across - 160:  # else it would touch another
-            parts.append(_text(x, height - 8, chart.rows[index][0], anchor))
+            parts.append(
+                _text(x, height - 8, chart.named(chart.rows[index][0], language, short=True), anchor)
+            )
     y = 12
     for series, lines in enumerate(named):
         parts.append(f'<path class="s{series}" d="M0 {y}H34"/>' + _mark(series, 17, y, hollow=False))
-        parts += [_text(42, y + 5 + 18 * at, line) for at, line in enumerate(lines)]
-        y += 6 + 18 * len(lines)
+        parts += [_text(42, y + 5 + 20 * at, line) for at, line in enumerate(lines)]
+        y += 6 + 20 * len(lines)
         known = [(index, label, values[series]) for index, (label, values) in enumerate(chart.rows)]
         for (index, label, value), (after, next_label, next_value) in pairwise(known):
             if value is None or next_value is None:  # a gap, not a fall to zero
@@ -626,7 +650,8 @@ def _line(chart: Chart, language: Language) -> tuple[int, str]:
             parts.append(f'<path class="s{series}{" open" if hollow else ""}" d="{drawn}"/>')
         for index, label, value in known:
             if value is not None:
-                said = escape(f"{label}: {chart.written(label, series, value, language)}")
+                written = chart.written(label, series, value, language)
+                said = escape(f"{chart.named(label, language)}: {written}")
                 hollow = chart.is_hollow(label, series)
                 parts.append(_mark(series, *point(index, value), hollow, f"<title>{said}</title>"))
     return height, "".join(parts)
@@ -634,17 +659,19 @@ def _line(chart: Chart, language: Language) -> tuple[int, str]:
 
 def _bars(chart: Chart, language: Language) -> tuple[int, str]:
     most = max((values[0] or 0 for _, values in chart.rows), default=0) or 1
-    parts = []
-    for index, (label, (value,)) in enumerate(chart.rows):
-        y = 42 * index
-        length = (WIDTH - 90) * (value or 0) / most
+    written = [chart.written(label, 0, value, language) for label, (value,) in chart.rows]
+    room = WIDTH - 14 - 11 * max(map(len, written), default=0)
+    parts, y = [], 0
+    for (label, (value,)), said in zip(chart.rows, written, strict=True):
+        lines = _wrapped(label)
+        parts += [_text(0, y + 15 + 20 * at, line) for at, line in enumerate(lines)]
+        y += 20 * len(lines)
+        length = room * (value or 0) / most
         kind = "bar hollow" if chart.is_hollow(label, 0) else "bar"
-        parts.append(
-            _text(0, y + 15, _short(label, 52))
-            + f'<rect class="{kind}" x="1" y="{y + 21}" width="{length:.1f}" height="14"/>'
-        )
-        parts.append(_text(length + 7, y + 33, chart.written(label, 0, value, language)))
-    return 42 * len(chart.rows), "".join(parts)
+        parts.append(f'<rect class="{kind}" x="1" y="{y + 1}" width="{length:.1f}" height="14"/>')
+        parts.append(_text(length + 7, y + 14, said))
+        y += 22
+    return y, "".join(parts)
 
 
 def _tile_list(chart: Chart, language: Language) -> str:
@@ -704,8 +731,9 @@ def _bare(name: str) -> str:
     return re.sub(kinds, "", _within(name))
 
 
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+def _wrapped(text: str) -> list[str]:
+    """Return a name in at most two lines that fit the width of a picture."""
+    return textwrap.wrap(text, MOST_LETTERS, max_lines=2, placeholder="…") or [""]
 
 
 def labelled(chart: Chart, codes: Mapping[str, Mapping[str, Text]], language: Language) -> Chart:

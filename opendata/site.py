@@ -90,7 +90,7 @@ class Facet:
 FACETS = {
     "theme": Text("Chủ đề", "Theme"),
     "place": Text("Địa bàn", "Place"),
-    "frequency": Text("Cập nhật", "Updated"),
+    "frequency": Text("Tần suất cập nhật", "Update frequency"),
 }
 
 

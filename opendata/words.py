@@ -5,12 +5,14 @@ Themes and frequencies are those of the EU Publications Office, which DCAT-AP pr
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from opendata.catalogue import Text
+from opendata.periods import days_of
 
 BUSINESS_ZONE = ZoneInfo("Asia/Ho_Chi_Minh")
 
@@ -111,12 +113,13 @@ FREQUENCIES = {
     "BIENNIAL": Text("Hai năm một lần", "Every two years"),
     "TRIENNIAL": Text("Ba năm một lần", "Every three years"),
     "IRREG": Text("Khi có thay đổi", "When something changes"),
-    "NEVER": Text("Không cập nhật nữa", "Never again"),
+    "NEVER": Text("Không cập nhật nữa", "No longer updated"),
     "OTHER": Text("Khác", "Other"),
 }
 
 _MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
            "November", "December")  # fmt: skip
+_QUARTERS = ("I", "II", "III", "IV")
 
 
 @dataclass(frozen=True)
@@ -158,8 +161,35 @@ class Language:
             return f"{value.day}/{value.month}/{value.year}"
         return f"{value.day} {_MONTHS[value.month - 1]} {value.year}"
 
+    def period(self, value: str, short: bool = False) -> str:
+        """Return a period of a table (2026-08, 2026-Q3) as people write it: tháng 8/2026, quý III/2026.
+
+        `short` is for the axis of a picture: 8/2026, Aug 2026. What is no period is returned as it is.
+        """
+        days = days_of(value)
+        if days is None:
+            return value
+        first, last = days
+        if re.fullmatch(r"\d{4}", value):
+            return value
+        if re.fullmatch(r"\d{4}-Q\d", value):
+            return self.t(
+                f"quý {_QUARTERS[last.month // 3 - 1]}/{last.year}", f"Q{last.month // 3} {last.year}"
+            )
+        if re.fullmatch(r"\d{4}-\d{2}", value):
+            month = _MONTHS[last.month - 1][: 3 if short else None]
+            return self.t(f"{'' if short else 'tháng '}{last.month}/{last.year}", f"{month} {last.year}")
+        if first == last:
+            return self.day(first)
+        return f"{self.day(first)} {self.t('đến', 'to')} {self.day(last)}"
+
 
 VIETNAMESE, ENGLISH = Language("vi"), Language("en")
+
+
+def period(value: str) -> Text:
+    """Return a period in the words of both languages."""
+    return Text(VIETNAMESE.period(value), ENGLISH.period(value))
 
 
 def fold(text: str) -> str:

@@ -5,6 +5,7 @@
   const count = document.getElementById("count"), kinds = ["theme", "place", "frequency"];
   const index = JSON.parse(document.getElementById("index").textContent);
   const cards = new Map([...list.children].map((card) => [card.dataset.id, card]));
+  const listed = [...cards.keys()];
   const small = new Set(["va", "theo", "cua", "cac", "trong", "cho", "o", "the", "of", "by", "and", "in", "for", "a"]);
   const weights = { title: 9, keywords: 9, about: 3, columns: 1 };
   const tones = /[\u0300\u0301\u0303\u0309\u0323]/g;
@@ -52,7 +53,8 @@
     const all = entries.filter((entry) => chosen.every((value) => entry.facets.includes(value)))
       .map((entry) => ({ id: entry.id, ...weigh(entry, words, phrase(typed)) }))
       .filter((entry) => entry.weight)
-      .sort((one, other) => other.weight - one.weight);
+      // Where nothing is asked, as the page lists them.
+      .sort((one, other) => other.weight - one.weight || (words.length ? 0 : listed.indexOf(one.id) - listed.indexOf(other.id)));
     // Once some hold every word whole, those with words that only begin so ("hạn", "hành") are noise.
     const whole = all.filter((entry) => entry.is_whole), found = whole.length ? whole : all;
     for (const card of cards.values()) card.hidden = true;

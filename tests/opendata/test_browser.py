@@ -18,6 +18,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
+from opendata.words import fold
 from tests.conftest import free_port, stop, wait_for
 from tests.opendata.conftest import Warehouse, new_warehouse
 from tests.opendata.places import MONTHS, add_places
@@ -90,7 +91,9 @@ def shown(page: Page) -> list[str]:
 
 def test_search_finds_without_accents_and_filters_narrow(page: Page, address: str) -> None:
     page.goto(address)
-    assert len(shown(page)) == 7
+    titles = page.locator("#results > li:visible h3").all_inner_texts()
+    assert len(titles) == 7
+    assert titles == sorted(titles, key=fold), "from A to Z, until something is asked"
     page.fill("#q", "dong thap")
     assert set(shown(page)) == OF_THE_PROVINCE
     assert page.inner_text("#count") == "4 bộ dữ liệu"
@@ -121,7 +124,7 @@ def test_late_dossiers_by_commune_are_found_first_seen_and_taken_home(page: Page
     assert "Số liệu đến 12/9/2025" in page.inner_text(".fresh")
     drawn = {figure.locator("figcaption").inner_text(): figure for figure in page.locator("figure").all()}
     # The newest month that has all its days, all communes; the sums of the file, not of the page.
-    tiles = drawn["Theo địa bàn: Số hồ sơ giải quyết quá hạn trong tháng, 2025-08 (hồ sơ)"]
+    tiles = drawn["Theo địa bàn: Số hồ sơ giải quyết quá hạn trong tháng, tháng 8/2025 (hồ sơ)"]
     with page.expect_download() as waiting:
         page.click("#download a.button:has-text('CSV cho Excel')")
     data = waiting.value.path().read_bytes()
@@ -144,7 +147,7 @@ def test_late_dossiers_by_commune_are_found_first_seen_and_taken_home(page: Page
     names = " ".join(name for name, _ in said)
     assert all(name.removeprefix("Xã ").removeprefix("Phường ") in names for name in late)
     assert all(tile.is_visible() for tile in tiles.locator(".grid li").all())
-    bars = drawn["Số hồ sơ giải quyết quá hạn trong tháng: 10 địa bàn cao nhất, 2025-08 (hồ sơ)"]
+    bars = drawn["Số hồ sơ giải quyết quá hạn trong tháng: 10 địa bàn cao nhất, tháng 8/2025 (hồ sơ)"]
     assert bars.locator("rect.bar").count() == 10
     lines = drawn["Diễn biến theo thời gian: Số hồ sơ giải quyết quá hạn trong tháng (hồ sơ)"]
     sums = [
@@ -152,10 +155,11 @@ def test_late_dossiers_by_commune_are_found_first_seen_and_taken_home(page: Page
     ]
     lines.locator("summary").click()
     assert [int(cell.replace(".", "")) for cell in lines.locator("td").all_inner_texts()] == sums
+    page.click("#download .note summary")
     assert "Quyết định 766/QĐ-TTg" in page.inner_text("#download .note")
     page.click("a.switch")
     words = page.inner_text("#chart")
-    assert "By place: Dossiers resolved late in the month, 2025-08 (dossiers)" in words
+    assert "By place: Dossiers resolved late in the month, August 2025 (dossiers)" in words
     assert "hồ sơ" not in words.lower()
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
@@ -197,6 +198,18 @@ def test_the_approvals_of_the_repository_name_offices_and_are_in_force(warehouse
     assert all("bản ghi mẫu" in item.approval.approved_by for item in catalogue)
 
 
+def _english(declared: Any) -> Iterator[str]:
+    """Return the English texts of a declaration, however deep."""
+    if isinstance(declared, dict):
+        for name, value in declared.items():
+            if isinstance(value, str) and name in ("en", "title_en", "description"):
+                yield value
+            yield from _english(value)
+    elif isinstance(declared, list):
+        for value in declared:
+            yield from _english(value)
+
+
 def test_the_promised_datasets_are_declared_approved_comparable_and_mark_open_periods() -> None:
     """Read from the project's own declarations: what the public was told it would find."""
     project = APPROVALS.parent.parent / "dbt" / "models"
@@ -235,6 +248,10 @@ def test_the_promised_datasets_are_declared_approved_comparable_and_mark_open_pe
     }  # fmt: skip
     for dataset, wanted in promised.items():
         assert wanted <= columns(dataset), dataset
+    # 1/7/2025 is a day of January to many who read English.
+    for item in [*models.values(), *exposures]:
+        for text in _english(item):
+            assert not re.search(r"\b\d{1,2}/\d{1,2}/\d{4}", text), text
     # What is counted by month, quarter or year can still change; what is counted on one day cannot.
     for name, model in models.items():
         named = [column["name"] for column in model["columns"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ import pytest
 from opendata.catalogue import Code, Column, Text
 from opendata.charts import NAMES, Chart, choose, draw, labelled, nice_steps
 from opendata.words import ENGLISH, VIETNAMESE
+from opendata.words import period as in_words
 
 
 def table(
@@ -56,6 +58,38 @@ def test_counts_by_month_give_lines_with_gaps_where_nothing_is_published(tmp_pat
     assert "Chỗ trống: hơn một nửa số ô không công bố" in chart.note.vi
 
 
+@pytest.mark.parametrize(
+    ("period", "vi", "en", "short"),
+    [
+        ("2026", "2026", "2026", "2026"),
+        ("2026-Q4", "quý IV/2026", "Q4 2026", "quý IV/2026"),
+        ("2026-08", "tháng 8/2026", "August 2026", "8/2026"),
+        ("2026-08-15", "15/8/2026", "15 August 2026", "15/8/2026"),
+        (
+            "2026-08-01/2026-08-15",
+            "1/8/2026 đến 15/8/2026",
+            "1 August 2026 to 15 August 2026",
+            "1/8/2026 đến 15/8/2026",
+        ),
+        ("28249", "28249", "28249", "28249"),
+    ],
+)
+def test_periods_are_written_as_people_write_them(period: str, vi: str, en: str, short: str) -> None:
+    assert in_words(period) == Text(vi, en)
+    assert VIETNAMESE.period(period, short=True) == short
+
+
+def test_the_axis_and_the_table_of_a_line_name_its_periods_in_words(tmp_path: Path) -> None:
+    data = {"month": ["2026-01", "2026-02", "2026-03"], "n": [10, 30, 35]}
+    (chart,) = choose(table(tmp_path, data, ("n",), ("month",), "month"), tmp_path)
+    drawn = ElementTree.fromstring(str(draw(chart, "0", ENGLISH)))  # noqa: S314 - our own
+    written = [node.text for node in drawn.iter("text")]
+    assert {"Jan 2026", "Mar 2026"} <= set(written)
+    assert [chart.named(label, VIETNAMESE) for label, _ in chart.rows] == [
+        f"tháng {month}/2026" for month in (1, 2, 3)
+    ]
+
+
 def segments(drawn: str, kind: str = "s0") -> list[str]:
     return re.findall(rf'<path class="{kind}" d="(M[^"]*L[^"]*)"', drawn)
 
@@ -66,11 +100,11 @@ def test_periods_that_lack_days_are_hollow_dashed_and_said(tmp_path: Path) -> No
     (chart,) = choose(table(tmp_path, data, ("n",), ("month",), "month"), tmp_path)
     assert chart.provisional == {"2026-04"}
     assert chart.note is not None
-    assert "kỳ chưa đủ ngày, số tạm tính (2026-04)" in chart.note.vi
-    assert "the period lacks days, provisional (2026-04)" in chart.note.en
+    assert "kỳ chưa đủ ngày, số tạm tính (tháng 4/2026)" in chart.note.vi
+    assert "the period lacks days, provisional (April 2026)" in chart.note.en
     drawn = str(draw(chart, "0", VIETNAMESE))
     assert (len(segments(drawn)), len(segments(drawn, "s0 open"))) == (2, 1)
-    assert re.findall(r'<circle class="m0 hollow".*?<title>(.*?)<', drawn) == ["2026-04: 4"]
+    assert re.findall(r'<circle class="m0 hollow".*?<title>(.*?)<', drawn) == ["tháng 4/2026: 4"]
 
 
 def test_sums_that_lack_withheld_cells_are_hollow_and_at_least(tmp_path: Path) -> None:
@@ -85,7 +119,7 @@ def test_sums_that_lack_withheld_cells_are_hollow_and_at_least(tmp_path: Path) -
         "–",
     ]
     drawn = str(draw(chart, "0", VIETNAMESE))
-    assert re.findall(r'<circle class="m0 hollow".*?<title>(.*?)<', drawn) == ["2026-02: ≥ 20"]
+    assert re.findall(r'<circle class="m0 hollow".*?<title>(.*?)<', drawn) == ["tháng 2/2026: ≥ 20"]
 
 
 def test_a_count_of_which_most_is_withheld_is_not_drawn_and_named(tmp_path: Path) -> None:
@@ -138,9 +172,9 @@ def test_counts_by_commune_give_tiles_of_the_newest_period(tmp_path: Path) -> No
     }
     line, bars, tiles = choose(table(tmp_path, data, ("n",), ("month", "commune_code"), "month"), tmp_path)
     assert (line.kind, bars.kind, tiles.kind) == ("line", "bars", "tiles")
-    assert bars.title.vi == "n: 10 địa bàn cao nhất, 2026-03"
+    assert bars.title.vi == "n: 10 địa bàn cao nhất, tháng 3/2026"
     assert bars.rows == tuple((f"Xã Tân {n}", (n - 1,)) for n in range(19, 9, -1))
-    assert tiles.title.en.endswith("2026-03")
+    assert tiles.title.en.endswith(", March 2026")
     assert [values[0] for _, values in tiles.rows] == [None, *range(19)]
     drawn = ElementTree.fromstring(str(draw(tiles, "0", VIETNAMESE)))  # noqa: S314 - our own
     kinds = [item.get("class") for item in drawn.findall("ul[@class='grid']/li")]
@@ -173,7 +207,7 @@ def test_tiles_show_the_newest_period_that_has_all_its_days_and_a_count_that_is_
         "late": [None, None, 5, 9, 9, 9],
     }
     *_, tiles = choose(table(tmp_path, data, ("n", "late"), ("month", "area_code"), "month"), tmp_path)
-    assert tiles.title.vi == "Theo địa bàn: n, 2026-01"
+    assert tiles.title.vi == "Theo địa bàn: n, tháng 1/2026"
     assert tiles.rows == (("Xã A", (1,)), ("Xã B", (2,)), ("Phường C", (3,)))
 
 
@@ -187,7 +221,7 @@ def test_people_counted_on_several_days_are_not_added_up(tmp_path: Path) -> None
     assert chart.rows == (("0-4", (20,)), ("5-9", (30,)), ("80+", (10,))), (
         "in the order of ages, of the newest day"
     )
-    assert chart.title.en.endswith("2026-06-01")
+    assert chart.title.en.endswith(", 1 June 2026")
 
 
 def test_points_and_ranks_stand_from_the_best_and_are_not_added_up(tmp_path: Path) -> None:
@@ -211,6 +245,46 @@ def test_points_and_ranks_stand_from_the_best_and_are_not_added_up(tmp_path: Pat
     tiles = drawn.findall("ul[@class='grid']/li")
     assert (tiles[0].get("class"), "".join(tiles[0].itertext())) == ("q5", "A 50")
     assert tiles[-1].get("class") == "q1"
+
+
+def test_the_whole_of_the_units_is_not_ranked_among_them(tmp_path: Path) -> None:
+    data = {
+        "root_unit_id": ["all"] * 6,
+        "unit_id": ["all", *"abcde"],
+        "unit_name": ["Cả nước", *"ABCDE"],
+        "score": [9, 1, 2, 3, 4, 5],
+    }
+    made = table(tmp_path, data, (), ("root_unit_id", "unit_id"))
+    made.columns[-1] = Column("score", "bigint", Text("Điểm", "Points"), "point")
+    (chart,) = choose(made, tmp_path)
+    assert [label for label, _ in chart.rows] == [*"EDCBA"]
+
+
+def test_of_figures_with_digits_after_the_comma_all_have_as_many() -> None:
+    chart = Chart(
+        "bars", Text("", ""), None, (Text("n", "n"),), (("A", (19.45,)), ("B", (6,)), ("C", (None,)))
+    )
+    written = [chart.written(label, 0, value, VIETNAMESE) for label, (value,) in chart.rows]
+    assert written == ["19,45", "6,00", "–"]
+    assert replace(chart, rows=(("A", (1234.0,)),)).written("A", 0, 1234.0, VIETNAMESE) == "1.234"
+
+
+def test_a_long_name_of_a_bar_stands_in_two_lines_and_nothing_covers_another(tmp_path: Path) -> None:
+    long = "huyện, quận, thị xã, thành phố thuộc tỉnh (đến 30/6/2025)"
+    (chart,) = choose(table(tmp_path, {"level": [long, "xã"], "n": [4, 40]}, ("n",), ("level",)), tmp_path)
+    drawn = ElementTree.fromstring(str(draw(chart, "0", VIETNAMESE)))  # noqa: S314 - our own
+    lines = [
+        (float(node.get("y", "")), str(node.text)) for node in drawn.iter("text") if node.get("x") == "0.0"
+    ]
+    assert " ".join(text for _, text in lines) == f"xã {long}"
+    bars = [float(node.get("y", "")) for node in drawn.iter("rect")]
+    # Letters hang 5 below their line; a bar is 14 high, and the next name rises 14 above its line.
+    assert [y for y, _ in lines] == sorted(y for y, _ in lines)
+    assert lines[0][0] + 5 <= bars[0]
+    assert bars[0] + 14 <= lines[1][0] - 10
+    assert lines[1][0] + 15 <= lines[2][0]
+    assert lines[2][0] + 5 <= bars[1]
+    assert bars[1] + 14 <= float(drawn.get("viewBox", "").split()[3])
 
 
 def test_sums_and_their_parts_are_not_added_up(tmp_path: Path) -> None:
@@ -239,7 +313,7 @@ def test_rows_of_one_level_are_added_up_and_months_not_beside_their_quarters(tmp
         "area_code": SimpleNamespace(total=None, level_column="area_level")
     }
     *_, tiles = choose(made, tmp_path)
-    assert tiles.title.en.endswith("2026-Q1")
+    assert tiles.title.en.endswith(", Q1 2026")
     assert tiles.rows == (("Xã A", (10,)), ("Xã B", (20,)))
     made.resource.small_cell.dimensions = {"quarter": SimpleNamespace(total=None, level_column="area_level")}
     assert choose(made, tmp_path) == []
@@ -273,7 +347,7 @@ def test_counts_that_nothing_divides_stand_side_by_side_by_their_names(tmp_path:
     data = {"month": ["2026-01", "2026-02"], "online": [7, 40], "otherwise": [9, 10]}
     made = table(tmp_path, data, ("online", "otherwise"), ("month",), "month")
     (chart,) = choose(made, tmp_path)
-    assert (chart.title.vi, chart.title.en) == ("Tổng số, 2026-02", "Total, 2026-02")
+    assert (chart.title.vi, chart.title.en) == ("Tổng số, tháng 2/2026", "Total, February 2026")
     names = {"online": Text("Trực tuyến", "Online"), "otherwise": Text("Cách khác", "Otherwise")}
     assert labelled(chart, {NAMES: names}, VIETNAMESE).rows == (("Trực tuyến", (40,)), ("Cách khác", (10,)))
     assert labelled(chart, {NAMES: names}, ENGLISH).rows == (("Online", (40,)), ("Otherwise", (10,)))
@@ -301,7 +375,7 @@ def test_points_of_many_periods_are_drawn_of_the_newest_whole_one_and_never_adde
     made.columns[2] = Column("code", "text", Text("Chỉ tiêu", "Indicator"), codes=codes)
     made.columns[4] = Column("score", "bigint", Text("Điểm", "Points"), "point")
     (chart,) = choose(made, tmp_path)
-    assert (chart.kind, chart.title.vi, chart.unit) == ("bars", "Điểm theo chỉ tiêu, 2026-Q2", "point")
+    assert (chart.kind, chart.title.vi, chart.unit) == ("bars", "Điểm theo chỉ tiêu, quý II/2026", "point")
     assert chart.rows == (("b", (6,)), ("a", (4,)), ("c", (None,))), "d has no points and is not withheld"
     assert chart.note == Text("–: không công bố.", "–: withheld.")
     data["is_provisional"] = [True] * 10

@@ -320,6 +320,9 @@ def test_the_preview_shows_the_first_rows_of_the_finished_file(released: Warehou
         # Names of columns and codes are said in the page's language.
         assert f'<small lang="{"en" if place else "vi"}">{origin}</small>' in cells[7]
         assert f"sector_code<small>{sector}</small>" in rows[0]
+    whole = released.files()["administrative-units/index.html"].decode()
+    assert "Toàn bộ 3 dòng</h3>" in whole
+    assert "All 3 rows</h3>" in released.files()["administrative-units/en/index.html"].decode()
 
 
 def test_a_page_says_which_counts_are_shown_however_small_and_by_what_law(warehouse: Warehouse) -> None:
@@ -329,16 +332,18 @@ def test_a_page_says_which_counts_are_shown_however_small_and_by_what_law(wareho
     warehouse.change_approval("dossier-results-monthly", disclosure=record["disclosure"])
     warehouse.publish()
     basis = '<span lang="vi">Quyết định &lt;b&gt;1&lt;/b&gt;/QĐ-TTg</span>'
+    # The law's words are long: folded, so that a reader on a phone comes to the picture.
+    folded = "</p>\n<details><summary>%s</summary><p>%s.</p></details>"
     page = warehouse.files()["dossier-results-monthly/index.html"].decode()
-    assert f"<p>Không che <code>overdue_count</code>, dù số nhỏ. Căn cứ: {basis}.</p>" in page
+    assert f"<p>Không che <code>overdue_count</code>, dù số nhỏ.{folded % ('Căn cứ', basis)}" in page
     page = warehouse.files()["dossier-results-monthly/en/index.html"].decode()
-    assert f"<p>Not withheld, however small: <code>overdue_count</code>. Basis: {basis}.</p>" in page
+    assert f"<p>Not withheld, however small: <code>overdue_count</code>.{folded % ('Basis', basis)}" in page
     table["exempt"][0]["basis_en"] = "Decision <b>1</b>"
     warehouse.change_approval("dossier-results-monthly", disclosure=record["disclosure"])
     assert warehouse.publish().number == 2, "other words on a page are another release"
     page = warehouse.files()["dossier-results-monthly/en/index.html"].decode()
-    assert "Basis: Decision &lt;b&gt;1&lt;/b&gt;.</p>" in page
-    assert f"Căn cứ: {basis}.</p>" in warehouse.files()["dossier-results-monthly/index.html"].decode()
+    assert folded % ("Basis", "Decision &lt;b&gt;1&lt;/b&gt;") in page
+    assert folded % ("Căn cứ", basis) in warehouse.files()["dossier-results-monthly/index.html"].decode()
 
 
 def test_history_tells_what_each_release_changed(released: Warehouse) -> None:
@@ -354,13 +359,27 @@ def test_history_tells_what_each_release_changed(released: Warehouse) -> None:
     assert "số liệu không đổi" in same
 
 
-def test_filters_are_links_and_the_index_holds_every_dataset(found: dict[str, Page]) -> None:
+def test_the_first_page_lists_datasets_by_their_titles_in_its_language(released: Warehouse) -> None:
+    for place in ("index.html", "en/index.html"):
+        titles = re.findall(r'<h3><a href="[^"]*">(.*?)</a></h3>', released.files()[place].decode())
+        assert len(titles) == 4
+        assert titles == sorted(titles, key=fold)
+
+
+def test_filters_are_links_and_the_index_holds_every_dataset(
+    found: dict[str, Page], released: Warehouse
+) -> None:
     links = [a["href"] for a in found["danh-muc/index.html"].all("a")]
     assert "../danh-muc/place-82/index.html" in links
     inside = [
         item["data-id"] for item in found["danh-muc/place-82/index.html"].all("li") if "data-id" in item
     ]
     assert inside == ["dossier-results-monthly"]
+    for place, heading in (
+        ("danh-muc/frequency-monthly", "Tần suất cập nhật: Hằng tháng"),
+        ("en/list/frequency-monthly", "Update frequency: Monthly"),
+    ):
+        assert f"<h1>{heading}</h1>" in released.files()[f"{place}/index.html"].decode()
     (index,) = (
         json.loads(body)
         for given, body in found["index.html"].scripts
@@ -501,7 +520,9 @@ def test_the_calendar_lists_what_is_planned_and_when_each_dataset_is_updated(
     day = next_update("MONTHLY", made.astimezone(BUSINESS_ZONE).date())
     assert day
     page = released.files()["ke-hoach/index.html"].decode()
-    assert f"từ {VIETNAMESE.day(day)}</td><td>Hằng tháng, khi một tháng đủ số liệu</td>" in page
+    # On small screens the heads of the columns are gone: each cell names its own.
+    updated = '<td data-label="Cập nhật">Hằng tháng, khi một tháng đủ số liệu</td>'
+    assert f'<td data-label="Lần tới">từ {VIETNAMESE.day(day)}</td>{updated}' in page
 
 
 def test_the_picture_is_chosen_for_the_data_with_its_numbers_beside_it(
