@@ -122,8 +122,8 @@ def main() -> None:
         return
     url, folder = sys.argv[1], Path(sys.argv[2])
     with closing(adbc.connect(url)) as connection, closing(connection.cursor()) as cursor:
-        first, batches = _stream(cursor, RESOURCE)
-        write_files(batches, first.schema, folder, "results", RESOURCE.keys, formats=("csv", "parquet"))
+        schema, batches = _stream(cursor, RESOURCE)
+        write_files(batches, schema, folder, "results", RESOURCE.keys, formats=("csv", "parquet"))
     print(time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 

@@ -29,6 +29,7 @@ import pyarrow.parquet as pq
 from markupsafe import Markup
 
 from opendata.catalogue import Column, Text, frictionless_type
+from opendata.files import distinct
 from opendata.periods import days_of
 from opendata.words import UNITS, Language
 from opendata.words import period as in_words
@@ -131,7 +132,7 @@ def choose(table: Table, folder: Path) -> list[Chart]:
         # Units of other columns are no kinds of rows.
         texts = [name for name in texts if name not in units.values()]
         coded = {column.name for column in table.columns if column.codes}
-        return _by_kind(pq.read_table(path, columns=texts), coded, words) if texts else []
+        return _by_kind(path, texts, coded, words)
     levels = {name: one.level_column for name, one in policy.dimensions.items() if one.level_column}
     if period in levels:
         # Months beside the quarters that hold them: their sum would count the same twice. Points are never added up.
@@ -413,17 +414,19 @@ def _ranking(
     return [Chart("tiles", title, note, (words,), rows, unit, label)]
 
 
-def _by_kind(data: pa.Table, coded: set[str], words: Words) -> list[Chart]:
+def _by_kind(path: Path, names: Sequence[str], coded: set[str], words: Words) -> list[Chart]:
     """Return the rows by the column that tells most kinds apart, yet few enough to be drawn; code lists come first."""
-    kinds = {name: len(pc.unique(data[name].drop_null())) for name in data.column_names}
-    suited = [name for name, number in kinds.items() if 2 <= number <= MOST_BARS and number < data.num_rows]
+    kinds = {name: len(distinct(path, name)) for name in names}
+    most = min(MOST_BARS, pq.read_metadata(path).num_rows - 1)
+    suited = [name for name, number in kinds.items() if 2 <= number <= most]
     if not suited:
         return []
     by = max(suited, key=lambda name: (kinds[name] > 2, name in coded, kinds[name]))
-    counted = sorted(pc.value_counts(data[by].drop_null()).to_pylist(), key=lambda row: -row["counts"])
+    held = pq.read_table(path, columns=[by])[by].drop_null()
+    counted = sorted(pc.value_counts(held).to_pylist(), key=lambda row: -row["counts"])
     rows = tuple((str(row["values"]), (float(row["counts"]),)) for row in counted)
     title = _by(ROWS, words[by])
-    if pa.types.is_boolean(data.schema.field(by).type):
+    if pa.types.is_boolean(held.type):
         title = Text(f"{ROWS.vi}: {words[by].vi}", f"{ROWS.en}: {words[by].en}")
     return [Chart("bars", title, None, (ROWS,), rows, by=by)]
 

@@ -7,7 +7,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -27,7 +27,8 @@ NUMBER = r"^[+\-]?[0-9]+(\.[0-9]+)?$"
 FORMATS = ("csv", "excel.csv", "parquet", "jsonl", "xlsx")
 # Beyond it a workbook takes longer to write and open than it is worth; the CSV for Excel stands beside it.
 XLSX_CELLS = 200_000
-BLOCK_LINES = 20_000
+# Rows that are made into text, or read back, at once: as text or as objects they take several times their bytes.
+PIECE_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def write_files(
 
     The workbook is left out where the table is larger than XLSX_CELLS; `explained` are the rows of its second sheet.
     `keys` are the columns the rows are sorted by, which the Parquet file says. Returns the records of what was
-    written. No more than one batch is held in memory.
+    written. No more than one batch is held in memory, and of its text no more than PIECE_ROWS rows.
     """
     writers: dict[str, _Writer] = {}
     try:
@@ -106,12 +107,16 @@ def write_files(
                 writers[kind] = _JsonLines(path)
             else:
                 writers[kind] = _Csv(path, as_text(schema.empty_table()).schema, kind == "excel.csv")
-        wants_text = [writer for kind, writer in writers.items() if kind not in ("parquet", "xlsx")]
+        typed = [writer for kind, writer in writers.items() if kind in ("parquet", "xlsx")]
+        in_text = [writer for kind, writer in writers.items() if kind not in ("parquet", "xlsx")]
         for batch in batches:
             table = pa.Table.from_batches([batch])
-            text = as_text(table) if wants_text else table
-            for kind, writer in writers.items():
-                writer.write(table if kind in ("parquet", "xlsx") else text)
+            for at in range(0, len(table), PIECE_ROWS) if in_text else ():
+                text = as_text(table.slice(at, PIECE_ROWS))
+                for writer in in_text:
+                    writer.write(text)
+            for writer in typed:
+                writer.write(table)
     except BaseException:
         for writer in writers.values():
             with suppress(Exception):  # what went wrong first is what is told
@@ -285,42 +290,71 @@ def record(path: Path, root: Path, kind: str) -> FileRecord:
     return FileRecord(path.relative_to(root).as_posix(), kind, path.stat().st_size, digest)
 
 
-def read_csv_as_text(path: Path) -> pa.Table:
-    """Read a finished CSV back with every column as text; empty cells are null."""
-    with path.open("rb") as file:
-        names = csv.open_csv(file).schema.names
+def read_back(path: Path, kind: str) -> Iterator[pa.Table]:
+    """Read a finished file back in pieces: Parquet typed, all else with every column as text and empty cells null.
+
+    A file without rows gives one piece without rows, so that its columns are known; JSON Lines gives none then.
+    """
+    if kind == "parquet":
+        with pq.ParquetFile(path) as held:
+            yield held.schema_arrow.empty_table()
+            for batch in held.iter_batches(PIECE_ROWS):
+                yield pa.Table.from_batches([batch])
+    elif kind in ("csv", "excel.csv"):
+        yield from _csv_back(path)
+    elif kind == "jsonl":
+        with path.open(encoding="utf-8") as lines:
+            while block := list(islice(lines, PIECE_ROWS)):
+                yield _lines(block)
+    else:
+        yield from _workbook_back(path)
+
+
+def distinct(path: Path, column: str) -> pa.Array:
+    """Return the distinct values of a column of a finished Parquet file, in the order of their first row, no null."""
+    try:
+        return pc.unique(pq.read_table(path, columns=[column])[column].drop_null())
+    finally:
+        give_back()
+
+
+def give_back() -> None:
+    """Give the memory of Arrow tables that are gone back to the machine; else Arrow keeps it, as much as 100 MiB."""
+    pa.default_memory_pool().release_unused()
+
+
+def _csv_back(path: Path) -> Iterator[pa.Table]:
+    # Arrow's reader looks at the first block for names and types before it can be told that all is text.
+    with csv.open_csv(path) as first:
+        names = first.schema.names
     options = csv.ConvertOptions(
         column_types={name: pa.string() for name in names}, strings_can_be_null=True, null_values=[""]
     )
-    return csv.read_csv(
-        path, convert_options=options, parse_options=csv.ParseOptions(newlines_in_values=True)
-    )
+    parsed = csv.ParseOptions(newlines_in_values=True)
+    with csv.open_csv(path, convert_options=options, parse_options=parsed) as reader:
+        plain = [name.removeprefix("\ufeff") for name in reader.schema.names]
+        yield reader.schema.empty_table().rename_columns(plain)
+        for batch in reader:
+            yield pa.Table.from_batches([batch]).rename_columns(plain)
 
 
-def read_back(path: Path, kind: str) -> pa.Table:
-    """Read a finished file back: Parquet typed, all else with every column as text and empty cells null."""
-    if kind == "parquet":
-        return pq.read_table(path)
-    if kind in ("csv", "excel.csv"):
-        table = read_csv_as_text(path)
-        return table.rename_columns([name.removeprefix("\ufeff") for name in table.column_names])
-    if kind == "jsonl":
-        with path.open(encoding="utf-8") as file:
-            # By blocks: as objects a line takes some ten times of its bytes.
-            return pa.concat_tables(
-                _lines(block) for block in iter(lambda: list(islice(file, BLOCK_LINES)), [])
-            )
+def _workbook_back(path: Path) -> Iterator[pa.Table]:
     from openpyxl import load_workbook
 
     book = load_workbook(path, read_only=True)
     try:
         rows = book.worksheets[0].iter_rows(values_only=True)
         names = [str(name) for name in next(rows)]
-        # A row ends with its last filled cell.
-        held = [[_text(value) for value in row] + [None] * (len(names) - len(row)) for row in rows]
+        block: list[Any] = [()]
+        while block:
+            block = list(islice(rows, PIECE_ROWS))
+            # A row ends with its last filled cell.
+            held = [[_text(value) for value in row] + [None] * (len(names) - len(row)) for row in block]
+            yield pa.table(
+                {n: pa.array([row[at] for row in held], pa.string()) for at, n in enumerate(names)}
+            )
     finally:
         book.close()
-    return pa.table({name: pa.array([row[at] for row in held], pa.string()) for at, name in enumerate(names)})
 
 
 def _lines(lines: Sequence[str]) -> pa.Table:

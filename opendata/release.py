@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -47,12 +48,13 @@ from opendata.disclosure.granularity import protect_as_finely_as_allowed
 from opendata.disclosure.policy import ALL
 from opendata.disclosure.protect import Protection, Withheld
 from opendata.disclosure.renewal import keep, write_tallies
-from opendata.disclosure.scan import VAULT_REFERENCE, scan_changes, scan_files, scan_words
+from opendata.disclosure.scan import VAULT_REFERENCE, FileScan, Finding, scan_changes, scan_words
 from opendata.disclosure.system import Counted, DisclosureError
 from opendata.files import (
     BUSINESS_ZONE,
     FileRecord,
     as_text,
+    give_back,
     read_back,
     record,
     write_files,
@@ -483,11 +485,12 @@ def _build(
                     )  # fmt: skip
                 else:
                     until = _covered_until(cursor, resource)
-                    first, batches = _stream(cursor, resource)
+                    schema, batches = _stream(cursor, resource)
                     rows = Rows(
-                        resource, origin, first.schema, batches, columns=resource.columns, covered_until=until
+                        resource, origin, schema, batches, columns=resource.columns, covered_until=until
                     )
                 build.tables.append(_write(rows, folder, dataset))
+                give_back()
             if build.tables:
                 builds.append(build)
     if not builds:
@@ -633,8 +636,8 @@ def _refuse_empty_periods(table: pa.Table, dataset: Dataset, resource: Resource)
         )
 
 
-def _stream(cursor: Any, resource: Resource) -> tuple[pa.RecordBatch, Iterator[pa.RecordBatch]]:
-    """Return the published columns of a model, typed by its contract and sorted by its keys: first batch, and all."""
+def _stream(cursor: Any, resource: Resource) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Return the schema and batches of a model's published columns, typed by its contract, sorted by its keys."""
     columns = ", ".join(_quoted(column.name) for column in resource.columns)
     # By bytes, as Arrow sorts, on whatever server.
     text = {column.name for column in resource.columns if column.data_type.lower() in ("text", "varchar")}
@@ -656,12 +659,12 @@ def _stream(cursor: Any, resource: Resource) -> tuple[pa.RecordBatch, Iterator[p
         raise ReleaseError(
             f"{where} has no rows; an empty table is not published. Build the warehouse from a load first"
         )
-    return first, _with_distinct_keys(chain((first,), batches), resource, where)
+    return first.schema, _with_distinct_keys(chain((first,), batches), resource, where)
 
 
 def _whole(cursor: Any, resource: Resource) -> pa.Table:
-    first, batches = _stream(cursor, resource)
-    return pa.Table.from_batches(list(batches), first.schema)
+    schema, batches = _stream(cursor, resource)
+    return pa.Table.from_batches(list(batches), schema)
 
 
 def _typed_batch(batch: pa.RecordBatch, types: Mapping[str, str], where: str) -> pa.RecordBatch:
@@ -1054,48 +1057,52 @@ def _verify(building: Path, builds: Sequence[Build], document: Mapping[str, Any]
         for table in build.tables:
             recorded = by_name[table.resource.name]
             names = [column.name for column in table.columns]
-            filled: dict[str, int] = {}
+            policy, texts = table.resource.small_cell, build.dataset.approval.disclosure.texts
+            quantities = frozenset(
+                {column.name for column in table.columns if column.unit}
+                | set(policy.count_columns if policy else ())
+            )
+            findings: list[Finding] = []
+            schema, filled = pa.schema([]), Counter[str]()
             for file in sorted(table.files, key=lambda file: file.format != "parquet"):
                 path = building / file.path
                 if record(path, building, file.format) != file:
                     wrong.append(f"{file.path}: size or checksum differs from the record")
                     continue
-                back = read_back(path, file.format)
-                if back.num_rows != recorded["rows"]:
-                    wrong.append(f"{file.path}: {back.num_rows} rows, {recorded['rows']} recorded")
-                if back.column_names != names:
-                    wrong.append(
-                        f"{file.path}: columns {', '.join(back.column_names)}; published are {', '.join(names)}"
-                    )
                 if file.format == "parquet":
-                    held = as_text(back)
-                    filled = {name: len(held) - held[name].null_count for name in held.column_names}
-                    filled |= {n: int(pc.sum(pc.not_equal(held[n], "")).as_py() or 0) for n in _texts(held)}
-                elif back.column_names == names:
-                    other = {name: len(back) - back[name].null_count for name in names}
-                    if uneven := [name for name in names if other[name] != filled.get(name)]:
-                        wrong.append(
-                            f"{file.path}: column(s) {', '.join(uneven)} hold more or fewer values than Parquet"
-                        )
+                    schema = pq.read_schema(path)
+                # Once for all questions, and in pieces: a table may be larger than the memory.
+                scan = FileScan(file, schema, quantities, texts)
+                rows, columns, held = 0, [], Counter[str]()
+                for piece in read_back(path, file.format):
+                    rows, columns = rows + piece.num_rows, piece.column_names
+                    if columns == names == schema.names:
+                        held.update(_filled(piece))
+                        scan.look(piece)
+                if rows != recorded["rows"]:
+                    wrong.append(f"{file.path}: {rows} rows, {recorded['rows']} recorded")
+                if columns != names:
+                    wrong.append(
+                        f"{file.path}: columns {', '.join(columns)}; published are {', '.join(names)}"
+                    )
+                elif file.format == "parquet":
+                    filled = held
+                elif uneven := [name for name in names if held[name] != filled[name]]:
+                    wrong.append(
+                        f"{file.path}: column(s) {', '.join(uneven)} hold more or fewer values than Parquet"
+                    )
+                findings += scan.findings
+                give_back()
             if any(line.startswith(f"{file.path}: ") for line in wrong for file in table.files):
                 continue  # it is not what it should be, whatever stands in it
-            policy = table.resource.small_cell
-            quantities = {column.name for column in table.columns if column.unit}
-            quantities |= set(policy.count_columns) if policy else set()
-            findings = scan_files(
-                building, table.files, frozenset(quantities), build.dataset.approval.disclosure.texts
-            )
             if table.changes and table.changes.rows is not None:
                 path = building / build.dataset.id / f"{table.resource.name}.{table.origin}.{history.CHANGES}"
-                if (lines := read_back(path, "csv").num_rows) != table.changes.rows.num_rows:
+                lines = sum(piece.num_rows for piece in read_back(path, "csv"))
+                if lines != table.changes.rows.num_rows:
                     wrong.append(
                         f"{path.name}: {lines} lines, {table.changes.rows.num_rows} changes were found"
                     )
-                schema = pq.read_schema(
-                    next(building / file.path for file in table.files if file.format == "parquet")
-                )
-                texts = build.dataset.approval.disclosure.texts
-                findings += scan_changes(building, path, schema, frozenset(quantities), texts)
+                findings += scan_changes(building, path, schema, quantities, texts)
             wrong += [f"dataset {build.dataset.id}: {finding}" for finding in findings]
             plain = next(building / file.path for file in table.files if file.format == "csv")
             wrong += _csvw_errors(plain, build.dataset.id)
@@ -1134,8 +1141,14 @@ def _refuse(wrong: Sequence[str]) -> None:
         )
 
 
-def _texts(table: pa.Table) -> list[str]:
-    return [field.name for field in table.schema if pa.types.is_string(field.type)]
+def _filled(piece: pa.Table) -> dict[str, int]:
+    """Return how many values each column holds; an empty text is none, as in CSV."""
+    return {
+        field.name: int(pc.sum(pc.not_equal(piece[field.name], "")).as_py() or 0)
+        if pa.types.is_string(field.type)
+        else len(piece) - piece[field.name].null_count
+        for field in piece.schema
+    }
 
 
 def _frictionless_errors(path: Path, dataset: str) -> list[str]:

@@ -15,7 +15,7 @@ import json
 import re
 import shutil
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -33,7 +33,7 @@ from markupsafe import Markup
 from opendata import charts
 from opendata.catalogue import LAWS, CatalogueError, Text, frictionless_type
 from opendata.dcat import PORTAL, Portal, read_portal
-from opendata.files import as_text
+from opendata.files import as_text, distinct
 from opendata.history import CHANGELOG
 from opendata.tabular import Edition
 from opendata.words import (
@@ -240,13 +240,11 @@ class Shown:
         """
         path = next(file.path for file in self.tables[0].files if file.format == "parquet")
         kinds = {c.name: frictionless_type(c.data_type) for c in self.tables[0].columns}
-        texts = pq.read_table(
-            self.folder / path, columns=[n for n, kind in kinds.items() if kind == "string"]
+        texts = (
+            (name, distinct(self.folder / path, name)) for name, kind in kinds.items() if kind == "string"
         )
         return [
-            name
-            for name in texts.column_names
-            if pc.any(pc.match_substring_regex(pc.unique(texts[name]), READ_AS_NUMBER)).as_py()
+            name for name, held in texts if pc.any(pc.match_substring_regex(held, READ_AS_NUMBER)).as_py()
         ]
 
     @cached_property
@@ -338,25 +336,27 @@ class Shown:
             Facet("frequency", self.approval.frequency, FREQUENCIES[self.approval.frequency]),
         ]
 
-    @cached_property
-    def names(self) -> dict[str, set[str]]:
-        """Return the texts that stand in each column of names of its tables, in small letters."""
-        found: dict[str, set[str]] = {}
+    def _named(self, *wanted: str) -> Iterator[pa.ChunkedArray]:
+        """Yield the texts that stand in each column of names of its tables (of `wanted` alone), in small letters.
+
+        One column at a time, as Arrow and without repeats in a table: there may be as many as rows.
+        """
+        paths: dict[str, list[Path]] = {}
         for table in self.tables:
-            path = next(file.path for file in table.files if file.format == "parquet")
-            wanted = [column.name for column in table.columns if column.name.endswith("_name")]
-            for name, column in zip(
-                wanted, pq.read_table(self.folder / path, columns=wanted).columns, strict=True
-            ):
-                texts = pc.unique(column).to_pylist() if pa.types.is_string(column.type) else []
-                found.setdefault(name, set()).update(text.lower() for text in texts if text)
-        return found
+            path = self.folder / next(file.path for file in table.files if file.format == "parquet")
+            for column in table.columns:
+                is_name = column.name.endswith("_name") and frictionless_type(column.data_type) == "string"
+                if is_name and (not wanted or column.name in wanted):
+                    paths.setdefault(column.name, []).append(path)
+        for name, held_in in paths.items():
+            texts = pc.utf8_lower(pa.chunked_array([distinct(path, name) for path in held_in]))
+            yield texts.filter(pc.not_equal(texts, ""))
 
     @property
     def communes(self) -> set[str]:
         """Return the names of the province's communes, where a table has rows for each."""
         columns = [name.replace("_code", "_name") for name in charts.PLACES]
-        return set().union(*(self.names.get(name, set()) for name in columns))
+        return {text for held in self._named(*columns) for text in held.to_pylist()}
 
     def index(self, places: set[str]) -> dict[str, Any]:
         """Return its entry in the search index: its words as they are written, by weight, and its filters.
@@ -370,15 +370,16 @@ class Shown:
         names = [column.name.replace("_", " ") for table in self.tables for column in table.columns]
         titles = [self.dataset.title, *(table.resource.title for table in self.tables)]
         about = [self.dataset.description, *(facet.label for facet in self.facets)]
+        known = pa.array(places, pa.string())
+        named = map(pc.unique, self._named())
+        shared = [(len(held), pc.sum(pc.is_in(held, known)).as_py() or 0) for held in named]
         return {
             "id": self.id,
             "title": _phrases(titles),
             "keywords": _phrases(self.approval.keywords),
             "about": _phrases(about),
             "columns": " ".join(dict.fromkeys(_phrases(columns).split() + " ".join(names).split())),
-            "places": any(
-                2 * len(places & held) > min(len(places), len(held)) for held in self.names.values()
-            ),
+            "places": any(2 * both > min(len(places), held) for held, both in shared),
             "facets": [facet.slug for facet in self.facets],
         }
 

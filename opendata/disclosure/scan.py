@@ -13,6 +13,7 @@ import io
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -58,29 +59,52 @@ class Finding:
         return f"{self.path}, column {self.column}: {self.rows} row(s) hold what looks like: {self.kind}"
 
 
+class FileScan:
+    """What looks like personal data in one finished file of a table, which is read back in pieces.
+
+    `schema` is that of the table, as its Parquet file tells it. `quantities` names whole-number columns declared as
+    counts or with a unit, where 9 digits are no identity number; `texts` those whose text the approval vouches for
+    (column: what it holds), where names and long text are expected. Times, dates, decimals and booleans cannot hold
+    one and are skipped.
+    """
+
+    def __init__(
+        self,
+        file: FileRecord,
+        schema: pa.Schema,
+        quantities: frozenset[str],
+        texts: Mapping[str, str] | None = None,
+    ) -> None:
+        self._file, self._schema, self._quantities, self._texts = file, schema, quantities, texts or {}
+        self._rows: Counter[tuple[str, str]] = Counter()
+
+    def look(self, piece: pa.Table) -> None:
+        """Search some rows of the file, decoded."""
+        for field in self._schema:
+            counts = _in_column(piece[field.name], field, self._quantities, self._texts)
+            if pa.types.is_string(field.type) and self._file.format in FOR_SPREADSHEETS:
+                counts[FORMULA] = _rows(formulas(piece[field.name]))
+            self._rows.update({(field.name, kind): rows for kind, rows in counts.items()})
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was found so far, by column and kind."""
+        return [
+            Finding(self._file.path, name, kind, rows) for (name, kind), rows in self._rows.items() if rows
+        ]
+
+
 def scan_files(
     root: Path, records: list[FileRecord], quantities: frozenset[str], texts: Mapping[str, str] | None = None
 ) -> list[Finding]:
-    """Read the finished files of one table back, decoded, and return what looks like personal data.
-
-    `quantities` names whole-number columns declared as counts or with a unit, where 9 digits are no identity
-    number; `texts` those whose text the approval vouches for (column: what it holds), where names and long text are
-    expected. Times, dates, decimals and booleans cannot hold one and are skipped; the Parquet file tells the types.
-    """
-    findings: list[Finding] = []
+    """Read the finished files of one table back, decoded, and return what looks like personal data (`FileScan`)."""
     schema = next(pq.read_schema(root / file.path) for file in records if file.format == "parquet")
+    findings: list[Finding] = []
     for file in records:
-        table = read_back(root / file.path, file.format)
-        for field in schema:
-            if pa.types.is_string(field.type):
-                counts = _in_text(table[field.name], field.name in (texts or {}))
-                if file.format in FOR_SPREADSHEETS:
-                    counts[FORMULA] = _rows(formulas(table[field.name]))
-            elif pa.types.is_integer(field.type) and field.name not in quantities:
-                counts = _in_whole_numbers(table[field.name].cast(pa.string()))
-            else:
-                continue
-            findings += [Finding(file.path, field.name, kind, rows) for kind, rows in counts.items() if rows]
+        scan = FileScan(file, schema, quantities, texts)
+        for piece in read_back(root / file.path, file.format):
+            scan.look(piece)
+        findings += scan.findings
     return findings
 
 
@@ -93,30 +117,22 @@ def scan_changes(
 ) -> list[Finding]:
     """Read a finished list of changes back and return what looks like personal data in it, or runs as a formula.
 
-    `schema` is that of the table, `quantities` and `texts` as in `scan_files`: each value is searched as what the
-    column it comes from holds.
+    `schema`, `quantities` and `texts` are as in `FileScan`: each value is searched as what the column it comes from
+    holds.
     """
-    table = read_back(path, "csv")
+    found: Counter[tuple[str, str]] = Counter()
+    for piece in read_back(path, "csv"):
+        told = [(name, piece[name], name) for name in piece.column_names if name in schema.names]
+        for name in pc.unique(piece["column"]).drop_null().to_pylist():
+            lines = piece.filter(pc.equal(piece["column"], name))
+            told += [(name, lines[side], f"{side} of {name}") for side in ("before", "after")]
+        for name in piece.column_names:
+            found[name, FORMULA] += _rows(formulas(piece[name]))
+        for name, values, place in told:
+            counts = _in_column(values, schema.field(name), quantities, texts or {})
+            found.update({(place, kind): rows for kind, rows in counts.items()})
     where = path.relative_to(root).as_posix()
-    told = [(name, table[name], name) for name in table.column_names if name in schema.names]
-    for name in pc.unique(table["column"]).drop_null().to_pylist():
-        lines = table.filter(pc.equal(table["column"], name))
-        told += [(name, lines[side], f"{side} of {name}") for side in ("before", "after")]
-    findings = [
-        Finding(where, name, FORMULA, rows)
-        for name in table.column_names
-        if (rows := _rows(formulas(table[name])))
-    ]
-    for name, values, place in told:
-        kind = schema.field(name).type
-        if pa.types.is_string(kind):
-            counts = _in_text(values, name in (texts or {}))
-        elif pa.types.is_integer(kind) and name not in quantities:
-            counts = _in_whole_numbers(values)
-        else:
-            continue
-        findings += [Finding(where, place, kind, rows) for kind, rows in counts.items() if rows]
-    return findings
+    return [Finding(where, place, kind, rows) for (place, kind), rows in found.items() if rows]
 
 
 #: Pages and records hold these beside the words of people; each could hold nine digits in a row, or look like a number
@@ -189,6 +205,17 @@ class _Words(HTMLParser):
         """Take the words between tags."""
         if not self._skipped:
             self.found.append(data)
+
+
+def _in_column(
+    values: pa.ChunkedArray, field: pa.Field, quantities: frozenset[str], texts: Mapping[str, str]
+) -> dict[str, int]:
+    """Return how many values, typed or as text, of a column that is declared as `field` hold each kind."""
+    if pa.types.is_string(field.type):
+        return _in_text(values, field.name in texts)
+    if pa.types.is_integer(field.type) and field.name not in quantities:
+        return _in_whole_numbers(values.cast(pa.string()))
+    return {}
 
 
 def _in_whole_numbers(digits: pa.ChunkedArray) -> dict[str, int]:

@@ -17,7 +17,6 @@ from itertools import combinations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.optimize import LinearConstraint, milp
 from scipy.sparse import csr_matrix, hstack, identity
 
 from opendata.disclosure.policy import Count, Dimension, TablePolicy, hierarchies
@@ -506,6 +505,9 @@ def _divide_in_common(made: _Builder, tree: _Codes, universe: Universe, circle: 
     How many dossiers each holds, nobody published: any numbers will do that add up to what is counted, since they
     are one of the possible worlds, as are those that really are.
     """
+    # Takes some 25 MiB, and few releases have a circle.
+    from scipy.optimize import LinearConstraint, milp
+
     finest: dict[str, int] = {}
     for levels in circle:
         for name, depth in levels:
