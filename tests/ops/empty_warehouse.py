@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from connectors.contract import contract, contract_names
 from landing import loader
@@ -27,3 +29,13 @@ def empty_warehouse(server: Server, tmp_path_factory: pytest.TempPathFactory) ->
         loader.prepare(connection, [tasks.table_spec(contract(t)) for t in contract_names()])
         renew(connection, VaultClient(home / "no.sock", ""))  # without dossiers no vault is asked
     return settings
+
+
+def put(settings: Settings, table: str, **values: Any) -> None:
+    """One row, as the loader writes it."""
+    statement = sql.SQL("insert into {} ({}) values ({})").format(
+        sql.Identifier(*table.split(".")), sql.SQL(", ").join(map(sql.Identifier, values)),
+        sql.SQL(", ").join(sql.Placeholder() * len(values)),
+    )  # fmt: skip
+    with psycopg.connect(settings.login_url("loader")) as connection:
+        connection.execute(statement, list(values.values()))

@@ -7,12 +7,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from ops import national, tasks
 from ops.settings import VIETNAM, Settings
 from tests.conftest import Server
-from tests.ops.empty_warehouse import empty_warehouse
+from tests.ops.empty_warehouse import empty_warehouse, put
 
 SOURCE, PROVINCE, JUSTICE = "igate_tien_giang", "000.00.00.H58", "000.00.19.H58"
 #: The 104 days of 2020 of which Tiền Giang's dossiers were published.
@@ -44,15 +43,6 @@ def written(number: int) -> dict[str, Any]:
     """What the loader notes of a row."""
     return {"source_code": SOURCE, "_origin": "simulated", "_batch_id": f"b{number}", "_load_number": number,
             "_pulled_at": dt.datetime(2020, 4, 14, tzinfo=VIETNAM)}  # fmt: skip
-
-
-def put(settings: Settings, table: str, **values: Any) -> None:
-    statement = sql.SQL("insert into {} ({}) values ({})").format(
-        sql.Identifier(*table.split(".")), sql.SQL(", ").join(map(sql.Identifier, values)),
-        sql.SQL(", ").join(sql.Placeholder() * len(values)),
-    )  # fmt: skip
-    with psycopg.connect(settings.login_url("loader")) as connection:
-        connection.execute(statement, list(values.values()))
 
 
 def build(settings: Settings) -> dict[str, tuple[Any, ...]]:

@@ -16,12 +16,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from ops import national, tasks
 from ops.settings import PROJECT, VIETNAM, Settings
 from tests.conftest import Server
-from tests.ops.empty_warehouse import empty_warehouse
+from tests.ops.empty_warehouse import empty_warehouse, put
 
 GUIDE = (PROJECT / "docs" / "change-a-rule.md").read_text(encoding="utf-8")
 #: What is said before a block, and the block.
@@ -139,15 +138,6 @@ def built(copy: Path, server: Server, tmp_path_factory: pytest.TempPathFactory) 
         completed_at="2025-07-10 07:00+07", status_code="5")  # fmt: skip
     tasks._dbt(settings, [["seed"], [*BUILD]])
     return Copy(copy, settings)
-
-
-def put(settings: Settings, table: str, **values: Any) -> None:
-    statement = sql.SQL("insert into {} ({}) values ({})").format(
-        sql.Identifier(*table.split(".")), sql.SQL(", ").join(map(sql.Identifier, values)),
-        sql.SQL(", ").join(sql.Placeholder() * len(values)),
-    )  # fmt: skip
-    with psycopg.connect(settings.login_url("loader")) as connection:
-        connection.execute(statement, list(values.values()))
 
 
 @pytest.mark.prove
