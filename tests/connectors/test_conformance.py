@@ -299,9 +299,9 @@ def test_calls_under_way_never_exceed_the_setting(case: Case, url: str) -> None:
 @each_source
 def test_the_pace_asked_for_is_kept(case: Case, wire: Wire) -> None:
     failure(BudgetSpent, case, wire, min_delay=0.2, max_calls=4)
-    gaps = [b.at - a.at for a, b in zip(wire.seen, wire.seen[1:], strict=False)]
-    assert len(gaps) == 3
-    assert min(gaps) > 0.15
+    # The whole of it: a call that a busy machine held up on its way stands nearer to the next one.
+    assert len(wire.seen) == 4
+    assert wire.seen[-1].at - wire.seen[0].at > 0.45
 
 
 # --- signing in -------------------------------------------------------------------------------------
