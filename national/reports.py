@@ -52,7 +52,8 @@ CAUSES = CLASSES | {
 }
 #: By `not_predicted_because` of marts.fct_service_index_explained.
 UNPREDICTED = {
-    "counts_procedures": "Không dự báo: đếm thủ tục, kho không có danh mục thủ tục của đơn vị trên Cổng",
+    "total_not_published": "Không dự báo: đếm thủ tục, Cổng không công bố tổng số của đơn vị, kỳ này",
+    "rule_not_published": "Không dự báo: Cổng chưa công bố cách đếm",
     "needs_ratings_and_petitions": "Không dự báo: cần đánh giá và phản ánh, kiến nghị mà kho không có",
     "not_of_dossiers": "Không dự báo: không tính từ hồ sơ",
 }

@@ -91,9 +91,9 @@ def online_points(
     return score, half_up(100 * cents(score) / 12)
 
 
-def payment_points(paid: Fraction, on_portal: Fraction, used: Fraction) -> tuple[float, float]:
+def payment_points(paid: Fraction, used: Fraction, offered: Fraction) -> tuple[float, float]:
     """Return points and ratio of online payment: three terms, each rounded, then added."""
-    terms = (6 * paid, min(Fraction(2), Fraction(5, 2) * on_portal), Fraction(5, 2) * used)
+    terms = (6 * paid, min(Fraction(2), Fraction(5, 2) * used), Fraction(5, 2) * offered)
     score = sum((cents(half_up(t)) for t in terms), Fraction(0))
     return half_up(score), half_up(10 * score)
 
@@ -348,13 +348,11 @@ def _tree(endpoint: str, own: str, unit: tuple[str, str, str], draw: Draw, top: 
     duty = 0 if draw("no duty", 1, 20) == 1 else draw("duty", 10, 3000)
     formalities = draw("formalities", 5, 400) if duty else 0
     paid = duty * draw("paid", 20, 95) // 100
-    on_portal, with_use = formalities * draw("b", 20, 80) // 100, formalities * draw("c", 10, 80) // 100
-    score, ratio = payment_points(
-        share(paid, duty), share(on_portal, formalities), share(with_use, formalities)
-    )
+    used, offered = formalities * draw("b", 20, 80) // 100, formalities * draw("c", 10, 80) // 100
+    score, ratio = payment_points(share(paid, duty), share(used, formalities), share(offered, formalities))
     return head | {
         "totalDossierOnlinePaymentSuccess": paid, "totalDossierFinancialObligation": duty,
-        "totalDossierOnlineFormalityPaymentSuccess": on_portal, "totalFeeDossierFormalityDistinct": formalities,
-        "totalFeeDossierFormality": with_use, "totalFeeFormality": formalities, "ratio": ratio,
+        "totalDossierOnlineFormalityPaymentSuccess": used, "totalFeeDossierFormalityDistinct": formalities,
+        "totalFeeDossierFormality": offered, "totalFeeFormality": formalities, "ratio": ratio,
         "totalScore": score, "totalMaxScore": 10,
     }  # fmt: skip

@@ -39,7 +39,7 @@ from sandbox.evaluation import (
 )
 from sandbox.faults import Faults
 from sandbox.generator import local_seconds
-from sandbox.national_copy import Copy, Item, Procedure, Sins, export_csv, figures, past
+from sandbox.national_copy import UNHAPPY, Copy, Item, Procedure, Sins, export_csv, figures, past
 from sandbox.national_lists import LISTS, procedure
 from sandbox.portal import Catalogue, envelope
 from sandbox.reference import agencies_new, made_id
@@ -200,8 +200,11 @@ class Services:
         """Take a month's satisfaction of a unit."""
 
         def one(item: Item) -> None:
-            if not re.fullmatch(r"\d{1,2}-\d{4}", str(item.get("NgayTongHop") or "")):
+            if not re.fullmatch(r"(0?[1-9]|1[0-2])-[1-9]\d{3}", str(item.get("NgayTongHop") or "")):
                 raise Refused("Trường NgayTongHop không đúng định dạng M-YYYY")
+            for name, form in (("TongSoNguoiDanhGia", r"\d{1,9}"), (UNHAPPY, r"\d{1,3}([.,]\d+)? ?%?")):
+                if item.get(name) and not re.fullmatch(form, str(item[name])):
+                    raise Refused(f"Trường {name} không đúng định dạng")
             self.copy.rate(item)
 
         return self._each(body, one)
@@ -299,8 +302,9 @@ def evaluated(
 ) -> Item | None:
     """Return `data` of an evaluation endpoint for H20, counted where a figure follows from what is held.
 
-    What does not follow from dossiers (petitions, publication, number of services) stays invented, and the same for the
-    same period. `reported`: dossiers the units reported by the other channel, the denominator of 1.4.
+    What does not follow from dossiers (petitions, publication, number of services and of procedures with fees, 3.4)
+    stays invented, and the same for the same period. `reported`: dossiers the units reported by the other channel,
+    the denominator of 1.4.
     """
     found = simulated(endpoint, body)
     if found is not None and endpoint == "service-results":
@@ -313,15 +317,15 @@ def evaluated(
     newest = copy.newest()
     today = datetime.strptime(newest, "%Y%m%d").date() if newest else last
     units = figures(items, min(last, max(first, today)), procedures)
-    whole = units.get("", Counter())
+    whole, unhappy = units.get("", Counter()), copy.dissatisfied(first, last)
     for row in found.get("children") or ():
         _tree_row(endpoint, row, units.get(str(row["departmentCode"]), Counter()), "")
     if "parent" in found:
         _tree_row(endpoint, found["parent"], whole, "total")
     for row, unit in zip(found.get("evaluation") or (), _codes(), strict=False):
-        _metric_row(row, units.get(unit, Counter()), reported.get(unit, 0))
+        _metric_row(row, units.get(unit, Counter()), reported.get(unit, 0), unhappy[unit])
     if "overview" in found and "metrics" in found["overview"]:
-        _metric_row(found["overview"], whole, sum(reported.values()))
+        _metric_row(found["overview"], whole, sum(reported.values()), unhappy[""])
     return found
 
 
@@ -364,7 +368,9 @@ def _tree_row(endpoint: str, row: Item, c: Counter[str], top: str) -> None:
         row |= {"totalCompleted": c["ended"]} if top else {"totalOverdue": a - b}
     elif endpoint == "provide-online-tree" and top:
         total = c["online"] + c["direct"] + c["postal"]
-        row |= {"channelOnlineSum": c["online"], "channelDirectSum": c["direct"], "channelPostalSum": c["postal"],
+        row |= {"onlineDossierCount": c["online_procedures"],
+                "onlineServiceTotal": max(row["onlineServiceTotal"], c["online_procedures"]),
+                "channelOnlineSum": c["online"], "channelDirectSum": c["direct"], "channelPostalSum": c["postal"],
                 "channelTotalSum": total, "onlineOnTimeSum": c["online_on_time"],
                 "onlineOverdueSum": c["online"] - c["online_on_time"]}  # fmt: skip
         row[score], row["ratio"] = online_points(
@@ -373,17 +379,16 @@ def _tree_row(endpoint: str, row: Item, c: Counter[str], top: str) -> None:
     elif endpoint == "formality-online-payment-tree":
         all_of = max(row["totalFeeFormality"], c["fee_procedures"])
         row |= {"totalDossierOnlinePaymentSuccess": c["paid"], "totalDossierFinancialObligation": c["duty"],
-                "totalDossierOnlineFormalityPaymentSuccess": c["paid_procedures"],
-                "totalFeeDossierFormalityDistinct": all_of, "totalFeeDossierFormality": c["fee_procedures"],
-                "totalFeeFormality": all_of}  # fmt: skip
+                "totalDossierOnlineFormalityPaymentSuccess": c["fee_procedures"],
+                "totalFeeDossierFormalityDistinct": all_of, "totalFeeFormality": all_of}  # fmt: skip
         row["totalScore"], row["ratio"] = payment_points(
             share(c["paid"], c["duty"]),
-            share(c["paid_procedures"], all_of),
             share(c["fee_procedures"], all_of),
+            share(row["totalFeeDossierFormality"], all_of),
         )
 
 
-def _metric_row(row: Item, c: Counter[str], reported: int) -> None:
+def _metric_row(row: Item, c: Counter[str], reported: int, unhappy: int) -> None:
     #: What is counted, of how many, the points, and the share that gives them all.
     counted = {
         "DOSSIER_SYNC": (c["received"], max(reported, c["received"]), 6, Fraction(1)),
@@ -392,7 +397,11 @@ def _metric_row(row: Item, c: Counter[str], reported: int) -> None:
         "REUSED_DIGITIZED_DATA": (c["digitised"], c["received"], 2, Fraction(4, 5)),
         "SYNCED_WITH_DVCQG_PERSONAL_STORAGE": (c["stored"], c["received"], 4, Fraction(1)),
         "CITIZEN_DATA_CONNECTED_DOSSIER": (c["citizen"], c["received"], 2, Fraction(1)),
+        # 5.4: without what is late and who was not satisfied; petitions, which count there too, nobody sends.
+        "DOSSIER_RECEIVING_SATISFACTION": (max(c["on_time"] - unhappy, 0), c["received"], 6, Fraction(9, 10)),
     }
+    if "totalDossiers" in row:
+        row["totalDossiers"] = c["received"]
     for metric in row["metrics"]:
         if metric["code"] not in counted:
             continue
@@ -406,6 +415,8 @@ def _metric_row(row: Item, c: Counter[str], reported: int) -> None:
                 "ratio": half_up(100 * part),
                 "score": half_up(min(Fraction(most), most * part / full)),
             }
+        elif metric["code"] == "DOSSIER_RECEIVING_SATISFACTION":  # [seen] without dossiers 0
+            metric |= {"ratio": 0, "score": 0}
         else:
             metric["dataQualityStatus"] = "NO_NATIONAL_REPORT_DATA"
     row |= total_of(row["metrics"], row["totalMaxScore"])

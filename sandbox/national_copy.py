@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ STATUS_NAMES = {
 #: One client rewrites these before it sends [seen].
 REWRITTEN = {"5": "9", "6": "9", "8": "9"}
 DUMMY = "000000001"
+#: Field of a month's satisfaction (1.8): how many, in per cent, were not satisfied.
+UNHAPPY = "PhanTramDanhGiaChuaHaiLong"
 #: MaCSDL of the population database: what one client emits [guess].
 POPULATION = "7"
 #: Columns of the file the portal's operator hands over [guess], with the fields they show.
@@ -115,6 +118,26 @@ class Copy:
     def rate(self, item: Item) -> None:
         """Add one month's satisfaction."""
         self._db.execute("insert into rating (item) values (?)", (orjson.dumps(item),))
+
+    def dissatisfied(self, first: date, last: date) -> Counter[str]:
+        """Return persons who were not satisfied (ChuaHaiLong), by unit and of all under "", of the months of a period.
+
+        Of a unit, month and procedure the newest rating counts.
+        """
+        newest: dict[tuple[str, str, str], Item] = {}
+        for (row,) in self._db.execute("select item from rating order by number"):
+            item = orjson.loads(row)
+            month, year = (int(part) for part in item["NgayTongHop"].split("-"))
+            if first.replace(day=1) <= date(year, month, 1) <= last:
+                unit = str(item.get("Madonvi") or "")
+                newest[unit, f"{year}-{month}", str(item.get("MaThuTuc") or "")] = item
+        found: Counter[str] = Counter()
+        for (unit, _, _), item in newest.items():
+            rated = int(item.get("TongSoNguoiDanhGia") or 0)
+            percent = str(item.get(UNHAPPY) or "0").rstrip(" %").replace(",", ".")
+            found[unit] += round(rated * Fraction(percent) / 100)
+        found[""] = found.total()
+        return found
 
     def received(self, first: str = "", last: str = "9") -> Iterator[Item]:
         """Items by time of receipt, `first` (included) to `last` (not), as yyyyMMddHHmmss or a beginning of it."""
@@ -283,13 +306,13 @@ def figures(
     """Count the items of a period that ends on `last` by unit, and of all under "", as the note counts them (7.4 b).
 
     Keys: received, on_time, ended, online, direct, postal, online_on_time; 3.6 duty, paid; 4.1 result_wanted,
-    result_linked; 4.2 both_attached; 4.3 digitised; 4.4 stored; 4.5 citizen; and of distinct procedures (3.5)
-    fee_procedures, paid_procedures. `procedures` by code: one that is not there is what its dossiers show.
+    result_linked; 4.2 both_attached; 4.3 digitised; 4.4 stored; 4.5 citizen; and of distinct procedures 3.2
+    online_procedures, 3.5 fee_procedures. `procedures` by code: one that is not there is what its dossiers show.
     """
     known = procedures or {}
     found: dict[str, Counter[str]] = {}
     fees: dict[str, set[str]] = {}
-    paid: dict[str, set[str]] = {}
+    online: dict[str, set[str]] = {}
     for item in items:
         unit, code = unit_of(item), national_procedure(str(item.get("MaTTHC") or ""))
         c = found.setdefault(unit, Counter())
@@ -324,17 +347,17 @@ def figures(
         asked = any(d.get("MaCSDL") == POPULATION for d in item.get("DSKetNoiCSDL") or ())
         c["stored"] += stored
         c["citizen"] += stored or asked or item.get("TaiKhoanDuocXacThucVoiVNeID") == "1"
-        # 3.5: a procedure has synchronised fees where a dossier has one that is not 0.
+        # 3.2: a procedure with an online dossier. 3.5: with synchronised fees, so a dossier with one that is not 0.
+        if channel == "2":
+            online.setdefault(unit, set()).add(code)
         if any(charged):
             fees.setdefault(unit, set()).add(code)
-            if by_portal:
-                paid.setdefault(unit, set()).add(code)
     # A procedure of two units is one of the whole.
     found[""] = sum(found.values(), Counter())
-    for of_unit in (fees, paid):
+    for of_unit in (fees, online):
         of_unit[""] = set().union(*of_unit.values())
     for unit, c in found.items():
-        c["fee_procedures"], c["paid_procedures"] = len(fees.get(unit, ())), len(paid.get(unit, ()))
+        c["fee_procedures"], c["online_procedures"] = len(fees.get(unit, ())), len(online.get(unit, ()))
     return found
 
 

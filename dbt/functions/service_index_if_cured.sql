@@ -6,9 +6,12 @@ with chosen as (
         department_code,
         root_department_code,
         indicator_code,
+        procedure_code,
         version_key,
         numerator_cure,
-        denominator_cure
+        denominator_cure,
+        met_there,
+        met_there_in_province
     from {{ ref('fct_service_index_cause_dossier') }}
     where period = of_period and (dossier_codes is null or dossier_code = any(dossier_codes))
 
@@ -16,16 +19,21 @@ with chosen as (
 
 by_unit as (
 
+    {{ of_agency_and_province('chosen') }}
+
+),
+
+by_procedure as (
+
     select
-        department_code as unit_code,
-        *
-    from chosen
-    union all
-    select
-        root_department_code as unit_code,
-        *
-    from chosen
-    where root_department_code <> department_code
+        unit_code,
+        indicator_code,
+        procedure_code,
+        sum(numerator_cure) as numerator_cure,
+        sum(denominator_cure) as denominator_cure,
+        max(met_of_unit) as met_there
+    from by_unit
+    group by unit_code, indicator_code, procedure_code
 
 ),
 
@@ -34,10 +42,13 @@ summed as (
     select
         unit_code,
         indicator_code,
-        count(distinct version_key) as dossier_count,
-        sum(numerator_cure) as numerator_cure,
+        (
+            select count(distinct by_unit.version_key) from by_unit
+            where by_unit.unit_code = by_procedure.unit_code and by_unit.indicator_code = by_procedure.indicator_code
+        ) as dossier_count,
+        sum({{ numerator_of_dossiers('procedure_code', 'met_there', 'numerator_cure') }}) as numerator_cure,
         sum(denominator_cure) as denominator_cure
-    from by_unit
+    from by_procedure
     group by unit_code, indicator_code
 
 ),

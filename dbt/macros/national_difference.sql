@@ -64,21 +64,53 @@
 
 
 {#-
-  Why no difference of a dossier gives a prediction of an indicator; null where one does. A dossier moves an indicator
-  that counts procedures (3.2, 3.4, 3.5) only where it is the one dossier of its procedure, and of how many procedures
-  the portal counts is not held here; 5.4 takes ratings and petitions beside what is late.
+  Why no difference of a dossier gives a prediction of an indicator; null where one does. Of how many services (3.2) and
+  procedures (3.5) the portal counts, it alone knows; what 3.4 counts it has not told; 5.4 takes ratings and petitions
+  beside what is late.
 -#}
-{% macro not_predicted_because(indicator_code) -%}
+{% macro not_predicted_because(indicator_code, published_denominator) -%}
     case
-        when {{ indicator_code }} in ('ONLINE_SERVICE_USED', 'PAYMENT_PROVISION', 'PAYMENT_SERVICE_USED')
-            then 'counts_procedures'
+        when {{ is_of_procedures(indicator_code) }} and {{ published_denominator }} is null then 'total_not_published'
+        when {{ indicator_code }} in ('PAYMENT_PROVISION', 'CITIZEN_DATA_CONNECTED_FORMALITY') then 'rule_not_published'
         when {{ indicator_code }} = 'DOSSIER_RECEIVING_SATISFACTION' then 'needs_ratings_and_petitions'
         when
             {{ indicator_code }} in (
                 'PUBLISH_ON_TIME', 'PUBLIC_UPDATE_ON_TIME', 'PUBLIC_CONTENT_FULL', 'ONLINE_PROVISION',
-                'CITIZEN_DATA_CONNECTED_FORMALITY', 'ELECTRONIC_CERTIFIED_COPY', 'PETITION_PROCESSING_ON_TIME',
-                'PETITION_HANDLING_SATISFACTION'
+                'ELECTRONIC_CERTIFIED_COPY', 'PETITION_PROCESSING_ON_TIME', 'PETITION_HANDLING_SATISFACTION'
             )
             then 'not_of_dossiers'
+    end
+{%- endmacro %}
+
+
+{#- Indicators that count procedures by their dossiers: outcomes_of_the_index has them so. -#}
+{% macro is_of_procedures(indicator_code) -%}
+    {{ indicator_code }} in ('ONLINE_SERVICE_USED', 'PAYMENT_SERVICE_USED')
+{%- endmacro %}
+
+
+{#- Rows of fct_service_index_cause_dossier, once for the agency and once for its province, each with how many dossiers
+    of the row's procedure count there for that unit. -#}
+{% macro of_agency_and_province(effect) -%}
+    select
+        department_code as unit_code,
+        case when department_code = root_department_code then met_there_in_province else met_there end as met_of_unit,
+        *
+    from {{ effect }}
+    union all
+    select
+        root_department_code as unit_code,
+        met_there_in_province as met_of_unit,
+        *
+    from {{ effect }}
+    where root_department_code <> department_code
+{%- endmacro %}
+
+
+{#- What dossiers change in a numerator: each its own, or their one procedure, which had `met_before` of them. -#}
+{% macro numerator_of_dossiers(procedure_code, met_before, change) -%}
+    case
+        when {{ procedure_code }} is null then {{ change }}
+        else ({{ met_before }} + {{ change }} > 0)::integer - ({{ met_before }} > 0)::integer
     end
 {%- endmacro %}

@@ -1,5 +1,6 @@
 -- From our score to what the portal holds, and to the published one: the causes' points are the whole difference, and
--- the dossiers behind a cause are its whole change.
+-- the dossiers behind a cause are its whole change. A procedure counts once: of indicators that count procedures the
+-- causes are the whole change of their number.
 with cause as (
 
     select
@@ -7,7 +8,8 @@ with cause as (
         period,
         indicator_code,
         sum(points) as points,
-        sum(points) filter (where cause not in ('not_explained', 'rule_or_rounding')) as points_of_dossiers
+        sum(points) filter (where cause not in ('not_explained', 'rule_or_rounding')) as points_of_dossiers,
+        sum(numerator_change) filter (where cause not in ('not_explained', 'rule_or_rounding')) as change_by_dossiers
     from {{ ref('fct_service_index_cause') }}
     group by unit_code, period, indicator_code
 
@@ -30,7 +32,7 @@ behind as (
         sum(numerator_change) as numerator_change,
         sum(denominator_change) as denominator_change
     from {{ ref('fct_service_index_cause_dossier') }}
-    where department_code <> root_department_code
+    where department_code <> root_department_code and procedure_code is null
     group by department_code, period, indicator_code, cause
 
 )
@@ -52,6 +54,8 @@ where
     ) - coalesce(explained.warehouse_score, 0)
     or coalesce(cause.points_of_dossiers, 0)
     <> coalesce(explained.portal_copy_score, 0) - coalesce(explained.warehouse_score, 0)
+    or coalesce(cause.change_by_dossiers, 0)
+    <> explained.portal_copy_numerator - coalesce(explained.warehouse_numerator, 0)
 union all
 select
     behind.department_code as unit_code,

@@ -9,6 +9,7 @@ import datetime as dt
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
@@ -53,8 +54,8 @@ COUNTED_BY_DOSSIER = {
     "SO_HOA_GIAY_TO_GIAI_QUYET", "REUSED_DIGITIZED_DATA", "SYNCED_WITH_DVCQG_PERSONAL_STORAGE",
     "CITIZEN_DATA_CONNECTED_DOSSIER",
 }  # fmt: skip
-#: Those that count procedures with dossiers, of which nothing is predicted; the mart and the reports say so.
-OF_PROCEDURES = {"PAYMENT_SERVICE_USED", "PAYMENT_PROVISION"}
+#: Those that count procedures: with one online dossier, with one that has a fee.
+COUNTED_BY_PROCEDURE = {"ONLINE_SERVICE_USED", "PAYMENT_SERVICE_USED"}
 #: What the operator's file does not tell of a dossier nobody has here; without any of it the prediction is whole.
 NOT_IN_THE_FILE: dict[str, Any] = {
     "TaiLieuNop": [], "DanhSachLePhi": [], "DanhSachGiayToKetQua": [], "HoSoCoThanhPhanSoHoa": "0",
@@ -262,13 +263,14 @@ def test_what_is_broken_is_named_and_its_cure_raises_the_score_as_predicted(plac
     place.explain()
     whole = place.published()
 
-    # Of those whose end the note and the copy tell alike.
+    # Of those whose end the note and the copy tell alike; first the only ones of their procedures, which go with them.
     codes = [
         c for (c,) in place.rows(
             "select coalesce(nullif(d.national_code, ''), d.dossier_code) from marts.fct_dossier d "
             "join marts.fct_service_index_dossier i using (dossier_key) "
             "where d.received_date = %s and i.progress_on_time = 'met:processed' and d.due_at < '2025-07-17' "
-            "and d.supplement_count = 0 and d.status_code in (9, 10) order by d.dossier_key", DAY,
+            "and d.supplement_count = 0 and d.status_code in (9, 10) order by (select count(*) "
+            "from marts.fct_service_index_dossier o where o.procedure_code = i.procedure_code), d.dossier_key", DAY,
         ) if c not in unsent
     ]  # fmt: skip
     wanted = DELETED + LATE + RESTATED + RENAMED + DOUBLED + INVENTED
@@ -322,31 +324,52 @@ def test_what_is_broken_is_named_and_its_cure_raises_the_score_as_predicted(plac
     place.explain()
     score = place.published()
     # What curing each of the 500 would change, and what curing a whole cause would, in points.
-    predicted: dict[tuple[str, str], tuple[int, int]] = {
-        (i, cause): (int(a), int(b)) for i, cause, a, b in place.rows(
-            "select indicator_code, cause, sum(numerator_cure), sum(denominator_cure) "
-            "from marts.fct_service_index_cause_dossier where period = %s and coalesce(dossier_key, '') not in "
-            "(select dossier_key from national.dossier where state <> 'accepted') group by 1, 2", MONTH,
-        )
-    }  # fmt: skip
+    behind = place.rows(
+        "select indicator_code, cause, procedure_code, numerator_cure, denominator_cure, met_there_in_province, "
+        "coalesce(dossier_key, '') in (select dossier_key from national.dossier where state <> 'accepted') "
+        "from marts.fct_service_index_cause_dossier where period = %s", MONTH,
+    )  # fmt: skip
+    # How many dossiers make a procedure count there: it does with one, and no more with two.
+    met = {(i, procedure): n for i, _, procedure, _, _, n, _ in behind if procedure}
+
+    def moved(indicator: str, cause: str, of_all: bool = False, done: bool = False) -> tuple[int, int]:
+        """What curing a cause changes in both totals, without what cannot be sent; `done`: it is cured now."""
+        above = below = 0
+        of_procedure: Counter[str] = Counter()
+        for i, c, procedure, a, b, _, unsendable in behind:
+            if (i, c) == (indicator, cause) and (of_all or not unsendable):
+                of_procedure[procedure] += a
+                below += b
+        for procedure, a in of_procedure.items():
+            if procedure is None:
+                above += a
+                continue
+            now = met[indicator, procedure]
+            assert now + a >= 0
+            above += (now + a > 0) - (now > 0)
+            if done:
+                met[indicator, procedure] += a
+        return above, below
+
     gains = {
-        (i, cause): (int(a), int(b), float(p)) for i, cause, a, b, p in place.rows(
-            "select c.indicator_code, c.cause, t.a, t.b, c.points_if_cured from marts.fct_service_index_cause c "
-            "join (select indicator_code, cause, sum(numerator_cure) a, sum(denominator_cure) b "
-            "from marts.fct_service_index_cause_dossier where period = %s group by 1, 2) t "
-            "using (indicator_code, cause) where c.unit_code = 'H20' and c.period = %s", MONTH, MONTH,
+        (i, cause): float(p) for i, cause, p in place.rows(
+            "select indicator_code, cause, points_if_cured from marts.fct_service_index_cause "
+            "where unit_code = 'H20' and period = %s and dossier_count > 0", MONTH,
         )
     }  # fmt: skip
-    assert {cause for _, cause in predicted} >= {
+    assert {row[1] for row in behind} >= {
         "missing_there", "dates_differ", "status_differs", "duplicated_there", "missing_here",
     }  # fmt: skip
-    indicators = {i for i, _ in predicted} & set(score)
-    assert indicators == COUNTED_BY_DOSSIER
+    indicators = {row[0] for row in behind} & set(score)
+    assert indicators == COUNTED_BY_DOSSIER | COUNTED_BY_PROCEDURE
     points = place.rules()
-    for (indicator, cause), (a, b, gain) in gains.items():
-        if indicator in indicators:
-            now, cured = place.copy_totals(indicator), place.copy_totals(indicator, a, b)
-            assert points(indicator, *cured) - points(indicator, *now) == pytest.approx(gain, abs=2e-6), cause
+    assert {i for i, _ in gains} == indicators
+    for (indicator, cause), gain in gains.items():
+        now, then = (
+            place.copy_totals(indicator),
+            place.copy_totals(indicator, *moved(indicator, cause, of_all=True)),
+        )
+        assert points(indicator, *then) - points(indicator, *now) == pytest.approx(gain, abs=2e-6), cause
     # Assumed to be there, they change what their cure is said to.
     with (
         national.connect(place.settings) as own,
@@ -355,23 +378,29 @@ def test_what_is_broken_is_named_and_its_cure_raises_the_score_as_predicted(plac
         assumed = what_if.what_if(own, reader, {c: what_if.Assumed({}) for c in deleted}, "portal")
     for row in assumed:
         if (row["unit_code"], row["period"]) == ("H20", MONTH):
-            above, below = predicted[row["indicator_code"], "missing_there"]
+            above, below = moved(row["indicator_code"], "missing_there")
             assert row["numerator_then"] == row["numerator"] + above
             # 1.4 divides by the greater of what was received here and there.
             if row["indicator_code"] != "DOSSIER_SYNC":
                 assert row["denominator_then"] == row["denominator"] + below
-    assert {"PROGRESS_ON_TIME", "DOSSIER_SYNC"} <= {r["indicator_code"] for r in assumed}
+    assert {"PROGRESS_ON_TIME", "DOSSIER_SYNC"} | COUNTED_BY_PROCEDURE <= {
+        r["indicator_code"] for r in assumed
+    }
+    # Some procedures have all of their dossiers among those deleted: they count there no more.
+    assert all(moved(i, "missing_there")[0] > 0 for i in COUNTED_BY_PROCEDURE)
     assert place.rows("select count(*) from national.assumed") == [(0,)]
     # With all that differs taken back the portal would score what we score, each unit and indicator; of 1.4 alone it
     # has more, for it holds what our systems do not say they synchronised.
     cured = place.rows(
-        "select c.unit_code, c.indicator_code, c.score_if_cured - w.score from marts.service_index_if_cured(%s) as c "
-        "join marts.fct_service_index_score w on w.counted_by = 'warehouse' and w.department_code = c.unit_code "
-        "and w.period = %s and w.indicator_code = c.indicator_code where c.indicator_code <> 'DOSSIER_SYNC'",
+        "select c.unit_code, c.indicator_code, c.score_if_cured - w.warehouse_score "
+        "from marts.service_index_if_cured(%s) as c join marts.fct_service_index_explained w "
+        "on w.unit_code = c.unit_code and w.period = %s and w.indicator_code = c.indicator_code "
+        "where c.indicator_code <> 'DOSSIER_SYNC'",
         MONTH, MONTH,
     )  # fmt: skip
     assert len(cured) > 100
-    assert {row for row in cured if row[2]} == set()
+    assert {row for row in cured if row[2] != 0} == set()
+    assert {row[1] for row in cured} >= COUNTED_BY_PROCEDURE
     # Each agency reads which, and what it costs.
     (folder,) = sorted((place.settings.home / "national").glob("reconciliation-*"))[-1:]
     costs = [
@@ -389,14 +418,15 @@ def test_what_is_broken_is_named_and_its_cure_raises_the_score_as_predicted(plac
         place.score_it()
         after = place.published()
         for indicator in sorted(indicators):
-            a, b = (sum(predicted.get((indicator, c), (0, 0))[at] for c in causes) for at in (0, 1))
+            changes = [moved(indicator, c, done=True) for c in causes]
+            a, b = (sum(change[at] for change in changes) for at in (0, 1))
             was = score[indicator]
             above = was[0] + a
             below = max(sum(reported.values()), above) if indicator == "DOSSIER_SYNC" else was[1] + b
             assert after[indicator] == (above, below, points(indicator, above, below, 2)), (indicator, causes)
         # And of every other one, as it was.
-        assert {i: after[i] for i in set(after) - indicators - OF_PROCEDURES} == {
-            i: score[i] for i in set(score) - indicators - OF_PROCEDURES
+        assert {i: after[i] for i in set(after) - indicators} == {
+            i: score[i] for i in set(score) - indicators
         }
         score = after
 
@@ -492,7 +522,8 @@ def test_each_morning_an_agency_reads_which_differ_why_what_that_costs_and_what_
     # What it costs: of 2.1, as of all, the share that there would be less the share that is, times its points.
     for code in own[:3]:
         rows = place.rows(
-            "select s.max_score, s.full_at, s.numerator, s.denominator, sum(c.numerator_cure), "
+            "select s.max_score, s.full_at, s.numerator, s.denominator, sum(case when c.procedure_code is null "
+            "then c.numerator_cure else sign(c.met_there + c.numerator_cure) - sign(c.met_there) end)::integer, "
             "sum(c.denominator_cure), s.indicator_code from marts.fct_service_index_cause_dossier c "
             "join marts.fct_dossier d using (dossier_key) join marts.fct_service_index_score s "
             "on s.counted_by = 'portal_copy' and s.department_code = c.department_code and s.period = c.period "
@@ -523,7 +554,12 @@ def test_each_morning_an_agency_reads_which_differ_why_what_that_costs_and_what_
     assert "hồ sơ đã hết sai lệch" in page
     assert not any(code in page for code in (*sent, *own))
     # What no cure predicts is named, with the reason.
-    why = reports.UNPREDICTED["counts_procedures"]
-    assert f"<p>{why}: 3.2 " in page
-    scores = load_workbook(Path(folder) / f"{theirs}.xlsx")["Điểm 766"].iter_rows(min_row=5, values_only=True)
-    assert {r[0][:3] for r in scores if r[5] == why} == {"3.4", "3.5"}, "published of each unit"
+    why = reports.UNPREDICTED["rule_not_published"]
+    assert f"<p>{why}: 3.4 " in page
+    scores = list(
+        load_workbook(Path(folder) / f"{theirs}.xlsx")["Điểm 766"].iter_rows(min_row=5, values_only=True)
+    )
+    assert {r[0][:3] for r in scores if r[5] == why} == {"3.4", "4.5"}, "published of each unit"
+    # Of how many procedures with fees, the portal says: so ours and its copy have points.
+    (of_fees,) = [r for r in scores if r[0] and r[0].startswith("3.5 ")]
+    assert None not in of_fees[2:5]

@@ -20,17 +20,19 @@ def test_each_indicator_is_predicted_or_says_why_not():
     with (DBT / "seeds" / "service_index_indicator.csv").open(encoding="utf-8", newline="") as seed:
         indicators = {row["indicator_code"] for row in csv.DictReader(seed)}
     outcomes = (DBT / "macros" / "service_index_counting.sql").read_text(encoding="utf-8")
-    by_dossier = set(re.findall(r"\('(\w+)', false, \{\{ judged", outcomes)) & indicators
-    macro = (
-        (DBT / "macros" / "national_difference.sql")
-        .read_text(encoding="utf-8")
-        .partition("not_predicted_because(")[2]
+    counted = {
+        kind: set(re.findall(rf"\('(\w+)', {kind}, \{{\{{ judged", outcomes)) & indicators
+        for kind in ("false", "true")
+    }
+    macros = (DBT / "macros" / "national_difference.sql").read_text(encoding="utf-8")
+    reasons, of_procedures = (
+        set(re.findall(r"'(\w+)'", macros.partition(f"macro {name}(")[2].partition("endmacro")[0]))
+        for name in ("not_predicted_because", "is_of_procedures")
     )
-    quoted = set(re.findall(r"'(\w+)'", macro))
-    assert quoted & by_dossier == set()
-    assert quoted - set(UNPREDICTED) == indicators - by_dossier
-    assert set(UNPREDICTED) <= quoted
-    assert len(by_dossier) == 9
+    assert of_procedures == counted["true"]
+    assert reasons - set(UNPREDICTED) == indicators - counted["false"] - of_procedures
+    assert set(UNPREDICTED) <= reasons
+    assert (len(counted["false"]), len(of_procedures)) == (9, 2)
 
 
 def written(tmp_path: Path, text: str) -> Path:

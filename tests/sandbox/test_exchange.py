@@ -154,6 +154,35 @@ def test_progress_needs_its_dossier_and_is_not_kept_from_doubling(province: Prov
     assert province.held()["doubled_progress"] == 1
 
 
+def test_ratings_count_in_the_satisfaction_with_dossiers(province: Province) -> None:
+    """5.4 is what is neither late nor disliked, full at 90 per cent; the newest rating of a unit's month counts."""
+    done = ITEM | {"NgayKetThucXuLy": "20250703150000", "TrangThaiHoSo": "9", "DonViXuLy": "H20.19"}
+    late = done | {"NgayKetThucXuLy": "20250709150000"}
+    items = [done | {"MaHoSo": f"m{n}"} for n in range(18)] + [late | {"MaHoSo": f"l{n}"} for n in range(2)]
+    province.own("held", items=items)
+
+    def satisfied(month: int = 7) -> tuple[Any, ...]:
+        days = {"fromDate": f"2025-{month:02d}-01", "toDate": f"2025-{month:02d}-31"}
+        told = province.score("handling-satisfaction", **days)["overview"]
+        metric = _metric({"overview": told}, "DOSSIER_RECEIVING_SATISFACTION")
+        return told["totalDossiers"], metric["numerator"], metric["denominator"], metric["score"]
+
+    rating = {"NgayTongHop": "7-2025", "Madonvi": "H20.19", "TongSoNguoiDanhGia": "12"}
+    assert satisfied() == (20, 18, 20, 6.0)
+    for percent, wanted in (("50%", (20, 12, 20, 4.0)), ("25 %", (20, 15, 20, 5.0))):
+        row = rating | {"PhanTramDanhGiaChuaHaiLong": percent}
+        assert province.ask("DongBoDanhGia", data=[row])["error_code"] == "0"
+        assert satisfied() == wanted
+    assert province.ask("DongBoDanhGia", data=[rating | {"NgayTongHop": "6-2025"}])["error_code"] == "0"
+    assert satisfied() == (20, 15, 20, 5.0)
+    assert satisfied(8) == (0, 0, 0, 0)
+    for wrong in (
+        {"NgayTongHop": "13-2025"}, {"TongSoNguoiDanhGia": "ít"}, {"PhanTramDanhGiaChuaHaiLong": "một phần"},
+    ):  # fmt: skip
+        told = province.ask("DongBoDanhGia", data=[rating | wrong])
+        assert f"Trường {next(iter(wrong))}" in told["message"]
+
+
 def test_satisfaction_and_accounts(province: Province) -> None:
     row = {
         "NgayTongHop": "7-2025",
@@ -354,6 +383,7 @@ def test_what_is_sent_changes_the_score(province: Province) -> None:
     assert (online["channelOnlineSum"], online["channelDirectSum"]) == (3, 1)
     paid = province.score("formality-online-payment-tree")["parent"]
     assert (paid["totalDossierFinancialObligation"], paid["totalDossierOnlinePaymentSuccess"]) == (4, 4)
+    assert (online["onlineDossierCount"], paid["totalDossierOnlineFormalityPaymentSuccess"]) == (1, 1)
     assert _metric(province.score("dossier-digitized"), "REUSED_DIGITIZED_DATA")["score"] == 2.0
     assert province.score("dvc-progress-tree", month=8)["parent"]["totalReceived"] == 0
 
@@ -436,7 +466,8 @@ def test_the_rank_of_the_province_follows_from_what_is_held(province: Province) 
     province.send(late | {"NgayKetThucXuLy": "20250703150000"}, updating="True")
     after = ranked()
     assert after["groupScores"]["TDGQ"] == 20.0
-    assert after["totalScore"] == pytest.approx(before["totalScore"] + 20)
+    # 2.1, and 5.4: what is late satisfies nobody.
+    assert after["totalScore"] == pytest.approx(before["totalScore"] + 20 + 6)
     tree = province.score("formality-online-payment-tree")["parent"]
     assert after["groupScores"]["TTTT"] == tree["totalScore"]
     listed = province.score("service-results")["evaluation"]
@@ -449,10 +480,12 @@ def test_a_procedure_of_two_units_is_one_of_the_province() -> None:
         ITEM,
         ITEM | {"MaHoSo": "b", "DonViXuLy": "H20.44"},
         ITEM | {"MaHoSo": "c", "MaTTHC": "1.001193"},
+        ITEM | {"MaHoSo": "d", "MaTTHC": "1.001194", "KenhThucHien": "1", "DanhSachLePhi": [{"Gia": "0"}]},
     ]
     found = figures(items, date(2025, 7, 31))
-    assert {unit: (c["received"], c["fee_procedures"]) for unit, c in found.items()} == {
-        "H20.19": (2, 2), "H20.44": (1, 1), "": (3, 2),
+    of = ("received", "fee_procedures", "online_procedures")
+    assert {unit: tuple(c[name] for name in of) for unit, c in found.items()} == {
+        "H20.19": (3, 2, 2), "H20.44": (1, 1, 1), "": (4, 2, 2),
     }  # fmt: skip
 
 

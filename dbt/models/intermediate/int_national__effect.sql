@@ -1,6 +1,7 @@
 -- What another version of a dossier changes in the index: its outcome instead of the one before it. The one before is
 -- ours, or for what an operator assumes of the portal's copy, that copy. And what a cure would change back there: the
 -- same, but a dossier that is missing there counts as synchronised once it is there, whatever our system says of it.
+-- Of indicators that count procedures (3.2, 3.5) it changes how many dossiers its procedure has: `procedure_code`.
 
 with judged as (
 
@@ -38,6 +39,7 @@ stand as (
         {{ after }},
         1 as sign,
         newer.department_code,
+        newer.procedure_code,
         newer.counted_month,
         newer.{{ outcomes | join(', newer.') }}
     from judged as newer
@@ -47,6 +49,7 @@ stand as (
         {{ after }},
         -1 as sign,
         older.department_code,
+        older.procedure_code,
         older.counted_month,
         older.{{ outcomes | join(', older.') }}
     from judged as newer
@@ -61,6 +64,7 @@ stand as (
         {{ after }},
         -1 as sign,
         older.department_code,
+        older.procedure_code,
         older.counted_month,
         older.{{ outcomes | join(', older.') }}
     from judged as newer
@@ -76,6 +80,7 @@ stand as (
         {{ after }},
         -1 as sign,
         ours.responsible_agency_code as department_code,
+        ours.procedure_code,
         ours.counted_month,
         ours.{{ outcomes | join(', ours.') }}
     from judged as newer
@@ -108,6 +113,7 @@ changed as (
         stand.department_code,
         stand.counted_month,
         clause.indicator_code,
+        case when clause.counts_procedures then stand.procedure_code end as procedure_code,
         stand.is_extra and clause.indicator_code = 'DOSSIER_SYNC' as is_only_above,
         counted.decided,
         case when counted.decided like 'open:%' then stand.open_limit_date end as open_limit_date,
@@ -144,8 +150,8 @@ changed as (
             )
         ) as counted (decided, sign, cure_sign)
     where
-        not clause.counts_procedures
-        and stand.counted_month is not null
+        stand.counted_month is not null
+        and (not clause.counts_procedures or (clause.decided like 'met:%' and stand.procedure_code is not null))
         and (counted.sign <> 0 or counted.cure_sign <> 0)
     group by
         stand.scenario,
@@ -159,6 +165,7 @@ changed as (
         stand.department_code,
         stand.counted_month,
         clause.indicator_code,
+        case when clause.counts_procedures then stand.procedure_code end,
         stand.is_extra and clause.indicator_code = 'DOSSIER_SYNC',
         counted.decided,
         case when counted.decided like 'open:%' then stand.open_limit_date end
@@ -203,14 +210,15 @@ select
     {{ province_root_of_agency('department_code') }} as root_code,
     counted_month,
     indicator_code,
+    procedure_code,
     period_kind,
     period,
     max(decided) filter (where sign < 0) as decided_before,
     max(decided) filter (where sign > 0) as decided_after,
     {{ sum_of_outcomes('sign', 'met') }} as numerator_change,
-    {{ sum_of_outcomes('sign', 'counted') }} as denominator_change,
+    case when procedure_code is null then {{ sum_of_outcomes('sign', 'counted') }} else 0 end as denominator_change,
     {{ sum_of_outcomes('cure_sign', 'met') }} as numerator_cure,
-    {{ sum_of_outcomes('cure_sign', 'counted') }} as denominator_cure
+    case when procedure_code is null then {{ sum_of_outcomes('cure_sign', 'counted') }} else 0 end as denominator_cure
 from by_period
 group by
     scenario,
@@ -224,6 +232,7 @@ group by
     department_code,
     counted_month,
     indicator_code,
+    procedure_code,
     period_kind,
     period
 having

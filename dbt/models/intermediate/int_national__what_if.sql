@@ -11,40 +11,110 @@ with effect as (
 by_unit as (
 
     select
-        department_code as unit_code,
-        *
+        effect.*,
+        assumed.base,
+        unit.unit_code
     from effect
-    union all
+    inner join {{ ref('stg_national__assumed') }} as assumed
+        on effect.scenario = assumed.scenario and effect.version_key = assumed.dossier_key
+    cross join
+        lateral (
+            values (effect.department_code), (nullif(effect.root_code, effect.department_code))
+        ) as unit (unit_code)
+    where unit.unit_code is not null
+
+),
+
+changed_there as (
+
+    {{ of_agency_and_province(ref('fct_service_index_cause_dossier')) }}
+
+),
+
+-- The portal holds as many dossiers of a procedure as we do, changed by what differs.
+there as (
+
     select
-        root_code as unit_code,
-        *
-    from effect
-    where root_code <> department_code
+        unit_code,
+        period,
+        indicator_code,
+        procedure_code,
+        max(met_of_unit) as met_count
+    from changed_there
+    where procedure_code is not null
+    group by unit_code, period, indicator_code, procedure_code
+
+),
+
+by_procedure as (
+
+    select
+        scenario,
+        base,
+        unit_code,
+        period,
+        indicator_code,
+        procedure_code,
+        sum(numerator_change) as numerator_change,
+        sum(denominator_change) as denominator_change
+    from by_unit
+    group by scenario, base, unit_code, period, indicator_code, procedure_code
+
+),
+
+moved as (
+
+    select
+        by_procedure.*,
+        coalesce(case when by_procedure.base = 'portal' then there.met_count end, here.met_count, 0) as met_before
+    from by_procedure
+    left join {{ ref('int_service_index__procedure') }} as here
+        on
+            by_procedure.unit_code = here.unit_code
+            and by_procedure.period = here.period
+            and by_procedure.indicator_code = here.indicator_code
+            and by_procedure.procedure_code = here.procedure_code
+    left join there
+        on
+            by_procedure.unit_code = there.unit_code
+            and by_procedure.period = there.period
+            and by_procedure.indicator_code = there.indicator_code
+            and by_procedure.procedure_code = there.procedure_code
+
+),
+
+behind as (
+
+    select
+        scenario,
+        base,
+        unit_code,
+        period,
+        indicator_code,
+        count(distinct version_key) as dossier_count
+    from by_unit
+    group by scenario, base, unit_code, period, indicator_code
 
 ),
 
 summed as (
 
     select
-        by_unit.scenario,
-        assumed.base,
-        by_unit.unit_code,
-        by_unit.period,
-        by_unit.indicator_code,
-        count(distinct by_unit.version_key) as dossier_count,
-        sum(by_unit.numerator_change) as numerator_change,
-        sum(by_unit.denominator_change) as denominator_change
-    from by_unit
-    inner join {{ ref('stg_national__assumed') }} as assumed
-        on by_unit.scenario = assumed.scenario and by_unit.version_key = assumed.dossier_key
-    group by by_unit.scenario, assumed.base, by_unit.unit_code, by_unit.period, by_unit.indicator_code
+        scenario,
+        base,
+        unit_code,
+        period,
+        indicator_code,
+        sum({{ numerator_of_dossiers('procedure_code', 'met_before', 'numerator_change') }}) as numerator_change,
+        sum(denominator_change) as denominator_change
+    from moved
+    group by scenario, base, unit_code, period, indicator_code
 
 ),
 
-score as (
+explained as (
 
-    select * from {{ ref('fct_service_index_score') }}
-    where counted_by in ('warehouse', 'portal_copy')
+    select * from {{ ref('fct_service_index_explained') }}
 
 ),
 
@@ -52,21 +122,39 @@ changed as (
 
     select
         summed.*,
-        score.department_name as unit_name,
-        score.group_code,
-        score.numerator,
-        score.denominator,
-        score.score,
-        score.max_score,
-        score.numerator + summed.numerator_change as numerator_then,
-        score.denominator + summed.denominator_change as denominator_then
+        behind.dossier_count,
+        explained.unit_name,
+        explained.group_code,
+        based.numerator,
+        based.denominator,
+        based.score,
+        based.numerator + summed.numerator_change as numerator_then,
+        based.denominator + summed.denominator_change as denominator_then
     from summed
-    inner join score
+    inner join behind
         on
-            summed.unit_code = score.department_code
-            and summed.period = score.period
-            and summed.indicator_code = score.indicator_code
-            and score.counted_by = case when summed.base = 'portal' then 'portal_copy' else 'warehouse' end
+            summed.scenario = behind.scenario
+            and summed.base = behind.base
+            and summed.unit_code = behind.unit_code
+            and summed.period = behind.period
+            and summed.indicator_code = behind.indicator_code
+    inner join explained
+        on
+            summed.unit_code = explained.unit_code
+            and summed.period = explained.period
+            and summed.indicator_code = explained.indicator_code
+    cross join
+        lateral (
+            values
+            (
+                'portal', explained.portal_copy_numerator, explained.portal_copy_denominator,
+                explained.portal_copy_score
+            ),
+            (
+                'warehouse', explained.warehouse_numerator, explained.warehouse_denominator, explained.warehouse_score
+            )
+        ) as based (base, numerator, denominator, score)
+    where summed.base = based.base and based.denominator is not null
 
 )
 

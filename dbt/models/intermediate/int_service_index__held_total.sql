@@ -1,11 +1,11 @@
 -- Totals of what the national portal holds: ours, changed by every difference that stands, for the periods of which its
 -- operator's file told some days. What differs is judged by the same clauses as ours, so this is what the portal would
--- count, did it count as its note says.
+-- count, did it count as its note says. Of how many services or procedures, it alone knows: where it published that.
 
 with ours as (
 
     select * from {{ ref('int_service_index__counted_total') }}
-    where not_counted_because is null
+    where not_counted_because is null or {{ is_of_procedures('indicator_code') }}
 
 ),
 
@@ -57,6 +57,31 @@ compared_period as (
 
 ),
 
+-- Some of the portal's answers name a unit by its identifier alone.
+published as (
+
+    select distinct on (unit_code, period, indicator_code)
+        unit_code,
+        period,
+        indicator_code,
+        denominator
+    from (
+        select
+            *,
+            coalesce(max(department_code) over (partition by department_id), department_id) as unit_code
+        from {{ ref('int_service_index__published_total') }}
+    ) as named
+    where {{ is_of_procedures('indicator_code') }} and denominator is not null
+    order by
+        unit_code asc,
+        period asc,
+        indicator_code asc,
+        captured_at desc,
+        source_code asc,
+        root_department_id asc
+
+),
+
 origin as (
 
     select
@@ -94,30 +119,47 @@ combined as (
             and ours.period = effect.period
             and ours.indicator_code = effect.indicator_code
 
+),
+
+counted as (
+
+    select
+        combined.*,
+        case
+            when {{ is_of_procedures('combined.indicator_code') }} then published.denominator
+            else {{ denominator_of_the_index('combined.indicator_code', 'combined.numerator', 'combined.denominator') }}
+        end as denominator_there
+    from combined
+    left join published
+        on
+            combined.unit_code = published.unit_code
+            and combined.period = published.period
+            and combined.indicator_code = published.indicator_code
+
 )
 
 select
     'national.difference' as source_code,
-    combined.period,
-    combined.root_code as root_department_id,
-    combined.unit_code as department_id,
-    combined.unit_code as department_code,
-    coalesce(combined.department_name, agency.agency_name, combined.unit_code) as department_name,
-    coalesce(combined.department_level, agency.agency_level) as department_level,
+    counted.period,
+    counted.root_code as root_department_id,
+    counted.unit_code as department_id,
+    counted.unit_code as department_code,
+    coalesce(counted.department_name, agency.agency_name, counted.unit_code) as department_name,
+    coalesce(counted.department_level, agency.agency_level) as department_level,
     'responsible_agency' as grouped_by,
-    combined.indicator_code,
-    combined.numerator,
-    {{ denominator_of_the_index('combined.indicator_code', 'combined.numerator', 'combined.denominator') }}
-        as denominator,
+    counted.indicator_code,
+    counted.numerator,
+    counted.denominator_there as denominator,
     concat('COMPARED_', compared_period.compared_days, '_OF_', compared_period.day_count, '_DAYS')
         as data_quality_status,
     compared_period.compared_at as captured_at,
     origin.origin,
     origin.load_number
-from combined
-inner join compared_period on combined.period = compared_period.period
+from counted
+inner join compared_period on counted.period = compared_period.period
 cross join origin
-left join agency on combined.unit_code = agency.agency_code
+left join agency on counted.unit_code = agency.agency_code
 where
-    combined.indicator_code
+    counted.denominator_there is not null
+    and counted.indicator_code
     in (select indicator.indicator_code from {{ ref('service_index_indicator') }} as indicator)

@@ -123,6 +123,26 @@ caused as (
 
 ),
 
+-- A dossier may be moved from one procedure to another.
+cure as (
+
+    select
+        version_key,
+        difference_class,
+        cause,
+        department_code,
+        period,
+        indicator_code,
+        sum({{ numerator_of_dossiers('procedure_code', 'met_of_unit', 'numerator_cure') }}) as numerator_cure,
+        sum(denominator_cure) as denominator_cure
+    from (
+        {{ of_agency_and_province(ref('fct_service_index_cause_dossier')) }}
+    ) as by_unit
+    where unit_code = department_code and period_kind = 'month'
+    group by version_key, difference_class, cause, department_code, period, indicator_code
+
+),
+
 -- What the agency's score of the month of receipt would gain if this one dossier stood there as here.
 effect as (
 
@@ -145,7 +165,7 @@ effect as (
                 "nullif(indicator.score_without_cases, '')::numeric", 6
             ) }}, 0)
         ) as points
-    from {{ ref('fct_service_index_cause_dossier') }} as effect
+    from cure as effect
     inner join {{ ref('fct_service_index_score') }} as score
         on
             score.counted_by = 'portal_copy'
@@ -153,7 +173,6 @@ effect as (
             and effect.period = score.period
             and effect.indicator_code = score.indicator_code
     inner join {{ ref('service_index_indicator') }} as indicator on effect.indicator_code = indicator.indicator_code
-    where effect.period_kind = 'month'
     group by effect.version_key, effect.difference_class, effect.cause
 
 )

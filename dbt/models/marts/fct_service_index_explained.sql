@@ -1,6 +1,7 @@
 {{ config(tags=['national']) }}
 
--- Three values side by side: from our dossiers, from what the portal holds, as published.
+-- Three values side by side: from our dossiers, from what the portal holds, as published. Of indicators that count
+-- procedures ours are shared by what the portal has published as their number, which it alone knows.
 
 with score as (
 
@@ -37,10 +38,34 @@ published as (
         score.root_department_id asc
 ),
 
+of_warehouse as (
+
+    select
+        score.*,
+        case when {{ is_of_procedures('score.indicator_code') }} then published.denominator else score.denominator end
+            as denominator_used
+    from score
+    left join published
+        on
+            score.department_code = published.unit_code
+            and score.period = published.period
+            and score.indicator_code = published.indicator_code
+    where score.counted_by = 'warehouse'
+
+),
+
 warehouse as (
 
-    select * from score
-    where counted_by = 'warehouse'
+    select
+        *,
+        case
+            when {{ is_of_procedures('indicator_code') }}
+                then {{ service_index_score(
+                    'coalesce(numerator, 0)', 'denominator_used', 'max_score', 'full_at', 'score_without_cases'
+                ) }}
+            else score
+        end as score_used
+    from of_warehouse
 
 ),
 
@@ -95,9 +120,9 @@ select
 
     -- from our dossiers
     warehouse.numerator as warehouse_numerator,
-    warehouse.denominator as warehouse_denominator,
-    warehouse.score as warehouse_score,
-    warehouse.null_reason as warehouse_null_reason,
+    warehouse.denominator_used as warehouse_denominator,
+    warehouse.score_used as warehouse_score,
+    case when warehouse.score_used is null then warehouse.null_reason end as warehouse_null_reason,
 
     -- from what the portal holds
     portal_copy.numerator as portal_copy_numerator,
@@ -111,14 +136,14 @@ select
     published.score as score_of_published_totals,
 
     -- what explains the difference
-    (coalesce(published.published_score, published.score) - warehouse.score)::numeric(6, 2) as difference,
-    (portal_copy.score - warehouse.score)::numeric(6, 2) as explained_by_dossiers,
+    (coalesce(published.published_score, published.score) - warehouse.score_used)::numeric(6, 2) as difference,
+    (portal_copy.score - warehouse.score_used)::numeric(6, 2) as explained_by_dossiers,
     (published.score - portal_copy.score)::numeric(6, 2) as not_explained,
     (published.published_score - published.score)::numeric(6, 2) as rule_or_rounding,
     warehouse.data_quality_status as warehouse_coverage,
     portal_copy.data_quality_status as portal_copy_coverage,
     published.data_quality_status as published_data_quality_status,
-    {{ not_predicted_because('cell.indicator_code') }} as not_predicted_because,
+    {{ not_predicted_because('cell.indicator_code', 'published.denominator') }} as not_predicted_because,
     greatest(warehouse.origin, portal_copy.origin, published.origin) as origin
 from cell
 inner join indicator on cell.indicator_code = indicator.indicator_code
