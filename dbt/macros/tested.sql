@@ -53,11 +53,24 @@
     {%- else -%}
         {%- set dossier = adapter.get_relation(target.database, 'marts', 'fct_dossier') -%}
         {%- set last_day = adapter.get_relation(target.database, 'marts', 'as_of_day') -%}
+        {%- set record = adapter.get_relation(target.database, 'staging', 'stg_dossiers__dossier') -%}
+        {%- set deletion = adapter.get_relation(target.database, 'staging', 'stg_dossiers__deletion') -%}
         {%- set query -%}
             select
                 date_trunc(
                     'month',
-                    least(min(changed.received_date), min(changed.completed_date), max(last_day.as_of_date))
+                    least(
+                        min(changed.received_date), min(changed.completed_date), max(last_day.as_of_date),
+                        -- What its source deleted, or lists again, is no fact of that load.
+                        (
+                            select min({{ local_date('record.received_at') }})
+                            from {{ deletion }} as deletion
+                            inner join {{ record }} as record
+                                on deletion.source_code = record.source_code
+                                and deletion.dossier_id = record.dossier_id
+                            where deletion.load_number > {{ load }}
+                        )
+                    )
                 )::date
             from {{ last_day }} as last_day
             left join {{ dossier }} as changed on changed.load_number > {{ load }}

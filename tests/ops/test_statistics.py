@@ -1,8 +1,9 @@
-"""What PostgreSQL knows of a load before its tests run: without it a month that is read back is joined row by row."""
+"""What is known of a load before its tests run: its rows to PostgreSQL, its months to the tests that look at no other."""
 
 from __future__ import annotations
 
 import datetime as dt
+import re
 
 import psycopg
 import pytest
@@ -16,14 +17,15 @@ MANY = 5000
 BUILD = ["build", "--exclude-resource-type", "test", "unit_test", "--select"]
 
 
-def test_a_load_of_many_rows_is_known_when_the_next_model_reads(
+def test_what_a_load_wrote_is_known_before_the_next_model_and_the_tests_read_it(
     server: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    """A month read back would be joined row by row; the month of a deleted dossier would be looked at by no test."""
     settings = empty_warehouse(server, tmp_path_factory)
     tasks._dbt(settings, [["seed"]])
 
     def load(number: int, rows: int) -> None:
-        day = dt.datetime(2025, 7, number, tzinfo=VIETNAM)
+        day = dt.datetime(2025, 5 + number, 15, tzinfo=VIETNAM)
         put(settings, "ops.load_log", load_number=number, batch_id=f"b{number}", source_code="igate_a", counts="{}",
             interval_start=day, interval_end=day + dt.timedelta(1), origin="simulated", pulled_at=day)  # fmt: skip
         with psycopg.connect(settings.login_url("loader")) as connection:
@@ -36,7 +38,7 @@ def test_a_load_of_many_rows_is_known_when_the_next_model_reads(
                 "from generate_series(1, %(rows)s) n",
                 {"load": number, "rows": rows, "day": day},
             )
-        tasks._dbt(settings, [[*BUILD, "+int_dossiers__record", "+fct_dossier"]])
+        tasks._dbt(settings, [[*BUILD, "+fct_dossier", "as_of_day", "int_loads__tested"]])
 
     def known() -> dict[str, list[str]]:
         """{table: loads of which its statistics tell}."""
@@ -53,3 +55,17 @@ def test_a_load_of_many_rows_is_known_when_the_next_model_reads(
     assert {table: set(loads) for table, loads in known().items()} == {
         "int_dossiers__record": {"1", "2"}, "fct_dossier": {"1", "2"},
     }  # fmt: skip
+
+    def first_day_tested() -> str:
+        test = "form_06a_balances_on_every_day"
+        tasks._dbt(settings, [["compile", "--select", test]])
+        (written,) = settings.dbt_target.glob(f"compiled/*/tests/{test}.sql")
+        return min(re.findall(r"'(\d{4}-\d\d-\d\d)'::date", written.read_text(encoding="utf-8")))
+
+    assert first_day_tested() == "0001-01-01", "nothing ever passed"
+    with psycopg.connect(settings.login_url("dbt")) as connection:
+        connection.execute("insert into intermediate.int_loads__tested values (2, now())")
+    assert first_day_tested() == "2025-07-01"
+    put(settings, "raw.dossier_deletion", source_code="igate_a", dossier_id="d1-1", load_number=3,
+        missed_at="2025-07-20 00:00+07", deleted_at="2025-07-20 00:00+07")  # fmt: skip
+    assert first_day_tested() == "2025-06-01", "the month of what its source deleted"
