@@ -1,4 +1,4 @@
-"""What is known of a load before its tests run: its rows to PostgreSQL, its months to the tests that look at no other."""
+"""What is known of a load before its tests run: PostgreSQL knows its rows, and the tests which months to look at."""
 
 from __future__ import annotations
 
