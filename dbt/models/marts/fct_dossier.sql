@@ -9,6 +9,7 @@
             {'columns': ['dossier_key'], 'unique': true},
             {'columns': ['source_code', 'dossier_id'], 'unique': true},
             {'columns': ['responsible_agency_code', 'received_date']},
+            {'columns': ['applicant_pseudonym']},
             {'columns': ['received_date']},
             {'columns': ['completed_date']},
             {'columns': ['load_number']},
