@@ -184,11 +184,13 @@ class Resource:
 
 @dataclass(frozen=True)
 class Source:
-    """Where the data of a dataset came from, and under which terms."""
+    """Where the data of a dataset came from, and under which terms; in English where the approval says it."""
 
     title: str
     terms: str
     url: str | None = None
+    title_en: str | None = None
+    terms_en: str | None = None
 
 
 @dataclass(frozen=True)
@@ -258,6 +260,7 @@ class Approval:
     approved_changes: tuple[ApprovedChange, ...] = ()
     as_published: AsPublished | None = None
     disclosure: Policy = NOTHING_ABOUT_PERSONS
+    approved_by_en: str | None = None
 
 
 @dataclass(frozen=True)
@@ -544,7 +547,13 @@ def _approval(
     if record.get("owner_is_another_body") is not False and not consent:
         found.append("owner_consent is missing (or state `owner_is_another_body: false`)")
     sources = tuple(
-        Source(str(item.get("title") or ""), str(item.get("terms") or ""), item.get("url"))
+        Source(
+            str(item.get("title") or ""),
+            str(item.get("terms") or ""),
+            item.get("url"),
+            item.get("title_en"),
+            item.get("terms_en"),
+        )
         for item in record.get("sources") or []
     )
     if not sources or not all(source.title and source.terms for source in sources):
@@ -634,6 +643,7 @@ def _approval(
     return Approval(
         dataset=dataset_id,
         approved_by=approved_by,
+        approved_by_en=record.get("approved_by_en"),
         role=role,
         decided_on=decided_on,
         expires_on=expires_on,

@@ -666,14 +666,15 @@ def _bars(chart: Chart, language: Language) -> tuple[int, str]:
     room = WIDTH - 14 - 11 * max(map(len, written), default=0)
     parts, y = [], 0
     for (label, (value,)), said in zip(chart.rows, written, strict=True):
-        lines = _wrapped(label)
+        # What is said about a place stands in the table below.
+        lines = _wrapped(_within(label) if chart.by in PLACES else label)
         parts += [_text(0, y + 15 + 20 * at, line) for at, line in enumerate(lines)]
         y += 20 * len(lines)
-        length = room * (value or 0) / most
+        length = max(room * (value or 0) / most, 1 if value else 0)
         kind = "bar hollow" if chart.is_hollow(label, 0) else "bar"
         parts.append(f'<rect class="{kind}" x="1" y="{y + 1}" width="{length:.1f}" height="14"/>')
         parts.append(_text(length + 7, y + 14, said))
-        y += 22
+        y += 26
     return y, "".join(parts)
 
 

@@ -349,8 +349,8 @@ def _portal_publisher(graph: Graph, edition: Edition, portal: Portal) -> URIRef:
 
 def _decision(build: Build) -> Text:
     approval = build.dataset.approval
-    basis = "; ".join(approval.legal_basis)
+    basis, office = "; ".join(approval.legal_basis), approval.approved_by_en or approval.approved_by
     return Text(
         f"Công bố theo quyết định của {approval.approved_by} ngày {approval.decided_on:%d/%m/%Y}. Căn cứ: {basis}",
-        f"Published by decision of {approval.approved_by} of {approval.decided_on}. Basis: {basis}",
+        f"Published by decision of {office} of {approval.decided_on}. Basis: {basis}",
     )

@@ -1117,7 +1117,10 @@ def _verify_pages(building: Path, builds: Sequence[Build]) -> None:
         approval = build.dataset.approval
         told += [approval.contact_email, approval.contact.vi, approval.contact.en]
         told += [
-            text for source in approval.sources for text in (source.title, source.terms, source.url or "")
+            text
+            for source in approval.sources
+            for text in (source.title, source.terms, source.url, source.title_en, source.terms_en)
+            if text
         ]
     declared = "\n".join(told)
     pages = [page for ending in ("html", "json", "jsonld", "atom") for page in building.rglob(f"*.{ending}")]

@@ -109,7 +109,8 @@ class Past:
     #: (reason, office that decided it and day; empty in changelogs of before)
     reasons: tuple[tuple[Text, str, date | None], ...]
     kept: bool
-    files: tuple[str, ...]
+    #: (file of changes, title of its table)
+    files: tuple[tuple[str, Text], ...]
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ class Shown:
         local = next(file.path for file in table.files if file.format == "parquet").rpartition("/")[2]
         text = [c.name for c in table.columns if frictionless_type(c.data_type) == "string"]
         column = next((name for name in ("origin", *text) if name in text), table.columns[0].name)
-        classes = ", ".join(f'{_r_name(name)} = "character"' for name in text)
+        classes = ",\n    ".join(f'{_r_name(name)} = "character"' for name in text)
         after = language.t("sau khi tải tệp Parquet về", "after downloading the Parquet file")
         return [
             (
@@ -227,7 +228,7 @@ class Shown:
             (
                 "R",
                 f'data <- read.csv("{path["csv"]}",\n  encoding = "UTF-8", na.strings = "",\n'
-                f"  colClasses = c({classes}))\nhead(data)",
+                f"  colClasses = c(\n    {classes}))\nhead(data)",
             ),
             ("DuckDB", f'-- {after}\nSELECT "{column}", count(*) FROM \'{local}\' GROUP BY "{column}";'),
         ]
@@ -251,18 +252,24 @@ class Shown:
     def _charts(self) -> list[tuple[Table, charts.Chart]]:
         return [(table, chart) for table in self.tables for chart in charts.choose(table, self.folder)]
 
-    def pictures(self, language: Language) -> list[tuple[charts.Chart, Markup]]:
+    def pictures(self, language: Language) -> list[tuple[Table, charts.Chart, Markup]]:
         """Return the pictures chosen for its tables, with codes in words."""
         told = [
-            charts.labelled(
-                chart,
-                {c.name: {code.value: code.label for code in c.codes} for c in table.columns}
-                | {charts.NAMES: {c.name: charts.clause(c) for c in table.columns}},
-                language,
+            (
+                table,
+                charts.labelled(
+                    chart,
+                    {c.name: {code.value: code.label for code in c.codes} for c in table.columns}
+                    | {charts.NAMES: {c.name: charts.clause(c) for c in table.columns}},
+                    language,
+                ),
             )
             for table, chart in self._charts
         ]
-        return [(chart, charts.draw(chart, str(index), language)) for index, chart in enumerate(told)]
+        return [
+            (table, chart, charts.draw(chart, str(index), language))
+            for index, (table, chart) in enumerate(told)
+        ]
 
     @cached_property
     def quality(self) -> dict[str, Any] | None:
@@ -299,6 +306,7 @@ class Shown:
         place = release / self.id
         told = [table["changes"] for table in entry["tables"] if table["changes"]]
         sums = {name: sum(changes[name] for changes in told) for name in ("added", "removed", "revised")}
+        titles = {table.resource.name: table.resource.title for table in self.tables}
         columns = any(changes["columns_added"] or changes["columns_removed"] for changes in told)
         return Past(
             number=number,
@@ -315,7 +323,10 @@ class Shown:
                 for item in entry["approved"]
             ),
             kept=(place / "datapackage.json").exists(),
-            files=tuple(sorted(path.name for path in place.glob("*.changes.csv"))),
+            files=tuple(
+                (path.name, titles.get(path.name.partition(".")[0], Text(path.name, path.name)))
+                for path in sorted(place.glob("*.changes.csv"))
+            ),
         )
 
     @cached_property
@@ -513,8 +524,13 @@ class _Site:
         self.planned = read_planned()
         facets = {facet for shown in self.shown for facet in shown.facets}
         self.facets = {
-            kind: sorted((f for f in facets if f.kind == kind), key=lambda f: _sort_key(f, kind))
-            for kind in FACETS
+            language: {
+                kind: sorted(
+                    (f for f in facets if f.kind == kind), key=lambda f: _sort_key(f, kind, language)
+                )
+                for kind in FACETS
+            }
+            for language in LANGUAGES
         }
         style, script = (_source(name) for name in ("style.css", "search.js"))
         self.environment = Environment(
@@ -542,7 +558,6 @@ class _Site:
             "datasets": self.shown,
             "planned": self.planned,
             "facet_kinds": FACETS,
-            "facets": self.facets,
             "formats": FORMATS,
             "types": TYPES,
             "units": UNITS,
@@ -571,7 +586,7 @@ class _Site:
         for language in LANGUAGES:
             for name in PAGES:
                 self._page(f"{name}.html", PAGES[name], language, chosen=None, listed=self.shown, index=index)
-            for facet in (facet for group in self.facets.values() for facet in group):
+            for facet in (facet for group in self.facets[language].values() for facet in group):
                 place = Text(*(f"{start}{facet.slug}/" for start in (PAGES["list"].vi, PAGES["list"].en)))
                 listed = [shown for shown in self.shown if facet in shown.facets]
                 self._page("list.html", place, language, chosen=facet, listed=listed)
@@ -615,6 +630,7 @@ class _Site:
 
         page = self.environment.get_template(template).render(
             language=language,
+            facets=self.facets[language],
             t=language.t,
             say=language.say,
             num=language.number,
@@ -640,8 +656,8 @@ class _Site:
         return [*PAGES.values(), *(Text(f"{shown.id}/", f"{shown.id}/en/") for shown in self.shown)]
 
 
-def _sort_key(facet: Facet, kind: str) -> Any:
-    return list(FREQUENCIES).index(facet.code) if kind == "frequency" else fold(facet.label.vi)
+def _sort_key(facet: Facet, kind: str, language: Language) -> Any:
+    return list(FREQUENCIES).index(facet.code) if kind == "frequency" else fold(language.say(facet.label))
 
 
 def _source(name: str) -> str:

@@ -34,7 +34,7 @@ from opendata.catalogue import APPROVALS, CatalogueError
 from opendata.dcat import SPDX
 from opendata.files import neutralise_formulas
 from opendata.site import RESERVED, next_update, read_planned
-from opendata.words import BUSINESS_ZONE, FREQUENCIES, THEMES, VIETNAMESE, fold
+from opendata.words import BUSINESS_ZONE, ENGLISH, FREQUENCIES, THEMES, VIETNAMESE, fold
 from tests.conftest import free_port, stop, wait_for
 from tests.opendata.conftest import Warehouse, new_warehouse
 from tests.ops.test_site import _answers
@@ -346,6 +346,39 @@ def test_a_page_says_which_counts_are_shown_however_small_and_by_what_law(wareho
     assert folded % ("Căn cứ", basis) in warehouse.files()["dossier-results-monthly/index.html"].decode()
 
 
+def test_who_approved_and_where_figures_come_from_is_said_in_the_language_of_the_page(
+    warehouse: Warehouse,
+) -> None:
+    source = {
+        "title": "Nguồn <1>",
+        "terms": "Công khai",
+        "title_en": "Source <1>",
+        "url": "https://x.example.vn",
+    }
+    warehouse.change_approval("procedures", approved_by="Sở A", approved_by_en="Office A", sources=[source])
+    warehouse.publish()
+    page = {place: warehouse.files()[f"procedures/{place}index.html"].decode() for place in ("", "en/")}
+    assert '<dd><span lang="vi">Sở A</span>, ' in page[""]
+    assert "<dd>Office A, " in page["en/"]
+    # What has no English words stands in Vietnamese, and says so.
+    link = '<a href="https://x.example.vn">'
+    assert (
+        f'{link}<span lang="vi">Nguồn &lt;1&gt;</span></a>. <span lang="vi">Công khai</span></dd>' in page[""]
+    )
+    assert f'{link}Source &lt;1&gt;</a>. <span lang="vi">Công khai</span></dd>' in page["en/"]
+    assert "by decision of Office A of" in warehouse.files()["procedures/dcat.ttl"].decode()
+
+
+def test_every_approval_of_the_repository_says_its_sources_and_its_office_in_english_too() -> None:
+    records = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in APPROVALS.glob("*.yml")]
+    assert len(records) > 10
+    for record in records:
+        assert record["approved_by_en"], record["dataset"]
+        assert all(source["title_en"] and source["terms_en"] for source in record["sources"]), record[
+            "dataset"
+        ]
+
+
 def test_history_tells_what_each_release_changed(released: Warehouse) -> None:
     history = (
         released.files()["procedures/index.html"].decode().split('id="history"')[1].split("</section>")[0]
@@ -375,6 +408,11 @@ def test_filters_are_links_and_the_index_holds_every_dataset(
         item["data-id"] for item in found["danh-muc/place-82/index.html"].all("li") if "data-id" in item
     ]
     assert inside == ["dossier-results-monthly"]
+    for place, words in (("danh-muc", VIETNAMESE), ("en/list", ENGLISH)):
+        page = released.files()[f"{place}/index.html"].decode()
+        themes = re.findall(r'href="[^"]*/theme-[^"]*">(.*?)</a>', page)
+        assert sorted(themes) == sorted(words.say(THEMES[code]) for code in ("GOVE", "REGI"))
+        assert themes == sorted(themes, key=fold)
     for place, heading in (
         ("danh-muc/frequency-monthly", "Tần suất cập nhật: Hằng tháng"),
         ("en/list/frequency-monthly", "Update frequency: Monthly"),

@@ -20,6 +20,23 @@ with district as materialized (
 
 ),
 
+-- A name that several districts of the country bore says its province: ten were called Huyện Châu Thành, two of them
+-- here.
+district_name as (
+
+    select
+        district_old.unit_code,
+        district_old.unit_name
+        || case
+            when count(*) over (partition by district_old.unit_name) > 1
+                then ', ' || lower(left(province_old.unit_name, 1)) || substr(province_old.unit_name, 2)
+            else ''
+        end as unit_name
+    from {{ ref('district_old') }} as district_old
+    inner join {{ ref('province_old') }} as province_old on district_old.province_code = province_old.unit_code
+
+),
+
 resolved as (
 
     select
@@ -37,7 +54,7 @@ resolved as (
     left join {{ ref('dim_comparable_area') }} as area
         on {{ comparable_area_of('area', 'happened.applicant_commune_code', 'happened.received_date') }}
     left join district on area.area_code = district.area_code
-    left join {{ ref('district_old') }} as district_name on district.district_code = district_name.unit_code
+    left join district_name on district.district_code = district_name.unit_code
     where
         happened.event_kind <> 'received'
         and {{ is_in_a_changed_month('happened.event_date', 'int_dossiers__event_quarter', 3) }}
