@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from opendata.release import Table
 
 WIDTH = 480
-#: So many letters fit beside the sign of a line, in the large type that small screens need.
-MOST_LETTERS = 42
+#: So many letters fit above a bar and beside the sign of a line, in the large type that small screens need.
+ABOVE_A_BAR, BESIDE_A_SIGN = 46, 42
 MOST_LINES, MOST_BARS, MOST_BANDS, MOST_TILES = 3, 12, 24, 200
 #: A ranking has at least so many places.
 LEAST_RANKED = 5
@@ -609,7 +609,7 @@ def _mark(series: int, x: float, y: float, hollow: bool, more: str = "") -> str:
 
 
 def _line(chart: Chart, language: Language) -> tuple[int, str]:
-    named = [_wrapped(language.say(name)) for name in chart.columns]
+    named = [_wrapped(language.say(name), BESIDE_A_SIGN) for name in chart.columns]
     legend = sum(6 + 20 * len(lines) for lines in named)
     steps = nice_steps(max((value for _, row in chart.rows for value in row if value is not None), default=0))
     left = 14 + 10 * max(len(language.number(step)) for step in steps)
@@ -667,7 +667,7 @@ def _bars(chart: Chart, language: Language) -> tuple[int, str]:
     parts, y = [], 0
     for (label, (value,)), said in zip(chart.rows, written, strict=True):
         # What is said about a place stands in the table below.
-        lines = _wrapped(_within(label) if chart.by in PLACES else label)
+        lines = _wrapped(_within(label) if chart.by in PLACES else label, ABOVE_A_BAR)
         parts += [_text(0, y + 15 + 20 * at, line) for at, line in enumerate(lines)]
         y += 20 * len(lines)
         length = max(room * (value or 0) / most, 1 if value else 0)
@@ -735,9 +735,9 @@ def _bare(name: str) -> str:
     return re.sub(kinds, "", _within(name))
 
 
-def _wrapped(text: str) -> list[str]:
-    """Return a name in at most two lines that fit the width of a picture."""
-    return textwrap.wrap(text, MOST_LETTERS, max_lines=2, placeholder="…") or [""]
+def _wrapped(text: str, letters: int) -> list[str]:
+    """Return a name in at most two lines of so many letters."""
+    return textwrap.wrap(text, letters, max_lines=2, placeholder="…") or [""]
 
 
 def labelled(chart: Chart, codes: Mapping[str, Mapping[str, Text]], language: Language) -> Chart:

@@ -388,6 +388,7 @@ def test_history_tells_what_each_release_changed(released: Warehouse) -> None:
     assert words.index("thêm 0, bớt 0, sửa 1 dòng") < words.index("lần đầu công bố")
     (changes,) = re.findall(r'href="/mo/(releases/000002/procedures/[^"]*\.changes\.csv)"', history)
     assert "7000" in (released.home / "open-data" / changes).read_text(encoding="utf-8")
+    assert ': <a href="/mo/releases/000002' in history, "of one table, no name is needed"
     same = released.files()["administrative-units/index.html"].decode().split('id="history"')[1]
     assert "số liệu không đổi" in same
 
