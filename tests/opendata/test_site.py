@@ -753,4 +753,8 @@ def test_every_older_release_is_read_from_its_own_address(served: Warehouse) -> 
     assert fees(f"releases/{old}") == before
     page = requests.get(f"{root}/latest/procedures/", timeout=10).text
     (link,) = re.findall(rf'href="([^"]*/releases/{old}/procedures/index.html)"', page)
-    assert requests.get(urljoin(root, link), timeout=10).status_code == 200
+    cited = requests.get(urljoin(root, link), timeout=10)
+    assert cited.status_code == 200
+    # Who comes there by a citation finds the newest one.
+    (newest,) = re.findall(r'<a href="([^"]*/latest/procedures/)"', cited.text)
+    assert f">{number}</a>" in requests.get(urljoin(root, newest), timeout=10).text
