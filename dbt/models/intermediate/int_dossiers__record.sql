@@ -4,7 +4,6 @@
         incremental_strategy='delete+insert',
         unique_key=['source_code', 'dossier_id'],
         on_schema_change='fail',
-        post_hook='analyze {{ this }} (linked_in_load)',
         indexes=[
             {'columns': ['source_code', 'dossier_id'], 'unique': true},
             {'columns': ['dossier_key']},
@@ -14,9 +13,6 @@
         ]
     )
 }}
-
--- The hook: where loads are few and large, what is known of the column names none of the new one, and whoever asks for
--- its rows would be planned for one of them (a second month took longer than all before).
 
 -- A record is linked to another system's record whose dossier_code is its previous_code.
 -- When a record changes, everything that its codes reach, before and now, is linked anew.
