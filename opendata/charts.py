@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from markupsafe import Markup
 
 from opendata.catalogue import Column, Text, frictionless_type
-from opendata.files import distinct
+from opendata.files import pieces
 from opendata.periods import days_of
 from opendata.words import UNITS, Language
 from opendata.words import period as in_words
@@ -416,8 +416,8 @@ def _ranking(
 
 def _by_kind(path: Path, names: Sequence[str], coded: set[str], words: Words) -> list[Chart]:
     """Return the rows by the column that tells most kinds apart, yet few enough to be drawn; code lists come first."""
-    kinds = {name: len(distinct(path, name)) for name in names}
     most = min(MOST_BARS, pq.read_metadata(path).num_rows - 1)
+    kinds = {name: _kinds(path, name, most) for name in names}
     suited = [name for name, number in kinds.items() if 2 <= number <= most]
     if not suited:
         return []
@@ -429,6 +429,16 @@ def _by_kind(path: Path, names: Sequence[str], coded: set[str], words: Words) ->
     if pa.types.is_boolean(held.type):
         title = Text(f"{ROWS.vi}: {words[by].vi}", f"{ROWS.en}: {words[by].en}")
     return [Chart("bars", title, None, (ROWS,), rows, by=by)]
+
+
+def _kinds(path: Path, name: str, most: int) -> int:
+    """Return how many values a column has; once there are more than `most`, they are counted no further."""
+    found: set[object] = set()
+    for piece in pieces(path, [name]):
+        found.update(pc.unique(piece[name].drop_null()).to_pylist())
+        if len(found) > most:
+            break
+    return len(found)
 
 
 def _by_year(data: pa.Table, period: str, asked: str, words: Words) -> list[Chart]:

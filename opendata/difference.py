@@ -12,7 +12,7 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
 from opendata.catalogue import Approval, Limits, Resource, frictionless_type
-from opendata.files import BYTE_ORDER_MARK, as_text, neutralise_formulas
+from opendata.files import BYTE_ORDER_MARK, PIECE_ROWS, as_text, neutralise_formulas
 
 #: A handful of rows is no landslide, whatever its share.
 FEW = 5
@@ -75,9 +75,11 @@ def compare(
         )  # fmt: skip
     renamed = [name if name in keys else name + _BEFORE for name in before.column_names]
     marked = before.rename_columns(renamed).append_column(_BEFORE, _true(before.num_rows))
+    rows_before = before.num_rows
     joined = after.append_column("\x1fafter", _true(after.num_rows)).join(
         marked, keys, join_type="full outer"
     )
+    del before, after, marked  # all of it stands in `joined`
     was, now = (pc.fill_null(joined[name], False) for name in (_BEFORE, "\x1fafter"))
     is_added, is_removed, both = pc.invert(was), pc.invert(now), pc.and_(was, now)
     differs = {
@@ -94,7 +96,7 @@ def compare(
                 changed = pc.and_(changed, _moved(joined[name + _BEFORE], joined[name], limits))
             is_moved = pc.or_(is_moved, changed)
     final = both_or_removed = was
-    if provisional and provisional in before.column_names:
+    if provisional and provisional + _BEFORE in joined.column_names:
         final = pc.and_(
             both_or_removed, pc.not_equal(pc.fill_null(joined[provisional + _BEFORE], ""), "true")
         )
@@ -102,7 +104,7 @@ def compare(
     known = _true_like(joined) if not period else pc.is_in(joined[period], _unique_of(joined, period, final))
     return Difference(
         against=against,
-        before=before.num_rows,
+        before=rows_before,
         added=_count(is_added),
         removed=_count(is_removed),
         revised=_count(is_revised),
@@ -156,12 +158,14 @@ def objections(found: Difference, approval: Approval, where: str) -> list[str]:
     ]
 
 
-def write_changes(found: Difference, path: Path) -> None:
+def write_changes(rows: pa.Table, path: Path) -> None:
     """Write the changes row by row as CSV for people: a spreadsheet keeps its accents and runs none of its cells."""
+    options = csv.WriteOptions(quoting_style="needed", quoting_header="needed")
     with path.open("wb") as file:
         file.write(BYTE_ORDER_MARK)
-        options = csv.WriteOptions(quoting_style="needed", quoting_header="needed")
-        csv.write_csv(neutralise_formulas(found.rows), file, options)
+        with csv.CSVWriter(file, rows.schema, write_options=options) as writer:
+            for at in range(0, len(rows), PIECE_ROWS):
+                writer.write_table(neutralise_formulas(rows.slice(at, PIECE_ROWS)))
 
 
 def _lines(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv as python_csv
 import hashlib
 import io
 import json
@@ -29,6 +30,8 @@ FORMATS = ("csv", "excel.csv", "parquet", "jsonl", "xlsx")
 XLSX_CELLS = 200_000
 # Rows that are made into text, or read back, at once: as text or as objects they take several times their bytes.
 PIECE_ROWS = 10_000
+# Arrow reads some forty blocks of a CSV ahead; a line must not be longer than one.
+CSV_BLOCK = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -295,27 +298,27 @@ def read_back(path: Path, kind: str) -> Iterator[pa.Table]:
 
     A file without rows gives one piece without rows, so that its columns are known; JSON Lines gives none then.
     """
-    if kind == "parquet":
-        with pq.ParquetFile(path) as held:
-            yield held.schema_arrow.empty_table()
-            for batch in held.iter_batches(PIECE_ROWS):
-                yield pa.Table.from_batches([batch])
-    elif kind in ("csv", "excel.csv"):
-        yield from _csv_back(path)
-    elif kind == "jsonl":
-        with path.open(encoding="utf-8") as lines:
-            while block := list(islice(lines, PIECE_ROWS)):
-                yield _lines(block)
-    else:
-        yield from _workbook_back(path)
-
-
-def distinct(path: Path, column: str) -> pa.Array:
-    """Return the distinct values of a column of a finished Parquet file, in the order of their first row, no null."""
     try:
-        return pc.unique(pq.read_table(path, columns=[column])[column].drop_null())
+        if kind == "parquet":
+            yield pq.read_schema(path).empty_table()
+            yield from pieces(path)
+        elif kind in ("csv", "excel.csv"):
+            yield from _csv_back(path)
+        elif kind == "jsonl":
+            with path.open(encoding="utf-8") as lines:
+                while block := list(islice(lines, PIECE_ROWS)):
+                    yield _lines(block)
+        else:
+            yield from _workbook_back(path)
     finally:
         give_back()
+
+
+def pieces(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """Read some columns of a finished Parquet file, PIECE_ROWS rows at a time."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(PIECE_ROWS, columns=columns):
+            yield pa.Table.from_batches([batch])
 
 
 def give_back() -> None:
@@ -324,18 +327,17 @@ def give_back() -> None:
 
 
 def _csv_back(path: Path) -> Iterator[pa.Table]:
-    # Arrow's reader looks at the first block for names and types before it can be told that all is text.
-    with csv.open_csv(path) as first:
-        names = first.schema.names
-    options = csv.ConvertOptions(
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        names = next(python_csv.reader(file), [])
+    blocks = csv.ReadOptions(block_size=CSV_BLOCK)
+    parsed = csv.ParseOptions(newlines_in_values=True)
+    texts = csv.ConvertOptions(
         column_types={name: pa.string() for name in names}, strings_can_be_null=True, null_values=[""]
     )
-    parsed = csv.ParseOptions(newlines_in_values=True)
-    with csv.open_csv(path, convert_options=options, parse_options=parsed) as reader:
-        plain = [name.removeprefix("\ufeff") for name in reader.schema.names]
-        yield reader.schema.empty_table().rename_columns(plain)
+    with csv.open_csv(path, read_options=blocks, parse_options=parsed, convert_options=texts) as reader:
+        yield reader.schema.empty_table()
         for batch in reader:
-            yield pa.Table.from_batches([batch]).rename_columns(plain)
+            yield pa.Table.from_batches([batch])
 
 
 def _workbook_back(path: Path) -> Iterator[pa.Table]:

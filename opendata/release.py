@@ -92,7 +92,9 @@ class Table:
     captured: tuple[date, date] | None = None
     #: First and last day the rows speak of: no day without data, and none after a capture.
     period: tuple[date, date] | None = None
+    #: What changed against the release before; its rows stand in a file of so many lines (None: there is none).
     changes: difference.Difference | None = None
+    changed_lines: int | None = None
     #: Its last period lacks days.
     is_provisional: bool = False
     #: The last day of its last period that lacks none.
@@ -1001,26 +1003,28 @@ def _compare(building: Path, builds: Sequence[Build], previous: Path | None) -> 
             was_withdrawn = before.parent != previous
             if was_withdrawn and found.rows is None:
                 continue  # another table under its name: to withdraw the one before was the decision
-            table.changes = found
+            table.changes = replace(found, rows=None)
             if history.coarsened(before, table.resource.name) == (
                 table.coarsened and asdict(table.coarsened)
             ):
                 told += difference.objections(
                     found, build.dataset.approval, f"{build.dataset.id}, {table.resource.name}"
                 )
-            if was_withdrawn:
-                # A list of changes would show again what was taken back.
-                table.changes = replace(found, rows=None)
-            elif found.rows is not None:
-                difference.write_changes(
-                    found,
-                    building / build.dataset.id / f"{table.resource.name}.{table.origin}.{history.CHANGES}",
-                )
+            # After a withdrawal a list of changes would show again what was taken back.
+            if found.rows is not None and not was_withdrawn:
+                table.changed_lines = found.rows.num_rows
+                difference.write_changes(found.rows, _changes(building, build, table))
+            del found
+            give_back()
     if told:
         raise ReleaseError(
             "The release is stopped, readers keep the last good one. More changed than the approvals allow:\n- "
             + "\n- ".join(told)
         )
+
+
+def _changes(building: Path, build: Build, table: Table) -> Path:
+    return building / build.dataset.id / f"{table.resource.name}.{table.origin}.{history.CHANGES}"
 
 
 def _share_unchanged(building: Path, previous: Path | None) -> None:
@@ -1092,16 +1096,13 @@ def _verify(building: Path, builds: Sequence[Build], document: Mapping[str, Any]
                         f"{file.path}: column(s) {', '.join(uneven)} hold more or fewer values than Parquet"
                     )
                 findings += scan.findings
-                give_back()
             if any(line.startswith(f"{file.path}: ") for line in wrong for file in table.files):
                 continue  # it is not what it should be, whatever stands in it
-            if table.changes and table.changes.rows is not None:
-                path = building / build.dataset.id / f"{table.resource.name}.{table.origin}.{history.CHANGES}"
+            if table.changed_lines is not None:
+                path = _changes(building, build, table)
                 lines = sum(piece.num_rows for piece in read_back(path, "csv"))
-                if lines != table.changes.rows.num_rows:
-                    wrong.append(
-                        f"{path.name}: {lines} lines, {table.changes.rows.num_rows} changes were found"
-                    )
+                if lines != table.changed_lines:
+                    wrong.append(f"{path.name}: {lines} lines, {table.changed_lines} changes were found")
                 findings += scan_changes(building, path, schema, quantities, texts)
             wrong += [f"dataset {build.dataset.id}: {finding}" for finding in findings]
             plain = next(building / file.path for file in table.files if file.format == "csv")

@@ -33,7 +33,7 @@ from markupsafe import Markup
 from opendata import charts
 from opendata.catalogue import LAWS, CatalogueError, Text, frictionless_type
 from opendata.dcat import PORTAL, Portal, read_portal
-from opendata.files import as_text, distinct
+from opendata.files import as_text, pieces
 from opendata.history import CHANGELOG
 from opendata.tabular import Edition
 from opendata.words import (
@@ -240,13 +240,12 @@ class Shown:
         Codes would lose their leading zeros there, and 2025-06 would become a day of June.
         """
         path = next(file.path for file in self.tables[0].files if file.format == "parquet")
-        kinds = {c.name: frictionless_type(c.data_type) for c in self.tables[0].columns}
-        texts = (
-            (name, distinct(self.folder / path, name)) for name, kind in kinds.items() if kind == "string"
-        )
-        return [
-            name for name, held in texts if pc.any(pc.match_substring_regex(held, READ_AS_NUMBER)).as_py()
-        ]
+        left = [c.name for c in self.tables[0].columns if frictionless_type(c.data_type) == "string"]
+        found = set()
+        for piece in pieces(self.folder / path, left):
+            looks = {name: pc.match_substring_regex(piece[name], READ_AS_NUMBER) for name in left}
+            found |= {name for name, mask in looks.items() if pc.any(mask).as_py()}
+        return [name for name in left if name in found]
 
     @cached_property
     def _charts(self) -> list[tuple[Table, charts.Chart]]:
@@ -347,27 +346,22 @@ class Shown:
             Facet("frequency", self.approval.frequency, FREQUENCIES[self.approval.frequency]),
         ]
 
-    def _named(self, *wanted: str) -> Iterator[pa.ChunkedArray]:
-        """Yield the texts that stand in each column of names of its tables (of `wanted` alone), in small letters.
-
-        One column at a time, as Arrow and without repeats in a table: there may be as many as rows.
-        """
-        paths: dict[str, list[Path]] = {}
+    def _named(self) -> dict[str, list[Path]]:
+        """Return where the columns of names of its tables stand: {column: Parquet files}."""
+        found: dict[str, list[Path]] = {}
         for table in self.tables:
-            path = self.folder / next(file.path for file in table.files if file.format == "parquet")
+            path = next(file.path for file in table.files if file.format == "parquet")
             for column in table.columns:
-                is_name = column.name.endswith("_name") and frictionless_type(column.data_type) == "string"
-                if is_name and (not wanted or column.name in wanted):
-                    paths.setdefault(column.name, []).append(path)
-        for name, held_in in paths.items():
-            texts = pc.utf8_lower(pa.chunked_array([distinct(path, name) for path in held_in]))
-            yield texts.filter(pc.not_equal(texts, ""))
+                if column.name.endswith("_name") and frictionless_type(column.data_type) == "string":
+                    found.setdefault(column.name, []).append(self.folder / path)
+        return found
 
     @property
     def communes(self) -> set[str]:
-        """Return the names of the province's communes, where a table has rows for each."""
+        """Return the names of the province's communes, where a table has rows for each, in small letters."""
+        named = self._named()
         columns = [name.replace("_code", "_name") for name in charts.PLACES]
-        return {text for held in self._named(*columns) for text in held.to_pylist()}
+        return {text for name in columns for texts in _texts(name, named.get(name, ())) for text in texts}
 
     def index(self, places: set[str]) -> dict[str, Any]:
         """Return its entry in the search index: its words as they are written, by weight, and its filters.
@@ -381,18 +375,39 @@ class Shown:
         names = [column.name.replace("_", " ") for table in self.tables for column in table.columns]
         titles = [self.dataset.title, *(table.resource.title for table in self.tables)]
         about = [self.dataset.description, *(facet.label for facet in self.facets)]
-        known = pa.array(places, pa.string())
-        named = map(pc.unique, self._named())
-        shared = [(len(held), pc.sum(pc.is_in(held, known)).as_py() or 0) for held in named]
         return {
             "id": self.id,
             "title": _phrases(titles),
             "keywords": _phrases(self.approval.keywords),
             "about": _phrases(about),
             "columns": " ".join(dict.fromkeys(_phrases(columns).split() + " ".join(names).split())),
-            "places": any(2 * both > min(len(places), held) for held, both in shared),
+            "places": name_places(self._named(), places),
             "facets": [facet.slug for facet in self.facets],
         }
+
+
+def name_places(columns: Mapping[str, Sequence[Path]], places: set[str]) -> bool:
+    """Return whether a column of names ({column: Parquet files}) holds most of `places`, or mostly such.
+
+    In pieces, and no more names are kept than there are places: a column may have as many as rows.
+    """
+    for column, paths in columns.items() if places else ():
+        names: set[str] = set()
+        shared: set[str] = set()
+        for texts in _texts(column, paths):
+            shared |= texts & places
+            if len(names) < len(places):
+                names |= texts
+        if 2 * len(shared) > min(len(places), len(names)):
+            return True
+    return False
+
+
+def _texts(column: str, paths: Iterable[Path]) -> Iterator[set[str]]:
+    """Yield the texts of a column of Parquet files in small letters, as sets of many rows each."""
+    for path in paths:
+        for piece in pieces(path, [column]):
+            yield {text.lower() for text in pc.unique(piece[column]).to_pylist() if text}
 
 
 def next_update(frequency: str, made: date) -> date | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,19 +15,19 @@ from hypothesis import strategies as st
 
 from opendata.disclosure import scan
 from opendata.disclosure.scan import Finding, holds_a_name, scan_files, scan_words
-from opendata.files import FORMATS, FileRecord, record, write_files
+from opendata.files import FORMATS, PIECE_ROWS, FileRecord, read_back, record, write_files
 from opendata.release import ReleaseError
 from ops.settings import PROJECT
 from tests.opendata.conftest import Warehouse
 
 
-def written(folder: Path, *values: str | None) -> list[FileRecord]:
+def written(folder: Path, *values: str | None, formats: Sequence[str] = FORMATS) -> list[FileRecord]:
     """A table of one text column `note` in all formats."""
     table = pa.table(
         {"key": pa.array([str(n) for n in range(len(values))]), "note": pa.array(values, pa.string())}
     )
     (folder / "set").mkdir()
-    return write_files(table.to_batches(), table.schema, folder / "set", "t")
+    return write_files(table.to_batches(), table.schema, folder / "set", "t", formats=formats)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,27 @@ def test_each_kind_is_found_in_every_format_and_named_without_its_value(
     }
     assert all(one.kind.startswith(kind) for one in found)
     assert value not in " ".join(map(str, found))
+
+
+def test_all_of_a_long_file_is_searched_though_it_is_read_in_pieces(tmp_path: Path) -> None:
+    number = "CMND 311234567"
+    records = written(tmp_path, number, *["bình thường"] * PIECE_ROWS, number)
+    found = scan_files(tmp_path, records, frozenset())
+    assert {(one.path, one.rows) for one in found} == {(f"set/t.{name}", 2) for name in FORMATS}
+
+
+def test_files_are_read_back_whole_without_holding_them_whole(tmp_path: Path) -> None:
+    values = [f"{n} " + "ạ" * 150 if n % 7 else None for n in range(4 * PIECE_ROWS)]
+    whole = pa.array(values).nbytes
+    for one in written(tmp_path, *values, formats=FORMATS[:-1]):  # no workbook is so large
+        read: list[str | None] = []
+        before, most = pa.total_allocated_bytes(), 0
+        for piece in read_back(tmp_path / one.path, one.format):
+            most = max(most, pa.total_allocated_bytes() - before)
+            read += piece["note"].to_pylist()
+            del piece
+        assert read == values, one.format
+        assert most < whole, one.format
 
 
 def test_a_column_the_approval_vouches_for_may_hold_names_and_long_text_but_no_numbers(

@@ -22,6 +22,7 @@ from urllib.parse import parse_qs, unquote, urljoin, urlsplit
 from xml.etree import ElementTree
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import requests
@@ -33,7 +34,7 @@ from rdflib.namespace import DCAT
 from opendata.catalogue import APPROVALS, CatalogueError
 from opendata.dcat import SPDX
 from opendata.files import neutralise_formulas
-from opendata.site import RESERVED, next_update, read_planned
+from opendata.site import RESERVED, name_places, next_update, read_planned
 from opendata.words import BUSINESS_ZONE, ENGLISH, FREQUENCIES, THEMES, VIETNAMESE, fold
 from tests.conftest import free_port, stop, wait_for
 from tests.opendata.conftest import Warehouse, new_warehouse
@@ -104,6 +105,27 @@ def released(postgres: str, _manifest: dict[str, Any], tmp_path_factory: pytest.
 @pytest.fixture(scope="module")
 def found(released: Warehouse) -> dict[str, Page]:
     return pages(released)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ([*(f"Xã {n}" for n in range(10)), "Sở Tư pháp"] * 2, True),  # all ten, and another
+        ([*(f"Xã {n}" for n in range(6)), *(f"Thủ tục {n}" for n in range(500))], True),  # most of the ten
+        ([*(f"Xã {n}" for n in range(5)), *(f"Thủ tục {n}" for n in range(500))], False),  # half of them
+        (["Xã 1", "Xã 2", None, "Sở Tư pháp", ""], True),  # mostly such
+        (["Xã 1", "Sở Tư pháp", "Sở Y tế", "Xã 1"], False),
+        ([None], False),
+    ],
+)
+def test_a_dataset_is_found_by_places_if_a_column_names_most_of_them_or_mostly_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str | None], expected: bool
+) -> None:
+    monkeypatch.setattr("opendata.files.PIECE_ROWS", 3)
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"unit_name": pa.array(names, pa.string())}), path)
+    assert name_places({"unit_name": [path]}, {f"xã {n}" for n in range(10)}) is expected
+    assert not name_places({"unit_name": [path]}, set())
 
 
 def test_every_page_stands_in_both_languages_and_says_the_other(found: dict[str, Page]) -> None:
