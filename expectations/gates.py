@@ -6,6 +6,7 @@ go, stripped to counts, into a file-backed context under the docs folder, whose 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import html
 import json
@@ -15,6 +16,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"
 import great_expectations as gx
 import great_expectations.expectations as gxe
 import pandas as pd
+import psycopg
 import pyarrow as pa
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
@@ -36,6 +39,7 @@ from great_expectations.data_context.types.resource_identifiers import (
     ValidationResultIdentifier,
 )
 from great_expectations.expectations.row_conditions import Column
+from psycopg import sql
 
 from expectations.results import Check, GateFailed, GateResult
 from expectations.suites import (
@@ -74,13 +78,26 @@ def check_landing(url: str, schema: str, tables: Mapping[str, str], docs_dir: Pa
 
 
 def check_warehouse(url: str, docs_dir: Path, declared: Path = HERE / "warehouse.yml") -> GateResult:
-    """Check the marts against `warehouse.yml`; returns the result, or raises GateFailed."""
+    """Check the marts against `warehouse.yml`; returns the result, or raises GateFailed.
+
+    Of large tables (`last_year`) the newest twelve months are looked at, and what loads wrote since it last passed.
+    """
     suites = {}
     for name, rules in declared_suites(declared).items():
         schema, _, table = name.partition(".")
         suites[(schema, table)] = Suite(f"warehouse.{table}", rules)
-    windows = declared_windows(declared)
-    return _check("warehouse", docs_dir, lambda context: _warehouse_batches(context, url, suites, windows))
+    newest = _newest_rows(url, declared_windows(declared))
+    looked_at = _not_passed(docs_dir, newest)
+    result = _check(
+        "warehouse", docs_dir, lambda context: _warehouse_batches(context, url, suites, looked_at)
+    )
+    _remember_passed(docs_dir, newest)
+    return result
+
+
+def remember_passed(url: str, docs_dir: Path, declared: Path = HERE / "warehouse.yml") -> None:
+    """Hold what stands in the large tables now for passed: a gate that begins after this looks at what comes later."""
+    _remember_passed(docs_dir, _newest_rows(url, declared_windows(declared)))
 
 
 def check_release(folder: Path, docs_dir: Path, declared: Path = HERE / "release.yml") -> GateResult:
@@ -90,8 +107,62 @@ def check_release(folder: Path, docs_dir: Path, declared: Path = HERE / "release
 
 # --- what is checked
 
-#: Of a large table the rows of so many newest loads are looked at, however old: a backfill is one load of each source.
-NEWEST_LOADS = 20
+
+@dataclass(frozen=True)
+class Newest:
+    """What a large table holds: its identity in PostgreSQL, its newest load, the moment a year before its newest."""
+
+    column: str
+    oid: int
+    load_number: int
+    since: str
+
+
+#: File beside the results: {table: [identity, newest load]} when the warehouse gate last passed.
+PASSED = "warehouse-passed.json"
+
+
+def _newest_rows(url: str, windows: Mapping[str, str]) -> dict[str, Newest]:
+    """Return what each large table holds; one that cannot be read is left out, and its check says why."""
+    found: dict[str, Newest] = {}
+    with contextlib.suppress(psycopg.Error), psycopg.connect(url, autocommit=True) as connection:
+        for name, column in windows.items():
+            table = sql.Identifier(*name.split("."))
+            with contextlib.suppress(psycopg.Error):
+                row = connection.execute(
+                    sql.SQL(
+                        "select %s::regclass::oid::bigint, coalesce(max(load_number), 0), "
+                        "coalesce((max({})::timestamp - interval '12 months')::text, '-infinity') from {}"
+                    ).format(sql.Identifier(column), table),
+                    (name,),
+                ).fetchone()
+                if row:
+                    found[name] = Newest(column, *row)
+    return found
+
+
+def _not_passed(docs_dir: Path, newest: Mapping[str, Newest]) -> dict[str, str]:
+    """Return {table: condition} on the rows to look at. A table that was made anew since is looked at whole."""
+    try:
+        passed = json.loads((docs_dir / PASSED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        passed = {}
+    found = {}
+    for name, now in newest.items():
+        oid, load_number = passed.get(name) or (0, 0)
+        if oid == now.oid and load_number <= now.load_number:
+            found[name] = (
+                f'"{now.column}" is null or "{now.column}" > \'{now.since}\' or load_number > {load_number}'
+            )
+    return found
+
+
+def _remember_passed(docs_dir: Path, newest: Mapping[str, Newest]) -> None:
+    docs_dir.mkdir(parents=True, exist_ok=True)
+    aside = docs_dir / f"{PASSED}.{os.getpid()}"
+    aside.write_text(json.dumps({name: [now.oid, now.load_number] for name, now in newest.items()}))
+    aside.replace(docs_dir / PASSED)
+
 
 GATED = ("csv", "excel.csv", "parquet")
 
@@ -99,25 +170,23 @@ Batches = Iterator[tuple[Suite, Any]]
 
 
 def _warehouse_batches(
-    context: Any, url: str, suites: Mapping[tuple[str, str], Suite], windows: Mapping[str, str] | None = None
+    context: Any,
+    url: str,
+    suites: Mapping[tuple[str, str], Suite],
+    looked_at: Mapping[str, str] | None = None,
 ) -> Batches:
     """Yield each suite with the batch of its table, or with what to do about a table that cannot be read.
 
-    `windows` names the column by which only the newest twelve months of a table are looked at.
+    `looked_at`: the condition on the rows of a table, where not all are looked at.
     """
     source = context.data_sources.add_postgres(
         "warehouse", connection_string=_sqlalchemy_url(url), create_temp_table=False
     )
     for (schema, table), suite in suites.items():
         try:
-            if column := (windows or {}).get(f"{schema}.{table}"):
-                whole = f'"{schema}"."{table}"'
-                asset = source.add_query_asset(
-                    table,
-                    query=f'select * from {whole} where "{column}" is null '  # noqa: S608
-                    f'or "{column}" > (select max("{column}") from {whole}) - interval \'12 months\' '
-                    f"or load_number > (select max(load_number) from {whole}) - {NEWEST_LOADS}",
-                )
+            if condition := (looked_at or {}).get(f"{schema}.{table}"):
+                query = f'select * from "{schema}"."{table}" where {condition}'  # noqa: S608
+                asset = source.add_query_asset(table, query=query)
             else:
                 asset = source.add_table_asset(table, table_name=table, schema_name=schema)
             yield suite, asset.add_batch_definition_whole_table("all").get_batch()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import psycopg
 import pytest
 import yaml
 
@@ -160,30 +161,45 @@ def test_declared_rules_look_only_at_the_rows_they_name(
         check_warehouse(postgres, docs, path)
 
 
-def test_of_a_large_table_the_last_twelve_months_are_looked_at(
+def test_of_a_large_table_a_year_is_looked_at_and_what_came_since_the_gate_passed(
     postgres: str, stage: Stage, docs: Path, tmp_path: Path
 ) -> None:
-    spoil = "alter table staged.dossier_7 add column load_number bigint; update staged.dossier_7 set load_number = {}; "
-    long_ago = (
-        spoil
-        + "update staged.dossier_7 set load_number = 100 where dossier_id = (select max(dossier_id) from "
-        "staged.dossier_7); "
-        "update staged.dossier_7 set received_at = received_at - interval '{}', completed_at = null "
-        "where dossier_id in (select dossier_id from staged.dossier_7 limit 5)"
-    )
     path = tmp_path / "warehouse.yml"
     path.write_text(
         "last_year: {staged.dossier_7: received_at}\n"
         "tables: {staged.dossier_7: [{expect: column_values_to_not_be_null, column: completed_at, because: x}]}"
     )
-    stage("dossier", spoil=long_ago.format(1, "2 years"))
-    assert check_warehouse(postgres, docs, path).success
-    stage("dossier", spoil=long_ago.format(100, "2 years"))
+    stage("dossier", spoil="alter table staged.dossier_7 add column load_number bigint default 1")
+
+    def change(rows: str, age: str, load: int, completed: str = "null") -> None:
+        """Five dossiers, told apart by their place, as another load has them."""
+        with psycopg.connect(postgres) as connection:
+            connection.execute(
+                f"update staged.dossier_7 set received_at = received_at - interval '{age}', load_number = {load}, "
+                f"completed_at = {completed} where dossier_id in "
+                f"(select dossier_id from staged.dossier_7 order by dossier_id {rows} limit 5)"
+            )
+
+    change("offset 0", "2 years", 1)
     with pytest.raises(GateFailed, match=r"failed on 5 row\(s\)"):
-        check_warehouse(postgres, docs, path)  # a backfill
-    stage("dossier", spoil=long_ago.format(1, "2 months"))
+        check_warehouse(postgres, docs, path)  # nothing ever passed: all is looked at
+    gates.remember_passed(postgres, docs, path)
+    assert check_warehouse(postgres, docs, path).success, "older than a year, and of a load that passed"
+    change("offset 5", "2 years", 2)
+    for _ in range(2):
+        with pytest.raises(GateFailed, match=r"failed on 5 row\(s\)"):
+            check_warehouse(postgres, docs, path)  # a backfill, until it is mended
+    change("offset 5", "0 years", 3, "received_at")
+    assert check_warehouse(postgres, docs, path).success
+    change("offset 5", "0 years", 3)
+    assert check_warehouse(postgres, docs, path).success, "what passed is not looked at again"
+    change("offset 10", "2 months", 3)
     with pytest.raises(GateFailed, match=r"failed on 5 row\(s\)"):
         check_warehouse(postgres, docs, path)
+    change("offset 10", "0 months", 3, "received_at")
+    (docs / gates.PASSED).write_text("no JSON")
+    with pytest.raises(GateFailed, match=r"failed on 10 row\(s\)"):
+        check_warehouse(postgres, docs, path)  # what it was is not known
 
 
 def test_pages_keep_the_last_runs_only(
